@@ -1,0 +1,88 @@
+"""The `hipseg` and `hipseg-pack` programs: find the subcommand, load only its module, turn errors into exit codes."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from hipseg import __version__
+from hipseg.errors import HipsegError
+
+COMMANDS = {
+    "pack": "Pack CT series and their masks into shards.",
+    "phantom": "Write a seeded pediatric hip CT phantom data set as DICOM.",
+    "inspect": "Show what is in a packed data set.",
+    "verify": "Check every checksum and rule of a packed data set.",
+    "unpack": "Give the packed cases back as NIfTI in their original grid.",
+    "model": "Show a network's layers and parameters.",
+    "split": "Deal the patients of a packed data set into folds.",
+    "train": "Train and score one arm on one fold.",
+    "pretrain": "Train the organ network that fine-tuning starts from.",
+    "evaluate": "Score a fold's validation cases anew.",
+    "submit": "Run the whole study: pretraining, every fold of every arm, aggregation.",
+    "status": "Show how far a submitted study is.",
+    "aggregate": "Write the methods-comparison table.",
+}
+"""Each subcommand is `command` in the module `hipseg.cli.<name>`; its one-line help stands here so that help loads nothing."""
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a subcommand's module only when that subcommand is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Name the subcommands in the order a study uses them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Load one subcommand."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"hipseg.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """List the subcommands without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hipseg")
+def root() -> None:
+    """Segment the hip in CT of children, from scans to the methods-comparison table."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run one `hipseg` command line inside this process.
+
+    Args:
+        arguments: what follows `hipseg` on the command line.
+    Raises:
+        HipsegError: as the command raises it.
+        click.ClickException: the command line itself is wrong.
+        SystemExit: the command ended with an exit code of its own.
+    """
+    root.main(args=list(arguments), prog_name="hipseg", standalone_mode=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the `hipseg` program and end the process with its exit code."""
+    try:
+        run(sys.argv[1:] if arguments is None else arguments)
+    except HipsegError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as ending:
+        sys.exit(ending.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+
+
+def pack_main() -> None:
+    """Run the `hipseg-pack` program, the same as `hipseg pack`."""
+    main(["pack", *sys.argv[1:]])

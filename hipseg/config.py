@@ -1,0 +1,216 @@
+"""YAML -> frozen settings. Unknown keys are refused, with the nearest valid name."""
+
+import difflib
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hipseg.axes import HIP_LABEL, ORGAN_LABELS
+from hipseg.errors import ConfigError
+
+NetworkName = Literal["unet", "modified-unet"]
+Positive = Annotated[int, Field(ge=1)]
+ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+
+DEFAULT_CONFIG = Path("configs/study.yaml")
+"""What a command reads when no `--config` is given and the file is there."""
+
+
+class Settings(BaseModel):
+    """What all settings share: frozen, and no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeedSettings(Settings):
+    """How slices become a network's input.
+
+    `window_hu` is mapped onto 0..1, clamped. `fit: pad` pads each slice with air to `input_side`; `fit: resample` first brings
+    it to `spacing_mm` in the plane. Source of the defaults: thesis section 3.1 for 512; the window is our choice for bone.
+    """
+
+    input_side: Positive = 512
+    window_hu: tuple[float, float] = (-200.0, 1000.0)
+    fit: Literal["pad", "resample"] = "pad"
+    spacing_mm: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FeedSettings":
+        if self.window_hu[0] >= self.window_hu[1]:
+            raise ValueError(f"window_hu {list(self.window_hu)} is empty or reversed; low must be below high")
+        if (self.fit == "resample") != (self.spacing_mm is not None):
+            raise ValueError("spacing_mm goes with fit: resample, and fit: resample needs it")
+        return self
+
+
+class ModifiedUnetSettings(Settings):
+    """The modified U-Net. Source: thesis section 3.1; it leaves filter counts and momentum open."""
+
+    encoder_filters: tuple[Positive, ...] = (8, 16, 32, 64, 128, 256, 512, 1024)
+    decoder_filters: tuple[Positive, ...] = (512, 256, 128, 64, 32, 16, 8)
+    leaky_slope: float = 0.02
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    normalise_output: bool = False
+
+
+class UnetSettings(Settings):
+    """The standard U-Net. Source: Ronneberger, Fischer, Brox, MICCAI 2015, figure 1."""
+
+    base_filters: Positive = 64
+
+
+class NetworkSettings(Settings):
+    """Settings of each network, by name."""
+
+    modified_unet: ModifiedUnetSettings = ModifiedUnetSettings()
+    unet: UnetSettings = UnetSettings()
+
+
+class TrainSettings(Settings):
+    """How a run is trained. Source: thesis section 3.1 (Adam, 0.001, binary cross-entropy, 0.5, 100 epochs)."""
+
+    epochs: Positive = 100
+    batch_size: Positive = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    seed: int = 0
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the run; 0 means one for each core that the process may use."""
+
+
+class PretrainSettings(Settings):
+    """The pretraining run: a sigmoid for each organ, then all but the head goes into fine-tuning."""
+
+    shards: Path = Path("shards-pretrain")
+    organs: dict[str, Positive] = dict(ORGAN_LABELS)
+    freeze: tuple[str, ...] = ()
+    """Layers held fixed in fine-tuning, by the beginning of their names."""
+    train: TrainSettings = TrainSettings()
+
+
+class ArmSettings(Settings):
+    """One row of the comparison table: a network, with or without transfer, and the words that the table prints for it."""
+
+    network: NetworkName
+    transfer: bool = False
+    study: str
+    method: str
+
+
+DEFAULT_ARMS = {
+    "unet": ArmSettings(network="unet", study="Ronneberger et al. 2015", method="U-Net"),
+    "modified-unet-tl": ArmSettings(
+        network="modified-unet", transfer=True, study="This study (with TL)", method="Modified U-Net"
+    ),
+    "modified-unet": ArmSettings(network="modified-unet", study="This study (without TL)", method="Modified U-Net"),
+}
+
+
+class StudySettings(Settings):
+    """Everything an experiment says; one YAML file."""
+
+    shards: Path = Path("shards")
+    results: Path = Path("results")
+    folds: Annotated[int, Field(ge=2)] = 5
+    split_seed: int = 0
+    target_labels: tuple[Positive, ...] = (HIP_LABEL,)
+    """Labels of the mask that count as the hip, joined into one structure."""
+    feed: FeedSettings = FeedSettings()
+    networks: NetworkSettings = NetworkSettings()
+    train: TrainSettings = TrainSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    arms: dict[ArmName, ArmSettings] = DEFAULT_ARMS
+
+    def arm(self, name: str) -> ArmSettings:
+        """Look an arm up by name.
+
+        Raises:
+            ConfigError: there is no such arm.
+        """
+        if name not in self.arms:
+            raise ConfigError(f"no arm {name!r}; the arms are {', '.join(sorted(self.arms))}")
+        return self.arms[name]
+
+
+def load_settings(path: Path | None, overrides: tuple[str, ...] = ()) -> StudySettings:
+    """Read an experiment's YAML file and lay `KEY=VALUE` overrides over it.
+
+    Args:
+        path: the file; None means `configs/study.yaml` where there is one, else the defaults.
+        overrides: each `dotted.key=value`, the value in YAML.
+    Returns:
+        The resolved settings.
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or has an unknown key or a wrong value.
+    """
+    if path is None and DEFAULT_CONFIG.is_file():
+        path = DEFAULT_CONFIG
+    values = _read_yaml(path) if path else {}
+    for override in overrides:
+        _lay_over(values, override)
+    try:
+        return StudySettings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, str(path) if path else "the settings given")) from error
+
+
+def dump_settings(settings: StudySettings) -> str:
+    """Write settings as YAML that `load_settings` reads back to equal settings."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no settings file at {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read settings file {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"settings file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"settings file {path} holds a {type(values).__name__}; a mapping of keys to values is needed")
+    return values
+
+
+def _lay_over(values: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise ConfigError(f"override {override!r} is not KEY=VALUE, as in train.epochs=5")
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {parent} holds a value, not further keys")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not YAML") from error
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    location = first["loc"]
+    dotted = ".".join(str(part) for part in location)
+    if first["type"] == "extra_forbidden":
+        valid = _keys_beside(location)
+        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(valid)}"
+        return f"unknown key {dotted!r} in {where}; {hint}"
+    detail = first["msg"].removeprefix("Value error, ")
+    return f"wrong value in {where}: {dotted or 'settings'}: {detail}; found {first.get('input')!r}"[:600]
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = StudySettings
+    for part in location[:-1]:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[str(part)].annotation
+        elif typing.get_origin(model) is dict:
+            model = typing.get_args(model)[1]
+    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

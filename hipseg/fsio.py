@@ -1,0 +1,132 @@
+"""Files written whole or not at all, digests, and locks."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hipseg.errors import ConfigError, HipsegError
+
+READ_BLOCK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Give a temporary name beside `path`; what is written there takes `path`'s place when the block ends well.
+
+    Args:
+        path: the file to write; its folder is made.
+        mode: permissions of the new file before the umask.
+    Raises:
+        ConfigError: the folder or the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> HipsegError:
+    """Turn a failed write into the error that says which file, why and how to mend it."""
+    cure = "free some space and repeat the command" if error.errno == errno.ENOSPC else "name a folder that you may write to"
+    return ConfigError(f"cannot write {path}: {error.strerror or error}; {cure}")
+
+
+def write_text(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with replacing(path, mode) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, mode: int = 0o666) -> None:
+    """Write a JSON file whole or not at all, readable and with sorted keys; NaN is written as null."""
+    write_text(path, json.dumps(without_nan(value), indent=1, sort_keys=True, allow_nan=False) + "\n", mode)
+
+
+def read_json(path: Path, error: type[HipsegError], what: str) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        error: class of the error to raise.
+        what: the file in words, for the message.
+    Raises:
+        HipsegError: of the class given, where the file is missing, cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as cause:
+        raise error(f"no {what} at {path}") from cause
+    except (OSError, ValueError) as cause:
+        raise error(f"cannot read {what} at {path}: {cause}") from cause
+
+
+def without_nan(value: Any) -> Any:
+    """Copy a JSON value with None in place of each NaN or infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def digest_json(value: Any) -> str:
+    """Give the SHA-256 of a JSON value, whatever the order of its keys."""
+    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode())
+
+
+def digest_bytes(data: bytes | memoryview) -> str:
+    """Give the SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Give the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(READ_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file while the block runs.
+
+    Args:
+        path: the lock file; made where it is missing, and left behind.
+        what: what is locked, for the message.
+    Raises:
+        ConfigError: another process holds it, or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"another hipseg command is at work on {what}; wait for it or stop it") from error
+        yield

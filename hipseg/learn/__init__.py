@@ -1,0 +1,1 @@
+"""Networks, batches, training, transfer, prediction; the only package that imports TensorFlow."""

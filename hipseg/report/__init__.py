@@ -1,0 +1,1 @@
+"""Fold results into the comparison table."""

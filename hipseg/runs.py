@@ -1,0 +1,140 @@
+"""Every path of a data set, of a study and of a fold; no other module joins these names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hipseg.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """The files of a packed data set: `root` is the folder that `hipseg-pack -o` names."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """The data set's table of contents."""
+        return self.root / "manifest.json"
+
+    @property
+    def splits(self) -> Path:
+        """The patient-level folds, in nnU-Net's form."""
+        return self.root / "splits_final.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the command that writes here."""
+        return self.root / ".lock"
+
+    def shard(self, name: str) -> Path:
+        """One shard, by the name that the manifest gives it."""
+        if Path(name).name != name:
+            raise ConfigError(f"shard name {name!r} is a path; a plain file name is needed")
+        return self.root / name
+
+
+@dataclass(frozen=True)
+class FoldPaths:
+    """The files that one run leaves behind."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """The resolved settings."""
+        return self.root / "settings.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, commit, digests, cluster ids."""
+        return self.root / "provenance.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of last, previous and best."""
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The best weights as one complete Keras model."""
+        return self.root / "model.keras"
+
+    @property
+    def transfer(self) -> Path:
+        """What fine-tuning loaded, skipped and froze."""
+        return self.root / "transfer.json"
+
+    @property
+    def history(self) -> Path:
+        """One line an epoch."""
+        return self.root / "history.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def scores(self) -> Path:
+        """One JSON line a validation case."""
+        return self.root / "scores.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of one label volume a validation case."""
+        return self.root / "predictions"
+
+    def prediction(self, case_key: str) -> Path:
+        """The label volume predicted for one case."""
+        return self.predictions / f"{case_key}.nii.gz"
+
+    @property
+    def summary(self) -> Path:
+        """Written last: a fold is complete when it is there."""
+        return self.root / "summary.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that writes here."""
+        return self.root / ".lock"
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether the run came to its end."""
+        return self.summary.is_file()
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """The files of a study: `root` is the results folder."""
+
+    root: Path
+
+    def fold(self, arm: str, fold: int) -> FoldPaths:
+        """The run of one arm on one fold."""
+        return FoldPaths(self.root / arm / f"fold_{fold}")
+
+    @property
+    def pretraining(self) -> FoldPaths:
+        """The pretraining run."""
+        return FoldPaths(self.root / "pretraining")
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of the jobs' pickles and logs; private to the user."""
+        return self.root / "jobs"
+
+    @property
+    def state(self) -> Path:
+        """The graph of jobs and how far each is."""
+        return self.root / "study.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the command that submits or drives the study."""
+        return self.root / ".lock"
+
+    def comparison(self, suffix: str) -> Path:
+        """The comparison table, in one of its forms: csv, json, md, tex."""
+        return self.root / f"comparison.{suffix}"

@@ -1,0 +1,1 @@
+"""The packed data set: format, writer, reader, verification, manifest."""
