@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+
+from hipseg import errors
+from hipseg.cli import main as program
+
+
+def hipseg(*arguments):
+    return subprocess.run([sys.executable, "-m", "hipseg", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_command_and_the_help_of_each_is_its_own():
+    shown = hipseg("--help")
+    assert shown.returncode == 0
+    for name, words in program.COMMANDS.items():
+        assert f"\n  {name} " in shown.stdout
+        command = program.root.get_command(None, name)
+        assert command.get_short_help_str(limit=200) == words.rstrip("."), name
+
+
+def test_every_kind_of_error_has_an_exit_code_of_its_own():
+    kinds = errors.HipsegError.__subclasses__()
+    codes = [kind.exit_code for kind in kinds]
+    assert len(kinds) == 7
+    assert len({*codes, 0, 1, errors.PARTIAL_EXIT_CODE}) == len(kinds) + 3
+
+
+def test_a_mistake_of_the_user_ends_in_one_line_and_its_exit_code(tmp_path):
+    ended = hipseg("inspect", str(tmp_path / "nowhere"))
+    assert ended.returncode == errors.ShardError.exit_code
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("error: no manifest")
+
+
+def test_an_unknown_command_is_refused():
+    ended = hipseg("segment")
+    assert ended.returncode == 2
+    assert "No such command 'segment'" in ended.stderr
+
+
+def test_run_raises_what_main_turns_into_an_exit_code(tmp_path):
+    with pytest.raises(errors.ShardError):
+        program.run(["inspect", str(tmp_path / "nowhere")])

@@ -1,0 +1,90 @@
+import pytest
+from pydantic import ValidationError
+
+from hipseg.config import StudySettings, dump_settings, load_settings
+from hipseg.errors import ConfigError
+
+
+@pytest.fixture
+def settings_file(tmp_path):
+    def write(text):
+        path = tmp_path / "study.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_defaults_are_the_thesis_figures():
+    settings = StudySettings()
+    assert (settings.folds, settings.feed.input_side) == (5, 512)
+    assert (settings.train.epochs, settings.train.learning_rate, settings.train.threshold) == (100, 0.001, 0.5)
+    assert settings.networks.modified_unet.leaky_slope == 0.02
+    assert list(settings.pretrain.organs) == ["liver", "bladder", "lungs", "kidneys", "bone", "brain"]
+    assert list(settings.arms) == ["unet", "modified-unet-tl", "modified-unet"]
+
+
+def test_what_is_dumped_is_read_back(settings_file):
+    settings = load_settings(settings_file("train: {epochs: 3}\nfeed: {fit: resample, spacing_mm: 0.8}\n"))
+    assert load_settings(settings_file(dump_settings(settings))) == settings
+
+
+def test_no_file_gives_the_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None) == StudySettings()
+
+
+def test_the_default_file_is_read_where_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "study.yaml").write_text("folds: 3\n")
+    assert load_settings(None).folds == 3
+
+
+def test_an_override_is_laid_over_the_file(settings_file):
+    settings = load_settings(settings_file("train: {epochs: 3, batch_size: 4}\n"), ("train.epochs=7", "target_labels=[1, 2]"))
+    assert (settings.train.epochs, settings.train.batch_size, settings.target_labels) == (7, 4, (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trian: {}", "unknown key 'trian' in .*did you mean 'train'"),
+        ("train: {epoch: 3}", "unknown key 'train.epoch' in .*did you mean 'epochs'"),
+        ("arms: {unet: {network: unet, stdy: a, method: m}}", "unknown key 'arms.unet.stdy' in .*did you mean 'study'"),
+        ("pretrain: {train: {sed: 3}}", "unknown key 'pretrain.train.sed' in .*did you mean 'seed'"),
+        ("zzz: 1", "unknown key 'zzz' in .*valid keys are arms, feed, folds"),
+        ("feed: {window_hu: [300, 100]}", "empty or reversed"),
+        ("feed: {fit: resample}", "needs it"),
+        ("train: {epochs: many}", "train.epochs.*found 'many'"),
+        ("folds: 1", "folds.*found 1"),
+        ("arms: {'../x': {network: unet, study: s, method: m}}", "arms"),
+        ("[1, 2]", "holds a list"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(settings_file, text, message):
+    with pytest.raises(ConfigError, match=message) as refusal:
+        load_settings(settings_file(text))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"no settings file at .*nowhere\.yaml"):
+        load_settings(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "folds.more=3"])
+def test_a_wrong_override_is_refused(settings_file, override):
+    with pytest.raises(ConfigError, match="override"):
+        load_settings(settings_file("folds: 4"), (override,))
+
+
+def test_settings_cannot_be_changed_afterwards():
+    with pytest.raises(ValidationError, match="frozen"):
+        StudySettings().folds = 3
+
+
+def test_an_unknown_arm_is_refused_with_the_arms_there_are():
+    with pytest.raises(ConfigError, match="no arm 'vnet'; the arms are modified-unet, modified-unet-tl, unet"):
+        StudySettings().arm("vnet")

@@ -1,0 +1,87 @@
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from hipseg.errors import ConfigError, ReportError
+from hipseg.fsio import (
+    digest_file,
+    digest_json,
+    locked,
+    read_json,
+    replacing,
+    unwritable,
+    write_json,
+    write_text,
+)
+
+
+def test_a_text_is_read_back_and_nothing_else_is_left(tmp_path):
+    write_text(tmp_path / "new" / "a.txt", "één\n")
+    assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "één\n"
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+
+def test_a_failing_block_leaves_the_old_file_and_no_leftover(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail_half_way():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_private_file_is_never_readable_by_others(tmp_path):
+    path = tmp_path / "salt"
+    with replacing(path, mode=0o600) as temporary:
+        assert temporary.stat().st_mode & 0o777 == 0o600
+        temporary.write_text("x")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_is_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot write .*name a folder that you may write to"):
+        write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_full_disk_is_told_from_a_missing_permission(tmp_path):
+    assert "free some space" in str(unwritable(tmp_path, OSError(errno.ENOSPC, "No space left on device")))
+
+
+def test_nan_becomes_null_in_json(tmp_path):
+    write_json(tmp_path / "a.json", {"b": [1.5, float("nan"), (float("inf"),)], "a": None})
+    assert (tmp_path / "a.json").read_text() == '{\n "a": null,\n "b": [\n  1.5,\n  null,\n  [\n   null\n  ]\n ]\n}\n'
+    assert read_json(tmp_path / "a.json", ReportError, "table") == {"a": None, "b": [1.5, None, [None]]}
+
+
+def test_a_missing_or_broken_json_is_an_error_of_the_class_asked_for(tmp_path):
+    with pytest.raises(ReportError, match="no table at"):
+        read_json(tmp_path / "a.json", ReportError, "table")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(ReportError, match="cannot read table at"):
+        read_json(tmp_path / "a.json", ReportError, "table")
+
+
+def test_digests_are_those_of_the_standard(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1
+    assert digest_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest_json({"a": 1, "b": 2}) == digest_json({"b": 2, "a": 1}) != digest_json({"a": 1, "b": 3})
+
+
+def test_a_lock_keeps_another_process_out_until_it_is_given_back(tmp_path):
+    lock = tmp_path / ".lock"
+    attempt = f"from pathlib import Path\nfrom hipseg.fsio import locked\nwith locked(Path({str(lock)!r}), 'the data set'): pass"
+    with locked(lock, "the data set"):
+        second = subprocess.run([sys.executable, "-c", attempt], capture_output=True, text=True, check=False)
+    assert second.returncode != 0
+    assert "another hipseg command is at work on the data set" in second.stderr
+    assert subprocess.run([sys.executable, "-c", attempt], check=False).returncode == 0
