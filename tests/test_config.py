@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -88,3 +90,16 @@ def test_settings_cannot_be_changed_afterwards():
 def test_an_unknown_arm_is_refused_with_the_arms_there_are():
     with pytest.raises(ConfigError, match="no arm 'vnet'; the arms are modified-unet, modified-unet-tl, unet"):
         StudySettings().arm("vnet")
+
+
+def test_the_study_that_ships_says_what_the_defaults_are():
+    shipped = Path(__file__).parent.parent / "configs" / "study.yaml"
+    assert load_settings(shipped) == StudySettings()
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_config_is_read_and_its_head_says_command_time_and_score(path):
+    load_settings(path)
+    head = path.read_text(encoding="utf-8").partition("\n\n")[0]
+    for word in ("hipseg submit", "Time:", "Score to expect:"):
+        assert word in head
