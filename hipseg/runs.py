@@ -121,9 +121,18 @@ class StudyPaths:
         return FoldPaths(self.root / "pretraining")
 
     @property
+    def settings(self) -> Path:
+        """The resolved settings that every job of the study reads."""
+        return self.root / "settings.yaml"
+
+    @property
     def jobs(self) -> Path:
         """Folder of the jobs' pickles and logs; private to the user."""
         return self.root / "jobs"
+
+    def attempt(self, job: str, number: int) -> Path:
+        """Folder of one attempt at a job: what was submitted, what came back, its log."""
+        return self.jobs / job.replace(" ", "-") / f"attempt_{number}"
 
     @property
     def state(self) -> Path:
