@@ -1,0 +1,61 @@
+# The targets that people and machines use; CONTRIBUTING.md says when. All but `clean` first bring .venv up to date.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.up-to-date
+LOCKS := requirements/runtime.txt requirements/dev.txt requirements/build.txt
+HEADER := $(shell find tools/horovod_include -type f)
+
+# Only errors from TensorFlow, instead of its lines about the processor.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help env demo test quick lint bench lock clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+env: $(STAMP) ## make or mend .venv: all locked packages, Horovod compiled once, hipseg itself
+
+$(STAMP): $(LOCKS) requirements/horovod.txt pyproject.toml tools/build_horovod.sh $(HEADER)
+	@echo "env: locked packages into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+	  $(LOCKS:%=--requirement %)
+	@echo "env: Horovod"
+	@tools/build_horovod.sh $(BIN)/python
+	@echo "env: hipseg"
+	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check
+	@$(BIN)/python -c "import horovod.tensorflow as hvd; hvd.init(); assert hvd.size() == 1 and hvd.gloo_built()"
+	@touch $@
+
+demo: env ## phantom -> pack -> study -> table, on this machine
+	@tools/demo.sh
+
+# The one list of checks: lint and pytest. pre-commit and .ci/run call these targets and add nothing.
+test: lint ## every check; real CT data from HIPSEG_TEST_DATA
+	@$(BIN)/python -m pytest
+
+quick: lint ## the checks that take seconds each
+	@$(BIN)/python -m pytest -m "not slow and not data and not slurm and not horovod and not browser"
+
+lint: env ## style, format, types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: env ## measure, one script after another
+	@for script in $(sort $(wildcard tools/bench/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+lock: env ## solve the dependencies anew and write requirements/*.txt
+	@tools/lock.sh
+
+clean: ## remove what the tools leave behind; .venv, kept wheels, shards and results stay
+	@rm -rf build dist hipseg.egg-info .mypy_cache .ruff_cache .hypothesis
+	@find hipseg tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Installs Horovod into an environment that already has TensorFlow, from a wheel that is compiled once and kept.
+#
+#   tools/build_horovod.sh [PYTHON]      PYTHON: the environment's interpreter, default .venv/bin/python
+#
+# On GPUs (environment.yml), with CUDA and NCCL from the same environment:
+#   HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_CUDA_HOME=$CONDA_PREFIX HOROVOD_NCCL_HOME=$CONDA_PREFIX HOROVOD_NCCL_LINK=SHARED \
+#     tools/build_horovod.sh "$CONDA_PREFIX/bin/python"
+#
+# HIPSEG_CACHE: folder of the kept wheels, default .cache; several checkouts may share one.
+# Needs a C++17 compiler and make; CMake 3 and the rest come from requirements/build.txt. 2 to 5 minutes on 2 cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=$(realpath --no-symlinks "${1:-.venv/bin/python}")
+lock=requirements/horovod.txt
+
+# --- what is built: TensorFlow over Gloo, without MPI and the other frameworks; the caller may add to it (GPUs) ---
+export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1
+export HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1
+export HOROVOD_CPU_OPERATIONS=GLOO
+# Not the flags of a `make` above: its -n or -k would reach Horovod's own make, and each of 2 jobs needs about 1 GB.
+export MAKEFLAGS=-j2
+
+# --- for what it is built: a wheel fits one TensorFlow, one Python, one set of flags, one compiler ---
+export TF_CPP_MIN_LOG_LEVEL=3
+read -r tag tensorflow include < <("$python" - 2> /dev/null << 'PYTHON'
+import sys
+
+import tensorflow
+
+print(f"cp{sys.version_info.major}{sys.version_info.minor}", tensorflow.__version__, tensorflow.sysconfig.get_include())
+PYTHON
+) || { echo "build_horovod: no TensorFlow in $python; install requirements/runtime.txt first" >&2; exit 1; }
+release=$(sed -n 's/^horovod==\([^ ]*\).*/\1/p' "$lock")
+digest=$({ env | grep '^HOROVOD_' | sort; "${CXX:-g++}" --version; uname -m; cat "$0" "$lock"; \
+  find tools/horovod_include -type f -exec cat {} +; } | sha256sum | cut -c1-12)
+kept="${HIPSEG_CACHE:-.cache}/wheels/horovod-$release-tf$tensorflow-$tag-$digest"
+
+# --- compile, unless the same wheel is kept; it appears under its name only when it is whole ---
+if ! compgen -G "$kept/*.whl" > /dev/null; then
+  mkdir -p "$(dirname "$kept")"
+  building=$(mktemp --directory "$kept.XXXXXX")
+  trap 'rm -rf "$building"' EXIT
+  echo "compiling Horovod $release for TensorFlow $tensorflow, once (2 to 5 minutes); log in $kept.log"
+  # TensorFlow's wheel carries the two external folders but its own headers do not find them there.
+  if ! PATH="$(dirname "$python"):$PATH" \
+    CXXFLAGS="-I$PWD/tools/horovod_include -I$include/external/highwayhash -I$include/external/farmhash_archive/src ${CXXFLAGS:-}" \
+    "$python" -m pip wheel --no-build-isolation --no-deps --no-binary horovod --no-cache-dir --require-hashes \
+    --requirement "$lock" --wheel-dir "$building" --verbose > "$kept.log" 2>&1; then
+    tail -n 40 "$kept.log" >&2
+    echo "build_horovod: compiling failed; the whole log is $kept.log" >&2
+    exit 1
+  fi
+  rm -rf "$kept"
+  mv --no-target-directory "$building" "$kept"
+fi
+"$python" -m pip install --quiet --no-deps --no-index --force-reinstall "$kept"/*.whl
