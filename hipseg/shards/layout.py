@@ -1,0 +1,75 @@
+"""Names, numbers and attributes of the shard format, as FORMAT.md writes them down; writer and reader share them."""
+
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hipseg.errors import ShardError
+from hipseg.geometry import Grid, make_grid
+
+SHARD_FORMAT = "hipseg-shard"
+SHARD_VERSION = 1
+SHARD_SUFFIX = ".h5"
+CASES_GROUP = "cases"
+IMAGE = "image"
+LABELS = "labels"
+DTYPES: dict[str, np.dtype[Any]] = {IMAGE: np.dtype("<i2"), LABELS: np.dtype("u1")}
+BLOSC_FILTER = 32001
+"""Source: the HDF Group's list of registered filters."""
+FLETCHER32_FILTER = 3
+"""Source: HDF5 file format specification 3.0, section IV.A.2.l."""
+
+
+def shard_name(case: str) -> str:
+    """Name the shard of one case."""
+    return case + SHARD_SUFFIX
+
+
+def chunk_shape(grid: Grid) -> tuple[int, int, int]:
+    """Give the shape of a chunk: one whole slice."""
+    return (1, grid.shape_zyx[1], grid.shape_zyx[2])
+
+
+def write_text_attribute(attributes: h5py.AttributeManager, name: str, text: str) -> None:
+    """Write ASCII text of a fixed length; HDF5 would put variable lengths into a heap elsewhere in the file."""
+    attributes[name] = np.bytes_(text.encode("ascii"))
+
+
+def read_text_attribute(attributes: h5py.AttributeManager, name: str) -> str:
+    """Read an ASCII attribute of fixed or variable length.
+
+    Raises:
+        KeyError: there is no such attribute.
+    """
+    value: Any = attributes[name]
+    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+def write_grid(attributes: h5py.AttributeManager, grid: Grid) -> None:
+    """Write a grid's spacing, origin and directions; its shape is the shape of the data."""
+    attributes["spacing_mm_zyx"] = np.array(grid.spacing_mm_zyx, dtype="<f8")
+    attributes["origin_mm_xyz"] = np.array(grid.origin_mm_xyz, dtype="<f8")
+    attributes["directions_xyz"] = np.array(grid.directions_xyz, dtype="<f8")
+
+
+def read_grid(attributes: h5py.AttributeManager, shape_zyx: tuple[int, ...]) -> Grid:
+    """Read the grid that `write_grid` wrote.
+
+    Raises:
+        KeyError: an attribute is missing.
+        ConfigError: the numbers are no grid.
+    """
+    return make_grid(shape_zyx, attributes["spacing_mm_zyx"], attributes["origin_mm_xyz"], attributes["directions_xyz"])
+
+
+def check_version(found: object, read: int, what: str) -> None:
+    """Refuse a format version that this hipseg does not read.
+
+    Raises:
+        ShardError: the version is another one.
+    """
+    if found != read:
+        raise ShardError(
+            f"{what} has format version {found}, this hipseg reads version {read}; pack again or use the hipseg of then"
+        )

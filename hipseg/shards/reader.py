@@ -1,0 +1,197 @@
+"""Read slices of a packed case at random: HDF5 tells once where each chunk lies, then it is read and decoded directly."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hipseg.axes import VolumeI16, VolumeU8
+from hipseg.errors import ConfigError, ShardError
+from hipseg.geometry import Grid
+from hipseg.runs import DatasetPaths
+from hipseg.shards.codec import decode_slice
+from hipseg.shards.layout import (
+    BLOSC_FILTER,
+    CASES_GROUP,
+    DTYPES,
+    FLETCHER32_FILTER,
+    IMAGE,
+    LABELS,
+    SHARD_FORMAT,
+    SHARD_VERSION,
+    check_version,
+    chunk_shape,
+    read_grid,
+    read_text_attribute,
+)
+from hipseg.shards.manifest import CaseRecord
+
+ChunkTable = tuple[tuple[int, int], ...]
+"""Byte offset and size of the chunk of each slice."""
+
+
+def open_reader(paths: DatasetPaths, record: CaseRecord) -> "CaseReader":
+    """Open one case for reading.
+
+    Args:
+        paths: the data set.
+        record: the case, as the manifest has it.
+    Raises:
+        ShardError: the shard is missing, damaged, of another version, or does not hold what the manifest says.
+    """
+    return CaseReader(paths.shard(record.shard), record)
+
+
+class CaseReader:
+    """The slices of one case. Several threads may read at once; none may read while another closes."""
+
+    def __init__(self, path: Path, record: CaseRecord) -> None:
+        self.record = record
+        self._path = path
+        self._chunks = _locate_chunks(path, record)
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing can be read afterwards."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    @property
+    def grid(self) -> Grid:
+        """The original grid of the case."""
+        return self.record.grid
+
+    def read_image(self, z: int) -> NDArray[np.int16]:
+        """Read one slice of the image.
+
+        Args:
+            z: slice, 0 <= z < slices.
+        Returns:
+            int16 (y, x), Hounsfield units.
+        Raises:
+            ShardError: the slice is damaged.
+        """
+        return self._read(IMAGE, z)
+
+    def read_labels(self, z: int) -> NDArray[np.uint8]:
+        """Read one slice of the mask.
+
+        Args:
+            z: slice, 0 <= z < slices.
+        Returns:
+            uint8 (y, x), label numbers.
+        Raises:
+            ShardError: the case has no mask, or the slice is damaged.
+        """
+        return self._read(LABELS, z)
+
+    def _read(self, name: str, z: int) -> NDArray[Any]:
+        if name not in self._chunks:
+            raise ShardError(f"case {self.record.case} was packed without a mask; add its mask to the source and pack again")
+        slices, rows, columns = self.grid.shape_zyx
+        if not 0 <= z < slices:
+            raise IndexError(f"slice {z} of case {self.record.case}: it has slices 0 to {slices - 1}")
+        offset, size = self._chunks[name][z]
+        pixels = np.empty((rows, columns), dtype=DTYPES[name])
+        try:
+            decode_slice(os.pread(self._descriptor, size, offset), pixels)
+        except (OSError, ValueError) as error:
+            raise ShardError(_damaged(self._path, self.record, f"{name}, slice {z}: {error}")) from error
+        return pixels
+
+
+def read_image_volume(reader: CaseReader) -> VolumeI16:
+    """Read the whole image of a case.
+
+    Returns:
+        int16 (z, y, x), Hounsfield units.
+    Raises:
+        ShardError: a slice is damaged.
+    """
+    volume_hu = np.empty(reader.grid.shape_zyx, dtype=np.int16)
+    for z in range(len(volume_hu)):
+        volume_hu[z] = reader.read_image(z)
+    return volume_hu
+
+
+def read_label_volume(reader: CaseReader) -> VolumeU8:
+    """Read the whole mask of a case.
+
+    Returns:
+        uint8 (z, y, x), label numbers.
+    Raises:
+        ShardError: the case has no mask, or a slice is damaged.
+    """
+    labels = np.empty(reader.grid.shape_zyx, dtype=np.uint8)
+    for z in range(len(labels)):
+        labels[z] = reader.read_labels(z)
+    return labels
+
+
+def _locate_chunks(path: Path, record: CaseRecord) -> dict[str, ChunkTable]:
+    """Check a shard against the manifest and find where its slices lie."""
+    try:
+        # Shards are written whole and never changed, so no lock is needed; some shared file systems refuse one.
+        with h5py.File(path, "r", locking=False) as file:
+            if read_text_attribute(file.attrs, "format") != SHARD_FORMAT:
+                raise ValueError(f"its format is not {SHARD_FORMAT!r}")
+            check_version(file.attrs["version"], SHARD_VERSION, f"shard {path.name} of case {record.case}")
+            group = file[CASES_GROUP][record.case]
+            _check_case(group, path, record)
+            return {name: _chunk_table(group[name], record.grid, DTYPES[name]) for name in (IMAGE, LABELS) if name in group}
+    except FileNotFoundError as error:
+        raise ShardError(f"shard {path} of case {record.case} is missing; restore it or pack the case again") from error
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
+        raise ShardError(_damaged(path, record, str(error))) from error
+
+
+def _check_case(group: h5py.Group, path: Path, record: CaseRecord) -> None:
+    found = {
+        "grid": (read_grid(group.attrs, group[IMAGE].shape), record.grid),
+        "patient": (read_text_attribute(group.attrs, "patient"), record.patient),
+        "mask": (LABELS in group, record.has_mask),
+        "image digest": (read_text_attribute(group[IMAGE].attrs, "sha256"), record.image_digest),
+    }
+    if record.has_mask and LABELS in group:
+        found["mask digest"] = (read_text_attribute(group[LABELS].attrs, "sha256"), record.mask_digest)
+    for what, (in_shard, in_manifest) in found.items():
+        if in_shard != in_manifest:
+            raise ShardError(
+                f"shard {path.name} and manifest do not belong together: {what} of case {record.case} is {in_shard} in the shard "
+                f"and {in_manifest} in the manifest; pack the case again"
+            )
+
+
+def _chunk_table(dataset: h5py.Dataset, grid: Grid, dtype: np.dtype[Any]) -> ChunkTable:
+    """Look up where the chunk of each slice lies; raises ValueError where the data is not laid out as FORMAT.md says."""
+    if dataset.shape != grid.shape_zyx or dataset.dtype != dtype or dataset.chunks != chunk_shape(grid):
+        raise ValueError(f"{dataset.name} is {dataset.dtype} {dataset.shape} in chunks {dataset.chunks}")
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
+    if filters != [BLOSC_FILTER, FLETCHER32_FILTER]:
+        raise ValueError(f"{dataset.name} has the filters {filters}, needed are {[BLOSC_FILTER, FLETCHER32_FILTER]}")
+    places: dict[int, tuple[int, int]] = {}
+
+    def note(chunk: Any) -> None:
+        if chunk.filter_mask == 0:
+            places[chunk.chunk_offset[0]] = (chunk.byte_offset, chunk.size)
+
+    dataset.id.chunk_iter(note)
+    if len(places) != grid.shape_zyx[0]:
+        raise ValueError(f"{dataset.name} has {len(places)} filtered chunks for {grid.shape_zyx[0]} slices")
+    return tuple(places[z] for z in range(grid.shape_zyx[0]))
+
+
+def _damaged(path: Path, record: CaseRecord, detail: str) -> str:
+    return f"shard {path.name} of case {record.case} is damaged: {' '.join(detail.split())}; restore it or pack the case again"

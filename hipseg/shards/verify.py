@@ -1,0 +1,56 @@
+"""Check every checksum and rule of a packed data set, and go on after the first problem."""
+
+import numpy as np
+
+from hipseg.errors import ShardError
+from hipseg.fsio import digest_bytes, digest_file
+from hipseg.runs import DatasetPaths
+from hipseg.shards.layout import SHARD_SUFFIX
+from hipseg.shards.manifest import CaseRecord, Manifest
+from hipseg.shards.reader import CaseReader, open_reader, read_image_volume, read_label_volume
+
+
+def verify_dataset(paths: DatasetPaths, manifest: Manifest) -> tuple[str, ...]:
+    """Compare every shard with the manifest.
+
+    Args:
+        paths: the data set.
+        manifest: its manifest, as `read_manifest` gives it.
+    Returns:
+        One line for each problem; none when the data set is as it was packed.
+    """
+    problems = [line for record in manifest.cases for line in _verify_case(paths, record)]
+    return (*problems, *_stray_files(paths, manifest))
+
+
+def _verify_case(paths: DatasetPaths, record: CaseRecord) -> list[str]:
+    try:
+        with open_reader(paths, record) as reader:
+            problems = _verify_content(reader)
+    except ShardError as error:
+        return [str(error)]
+    if digest_file(paths.shard(record.shard)) != record.shard_digest:
+        problems.append(f"shard {record.shard} of case {record.case} is not the file that was packed: its SHA-256 differs")
+    return problems
+
+
+def _verify_content(reader: CaseReader) -> list[str]:
+    record, problems = reader.record, []
+    if digest_bytes(read_image_volume(reader).data) != record.image_digest:
+        problems.append(f"image of case {record.case} is not what was packed: its SHA-256 differs")
+    if record.has_mask:
+        labels = read_label_volume(reader)
+        if digest_bytes(labels.data) != record.mask_digest:
+            problems.append(f"mask of case {record.case} is not what was packed: its SHA-256 differs")
+        numbers, counts = np.unique(labels[labels > 0], return_counts=True)
+        found = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        if found != dict(record.label_voxels):
+            expected = dict(record.label_voxels)
+            problems.append(f"mask of case {record.case} holds the label counts {found}, the manifest says {expected}")
+    return problems
+
+
+def _stray_files(paths: DatasetPaths, manifest: Manifest) -> list[str]:
+    known = {one.shard for one in manifest.cases}
+    strays = sorted(path.name for path in paths.root.glob(f"*{SHARD_SUFFIX}") if path.name not in known)
+    return [f"shard {name} is not in the manifest; pack again or delete it" for name in strays]
