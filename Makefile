@@ -12,8 +12,8 @@ STAMP := $(VENV)/.up-to-date
 LOCKS := requirements/runtime.txt requirements/dev.txt requirements/build.txt
 HEADER := $(shell find tools/horovod_include -type f)
 
-# Only errors from TensorFlow, instead of its lines about the processor.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Errors and warnings from TensorFlow, without its notes.
+export TF_CPP_MIN_LOG_LEVEL ?= 1
 
 .PHONY: help env demo test quick lint bench lock clean
 
@@ -21,8 +21,10 @@ help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
 
 env: $(STAMP) ## make or mend .venv: all locked packages, Horovod compiled once, hipseg itself
+	@:
 
 $(STAMP): $(LOCKS) requirements/horovod.txt pyproject.toml tools/build_horovod.sh $(HEADER)
+	@command -v $(PYTHON) > /dev/null || { echo "no $(PYTHON) here; name a Python 3.11: make env PYTHON=..." >&2; exit 1; }
 	@echo "env: locked packages into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
@@ -31,8 +33,9 @@ $(STAMP): $(LOCKS) requirements/horovod.txt pyproject.toml tools/build_horovod.s
 	@tools/build_horovod.sh $(BIN)/python
 	@echo "env: hipseg"
 	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m pip check
-	@$(BIN)/python -c "import horovod.tensorflow as hvd; hvd.init(); assert hvd.size() == 1 and hvd.gloo_built()"
+	@$(BIN)/python -m pip --disable-pip-version-check check
+	@said=$$($(BIN)/python -c "import horovod.tensorflow as hvd; hvd.init(); assert hvd.size() == 1 and hvd.gloo_built()" 2>&1) \
+	  || { echo "$$said"; echo "env: Horovod is installed and does not start" >&2; exit 1; }
 	@touch $@
 
 demo: env ## phantom -> pack -> study -> table, on this machine

@@ -33,8 +33,10 @@ print(f"cp{sys.version_info.major}{sys.version_info.minor}", tensorflow.__versio
 PYTHON
 ) || { echo "build_horovod: no TensorFlow in $python; install requirements/runtime.txt first" >&2; exit 1; }
 release=$(sed -n 's/^horovod==\([^ ]*\).*/\1/p' "$lock")
-digest=$({ env | grep '^HOROVOD_' | sort; "${CXX:-g++}" --version; uname -m; cat "$0" "$lock"; \
-  find tools/horovod_include -type f -exec cat {} +; } | sha256sum | cut -c1-12)
+# TensorFlow's wheel carries these two folders, but its own headers do not find them where they lie.
+external=(highwayhash farmhash_archive/src)
+digest=$({ env | grep '^HOROVOD_' | sort; echo "${CXXFLAGS:-} ${external[*]}"; "${CXX:-g++}" --version; uname -m; \
+  cat "$lock"; find tools/horovod_include -type f -exec cat {} +; } | sha256sum | cut -c1-12)
 kept="${HIPSEG_CACHE:-.cache}/wheels/horovod-$release-tf$tensorflow-$tag-$digest"
 
 # --- compile, unless the same wheel is kept; it appears under its name only when it is whole ---
@@ -43,16 +45,16 @@ if ! compgen -G "$kept/*.whl" > /dev/null; then
   building=$(mktemp --directory "$kept.XXXXXX")
   trap 'rm -rf "$building"' EXIT
   echo "compiling Horovod $release for TensorFlow $tensorflow, once (2 to 5 minutes); log in $kept.log"
-  # TensorFlow's wheel carries the two external folders but its own headers do not find them there.
   if ! PATH="$(dirname "$python"):$PATH" \
-    CXXFLAGS="-I$PWD/tools/horovod_include -I$include/external/highwayhash -I$include/external/farmhash_archive/src ${CXXFLAGS:-}" \
+    CXXFLAGS="-I$PWD/tools/horovod_include ${external[*]/#/-I$include/external/} ${CXXFLAGS:-}" \
     "$python" -m pip wheel --no-build-isolation --no-deps --no-binary horovod --no-cache-dir --require-hashes \
     --requirement "$lock" --wheel-dir "$building" --verbose > "$kept.log" 2>&1; then
     tail -n 40 "$kept.log" >&2
     echo "build_horovod: compiling failed; the whole log is $kept.log" >&2
     exit 1
   fi
-  rm -rf "$kept"
-  mv --no-target-directory "$building" "$kept"
+  chmod 755 "$building" # mktemp's folder is private; a cache may be shared
+  # Where another build of the same wheel was faster, its folder stays.
+  mv --no-target-directory "$building" "$kept" 2> /dev/null || compgen -G "$kept/*.whl" > /dev/null
 fi
 "$python" -m pip install --quiet --no-deps --no-index --force-reinstall "$kept"/*.whl
