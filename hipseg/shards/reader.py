@@ -99,6 +99,8 @@ class CaseReader:
     def _read(self, name: str, z: int) -> NDArray[Any]:
         if name not in self._chunks:
             raise ShardError(f"case {self.record.case} was packed without a mask; add its mask to the source and pack again")
+        if self._descriptor < 0:
+            raise ValueError(f"reader of case {self.record.case} is closed")
         slices, rows, columns = self.grid.shape_zyx
         if not 0 <= z < slices:
             raise IndexError(f"slice {z} of case {self.record.case}: it has slices 0 to {slices - 1}")

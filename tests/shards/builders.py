@@ -1,0 +1,72 @@
+"""Packed data sets out of seeded arrays, written by the real writer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hipseg.axes import VolumeI16, VolumeU8
+from hipseg.geometry import Grid
+from hipseg.runs import DatasetPaths
+from hipseg.shards.layout import shard_name
+from hipseg.shards.manifest import CaseRecord, Manifest, write_manifest
+from hipseg.shards.writer import write_shard
+
+OBLIQUE = ((1.0, 0.0, 0.0), (0.0, 0.8, 0.6), (0.0, -0.6, 0.8))
+
+
+def make_grid_of(shape_zyx: tuple[int, int, int]) -> Grid:
+    """An oblique grid whose numbers are not exact in binary."""
+    return Grid(shape_zyx, (3.27, 0.976562, 0.7), (-120.1, 33.3, -500.7), OBLIQUE)
+
+
+def noise_hu(seed: int, shape_zyx: tuple[int, int, int]) -> VolumeI16:
+    """Noise over the whole range that CT uses."""
+    return np.random.default_rng(seed).integers(-1024, 3072, shape_zyx).astype(np.int16)
+
+
+def box_labels(shape_zyx: tuple[int, int, int], label: int = 1) -> VolumeU8:
+    """One box of a label, clear of the edges."""
+    labels = np.zeros(shape_zyx, dtype=np.uint8)
+    labels[1:-1, 2:-2, 3:-3] = label
+    return labels
+
+
+def pack_arrays(
+    paths: DatasetPaths, case: str, patient: str, image: VolumeI16, labels: VolumeU8 | None, grid: Grid | None = None
+) -> CaseRecord:
+    """Write one case and describe it as the manifest does."""
+    grid = grid or make_grid_of(image.shape)
+    slices = zip(image, labels if labels is not None else [None] * len(image), strict=True)
+    written = write_shard(paths.shard(shard_name(case)), case, patient, grid, slices, has_mask=labels is not None)
+    return CaseRecord(
+        case=case,
+        patient=patient,
+        shard=shard_name(case),
+        grid=grid,
+        mask_kind=None if labels is None else "overlay",
+        label_voxels=written.label_voxels,
+        image_digest=written.image_digest,
+        mask_digest=written.mask_digest,
+        shard_digest=written.shard_digest,
+    )
+
+
+def pack_noise(
+    root: Path, patients: Mapping[str, str], shape_zyx: tuple[int, int, int] = (5, 12, 14)
+) -> tuple[DatasetPaths, Manifest]:
+    """Pack one noise volume with a box for each case.
+
+    Args:
+        root: the data set's folder.
+        patients: case -> patient.
+        shape_zyx: of every case.
+    """
+    paths = DatasetPaths(root)
+    records = tuple(
+        pack_arrays(paths, case, patients[case], noise_hu(seed, shape_zyx), box_labels(shape_zyx))
+        for seed, case in enumerate(sorted(patients))
+    )
+    manifest = Manifest(cases=records, refusals=(), set_aside={}, rois={})
+    write_manifest(paths, manifest)
+    return paths, manifest

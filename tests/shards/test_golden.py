@@ -1,0 +1,61 @@
+"""Format 1 stays readable. The files in golden/format-1 were written once, by the first release, and are never written again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hipseg.geometry import Grid
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import Refusal, read_manifest, write_manifest
+from hipseg.shards.reader import open_reader, read_image_volume, read_label_volume
+from hipseg.shards.verify import verify_dataset
+
+GOLDEN = DatasetPaths(Path(__file__).parent / "golden" / "format-1")
+SHAPE = (4, 9, 11)
+GRID = Grid(SHAPE, (3.27, 0.976562, 0.7), (-120.1, 33.3, -500.7), ((1.0, 0.0, 0.0), (0.0, 0.8, 0.6), (0.0, -0.6, 0.8)))
+
+
+def golden_image():
+    """Products of primes, folded onto -1024..3071: as irregular as noise, and the same on every machine."""
+    z, y, x = np.indices(SHAPE)
+    return ((z * 7919 + y * 104729 + x * 1299709) % 4096 - 1024).astype(np.int16)
+
+
+def golden_labels():
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[1:3, 2:7, 3:8] = 1
+    labels[3, 8, 10] = 5
+    return labels
+
+
+def test_the_manifest_of_format_1_is_read():
+    manifest = read_manifest(GOLDEN)
+    masked, bare = manifest.cases
+    assert (masked.case, masked.patient, masked.mask_kind) == ("c00000000000a", "p00000000000a", "overlay")
+    assert masked.grid == GRID
+    assert masked.label_voxels == {1: 50, 5: 1}
+    assert (bare.case, bare.patient, bare.has_mask) == ("c00000000000b", "p00000000000b", False)
+    assert manifest.refusals == (Refusal("c00000000000c", "SeriesError", "slice gap in case c00000000000c"),)
+    assert (manifest.set_aside, manifest.rois, manifest.salt_id) == ({"not DICOM or NIfTI": 2}, {"femur": 1}, "0123456789ab")
+
+
+@pytest.mark.parametrize(("case", "change_hu"), [("c00000000000a", 0), ("c00000000000b", 1)])
+def test_the_images_of_format_1_are_read(case, change_hu):
+    with open_reader(GOLDEN, read_manifest(GOLDEN).record(case)) as reader:
+        np.testing.assert_array_equal(read_image_volume(reader), golden_image() + change_hu)
+
+
+def test_the_labels_of_format_1_are_read():
+    with open_reader(GOLDEN, read_manifest(GOLDEN).record("c00000000000a")) as reader:
+        np.testing.assert_array_equal(read_label_volume(reader), golden_labels())
+
+
+def test_every_checksum_of_format_1_holds():
+    assert verify_dataset(GOLDEN, read_manifest(GOLDEN)) == ()
+
+
+def test_the_manifest_is_still_written_in_the_same_words(tmp_path):
+    paths = DatasetPaths(tmp_path)
+    write_manifest(paths, read_manifest(GOLDEN))
+    assert paths.manifest.read_text() == GOLDEN.manifest.read_text()

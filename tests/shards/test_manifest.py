@@ -1,0 +1,126 @@
+import dataclasses
+import json
+
+import pytest
+
+from hipseg.errors import ShardError
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import Refusal, read_manifest, same_images, write_manifest
+from tests.shards.builders import noise_hu, pack_arrays, pack_noise
+
+
+@pytest.fixture
+def packed(tmp_path):
+    return pack_noise(tmp_path, {"c1": "p1", "c2": "p1", "c3": "p2"})
+
+
+def rewrite(paths, change):
+    value = json.loads(paths.manifest.read_text())
+    change(value)
+    paths.manifest.write_text(json.dumps(value))
+
+
+def test_what_was_written_is_read_back(packed):
+    paths, manifest = packed
+    full = dataclasses.replace(
+        manifest,
+        refusals=(Refusal("c9", "SeriesError", "slice gap in case c9: 7.5 mm"),),
+        set_aside={"not DICOM or NIfTI": 3},
+        rois={"GTV_Mass_CT": 1},
+        salt_id="ab" * 6,
+    )
+    write_manifest(paths, full)
+    assert read_manifest(paths) == full
+
+
+def test_a_case_is_found_by_its_key(packed):
+    _, manifest = packed
+    assert manifest.record("c2") is manifest.cases[1]
+    with pytest.raises(ShardError, match="no case 'c4' among the 3 packed cases"):
+        manifest.record("c4")
+
+
+def test_data_digest_does_not_depend_on_keys_or_order(packed, tmp_path):
+    _, manifest = packed
+    _, other = pack_noise(tmp_path / "other", {"d7": "q1", "d8": "q2", "d9": "q3"})
+    assert other.data_digest == manifest.data_digest
+    assert dataclasses.replace(manifest, cases=manifest.cases[::-1]).data_digest == manifest.data_digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: {"image_digest": "0" * 64},
+        lambda one: {"mask_digest": "0" * 64},
+        lambda one: {"mask_digest": None},
+        lambda one: {"grid": dataclasses.replace(one.grid, spacing_mm_zyx=(1.0, 1.0, 1.0))},
+    ],
+)
+def test_data_digest_changes_with_every_image_mask_and_grid(packed, change):
+    _, manifest = packed
+    first = manifest.cases[0]
+    changed = dataclasses.replace(manifest, cases=(dataclasses.replace(first, **change(first)), *manifest.cases[1:]))
+    assert changed.data_digest != manifest.data_digest
+
+
+def test_equal_images_are_grouped(packed, tmp_path):
+    paths, manifest = packed
+    twin = pack_arrays(paths, "c7", "p9", noise_hu(1, (5, 12, 14)), None)
+    assert same_images(manifest.cases) == ()
+    assert same_images((twin, *manifest.cases)) == ((manifest.cases[1], twin),)
+
+
+def test_a_folder_without_manifest_names_the_command_that_makes_one(tmp_path):
+    with pytest.raises(ShardError, match=r"no packed data set in .*; make one with `hipseg-pack DATA -o"):
+        read_manifest(DatasetPaths(tmp_path / "nothing"))
+
+
+def test_text_that_is_no_json_is_refused(packed):
+    paths, _ = packed
+    paths.manifest.write_text("{")
+    with pytest.raises(ShardError, match="cannot read manifest"):
+        read_manifest(paths)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format": "hipseg-shard", "version": 1}'])
+def test_other_json_is_refused(packed, text):
+    paths, _ = packed
+    paths.manifest.write_text(text)
+    with pytest.raises(ShardError, match="is no manifest of a packed data set"):
+        read_manifest(paths)
+
+
+def test_another_version_is_refused_by_both_numbers(packed):
+    paths, _ = packed
+    rewrite(paths, lambda value: value.update(version=2))
+    with pytest.raises(ShardError, match="format version 2, this hipseg reads version 1"):
+        read_manifest(paths)
+
+
+def test_keys_that_a_later_release_adds_are_passed_over(packed):
+    paths, manifest = packed
+    rewrite(paths, lambda value: (value.update(later=1), value["cases"][0].update(later=2)))
+    assert read_manifest(paths) == manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: value.pop("cases"), "cases: Field required"),
+        (lambda value: value["cases"][0].update(image_digest="abc"), r"cases\.0\.image_digest"),
+        (lambda value: value["cases"][0].update(shard="../../etc/passwd"), r"cases\.0\.shard"),
+        (lambda value: value["cases"][0].update(case="a/b"), r"cases\.0\.case"),
+        (lambda value: value["cases"][0]["label_voxels"].update({"256": 5}), "label_voxels"),
+        (lambda value: value["cases"][0]["grid"].update(spacing_mm_zyx=[0, 1, 1]), "impossible grid"),
+        (lambda value: value["cases"].reverse(), "rising order"),
+        (lambda value: value["cases"].append(value["cases"][-1]), "each once"),
+        (lambda value: value["refusals"].append({"case": "c1", "error": "MaskError", "reason": "x"}), "c1 is both"),
+        (lambda value: value["cases"][0].update(mask_digest=None), "case c1 has only a part"),
+        (lambda value: value["cases"][0].update(mask_kind=None), "case c1 has only a part"),
+    ],
+)
+def test_a_damaged_manifest_is_refused_with_the_place_and_a_cure(packed, change, message):
+    paths, _ = packed
+    rewrite(paths, change)
+    with pytest.raises(ShardError, match=f"is damaged: .*{message}.*; restore it or pack again"):
+        read_manifest(paths)

@@ -1,0 +1,68 @@
+import dataclasses
+
+import h5py
+import numpy as np
+import pytest
+
+from hipseg.shards.codec import encode_slice
+from hipseg.shards.manifest import read_manifest, write_manifest
+from hipseg.shards.verify import verify_dataset
+from tests.shards.builders import pack_noise
+
+
+@pytest.fixture
+def packed(tmp_path):
+    return pack_noise(tmp_path, {"c1": "p1", "c2": "p2"})
+
+
+def test_a_data_set_as_packed_has_no_problem(packed):
+    assert verify_dataset(*packed) == ()
+
+
+def test_a_changed_slice_with_a_right_checksum_is_still_found(packed):
+    paths, manifest = packed
+    with h5py.File(paths.shard("c1.h5"), "a") as file:
+        dataset = file["cases/c1/image"]
+        dataset.id.write_direct_chunk((2, 0, 0), encode_slice(np.zeros((12, 14), dtype=np.int16)))
+    assert verify_dataset(paths, manifest) == (
+        "image of case c1 is not what was packed: its SHA-256 differs",
+        "shard c1.h5 of case c1 is not the file that was packed: its SHA-256 differs",
+    )
+
+
+def test_changed_labels_and_their_counts_are_found(packed):
+    paths, manifest = packed
+    with h5py.File(paths.shard("c2.h5"), "a") as file:
+        file["cases/c2/labels"].id.write_direct_chunk((0, 0, 0), encode_slice(np.full((12, 14), 7, dtype=np.uint8)))
+    mask, counts, shard = verify_dataset(paths, manifest)
+    assert mask == "mask of case c2 is not what was packed: its SHA-256 differs"
+    # The box of 3 slices, 8 rows and 8 columns is 192 voxels; the new slice has 12 x 14 = 168.
+    assert counts == "mask of case c2 holds the label counts {1: 192, 7: 168}, the manifest says {1: 192}"
+    assert shard.startswith("shard c2.h5")
+
+
+def test_one_flipped_byte_anywhere_in_a_shard_is_found(packed):
+    paths, manifest = packed
+    good = paths.shard("c1.h5").read_bytes()
+    for position in np.random.default_rng(0).integers(0, len(good), 25).tolist():
+        damaged = bytearray(good)
+        damaged[position] ^= 0x40
+        paths.shard("c1.h5").write_bytes(damaged)
+        problems = verify_dataset(paths, manifest)
+        assert problems, position
+        assert all("c1" in line for line in problems)
+
+
+def test_every_case_is_checked_after_the_first_problem(packed):
+    paths, manifest = packed
+    paths.shard("c1.h5").unlink()
+    paths.shard("c2.h5").write_bytes(b"nothing")
+    first, second = verify_dataset(paths, manifest)
+    assert "c1.h5 of case c1 is missing" in first
+    assert "c2.h5 of case c2 is damaged" in second
+
+
+def test_a_shard_that_no_case_needs_is_named(packed):
+    paths, manifest = packed
+    write_manifest(paths, dataclasses.replace(manifest, cases=manifest.cases[:1]))
+    assert verify_dataset(paths, read_manifest(paths)) == ("shard c2.h5 is not in the manifest; pack again or delete it",)
