@@ -1,0 +1,136 @@
+"""Patient-level folds: no patient is ever on both sides. Kept in nnU-Net's `splits_final.json`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+from sklearn.model_selection import KFold
+
+from hipseg.errors import ConfigError, ShardError
+from hipseg.fsio import digest_json, read_json, write_json
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import CaseRecord, Manifest, same_images
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold: the case keys of its training and of its validation side, each in rising order."""
+
+    train: tuple[str, ...]
+    val: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+_SPLITS = TypeAdapter(tuple[Split, ...])
+
+
+def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tuple[Split, ...]:
+    """Deal patients into folds, so that each is in exactly one validation side.
+
+    Patients who share an image voxel for voxel are one patient packed twice, and stay together. The folds depend on images
+    and seed alone: another salt gives the cases other keys and leaves them in the same folds.
+
+    Args:
+        records: the packed cases; those without a mask are left out.
+        folds: at least 2.
+        seed: of the shuffling.
+    Returns:
+        One split a fold.
+    Raises:
+        ConfigError: fewer than 2 folds, or fewer patients with a mask than folds.
+    """
+    patients = _patients_in_order([one for one in records if one.has_mask])
+    if folds < 2:
+        raise ConfigError(f"cannot split into {folds} fold; at least 2 are needed")
+    if len(patients) < folds:
+        raise ConfigError(
+            f"cannot split {len(patients)} patients with a mask into {folds} folds; choose fewer folds or pack more patients"
+        )
+    dealt = KFold(folds, shuffle=True, random_state=seed).split(patients)
+    return tuple(
+        Split(train=_keys(patients[number] for number in train), val=_keys(patients[number] for number in val))
+        for train, val in dealt
+    )
+
+
+def _patients_in_order(records: Sequence[CaseRecord]) -> list[list[CaseRecord]]:
+    """Group cases by patient, equal images joining patients; ordered by each group's first image digest."""
+    joined = {one.patient: one.patient for one in records}
+    for group in same_images(records):
+        merged = {joined[one.patient] for one in group}
+        joined = {patient: min(merged) if root in merged else root for patient, root in joined.items()}
+    patients: dict[str, list[CaseRecord]] = {}
+    for one in sorted(records, key=lambda one: one.image_digest):
+        patients.setdefault(joined[one.patient], []).append(one)
+    return list(patients.values())
+
+
+def _keys(groups: Iterable[Sequence[CaseRecord]]) -> tuple[str, ...]:
+    return tuple(sorted(one.case for group in groups for one in group))
+
+
+def write_splits(paths: DatasetPaths, splits: Sequence[Split]) -> None:
+    """Write the folds of a data set whole or not at all.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    write_json(paths.splits, _plain(splits))
+
+
+def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:
+    """Read the folds of a data set and check them against its manifest.
+
+    Raises:
+        ShardError: the file is missing or damaged, names a case that is not packed or has no mask, or lets a patient or an
+            image be on both sides.
+    """
+    if not paths.splits.is_file():
+        raise ShardError(f"no splits at {paths.splits}; write them with `hipseg split {paths.root}`")
+    try:
+        splits = _SPLITS.validate_python(read_json(paths.splits, ShardError, "splits"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ShardError(
+            f"splits {paths.splits} are damaged: {where}: {first['msg']}; write them again with `hipseg split`"
+        ) from error
+    for fold, split in enumerate(splits):
+        _check_split(f"fold {fold} in {paths.splits}", split, manifest)
+    validated = [case for split in splits for case in split.val]
+    if twice := sorted({case for case in validated if validated.count(case) > 1}):
+        raise ShardError(f"case {twice[0]} is validated more than once in {paths.splits}; write them again with `hipseg split`")
+    return splits
+
+
+def _check_split(where: str, split: Split, manifest: Manifest) -> None:
+    records = {one.case: one for one in manifest.cases}
+    for case in (*split.train, *split.val):
+        if case not in records or not records[case].has_mask:
+            what = "has no mask" if case in records else "is not packed"
+            raise ShardError(f"case {case} of {where} {what}; write the splits again with `hipseg split`")
+    train, val = ([records[case] for case in side] for side in (split.train, split.val))
+    if both := {one.patient for one in train} & {one.patient for one in val}:
+        raise ShardError(f"patient {min(both)} is on both sides of {where}; write the splits again with `hipseg split`")
+    if {one.image_digest for one in train} & {one.image_digest for one in val}:
+        raise ShardError(f"one image is on both sides of {where} under two keys; write the splits again with `hipseg split`")
+
+
+def choose_fold(splits: Sequence[Split], fold: int) -> Split:
+    """Take one fold, counted from 0.
+
+    Raises:
+        ConfigError: there is no such fold.
+    """
+    if not 0 <= fold < len(splits):
+        raise ConfigError(f"no fold {fold}: there are {len(splits)} folds, 0 to {len(splits) - 1}")
+    return splits[fold]
+
+
+def digest_splits(splits: Sequence[Split]) -> str:
+    """Give the SHA-256 of the folds."""
+    return digest_json(_plain(splits))
+
+
+def _plain(splits: Sequence[Split]) -> list[dict[str, list[str]]]:
+    return [{side: list(keys) for side, keys in asdict(split).items()} for split in splits]

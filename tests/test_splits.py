@@ -1,0 +1,150 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hipseg.errors import ConfigError, ShardError
+from hipseg.fsio import digest_bytes
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import CaseRecord, Manifest
+from hipseg.splits import Split, choose_fold, digest_splits, read_splits, split_patients, write_splits
+from tests.shards.builders import make_grid_of
+
+
+def record(case, patient, image=None, has_mask=True):
+    """A case as the manifest has it; `image` stands for the voxels."""
+    digest = digest_bytes((image or case).encode())
+    return CaseRecord(
+        case=case,
+        patient=patient,
+        shard=f"{case}.h5",
+        grid=make_grid_of((2, 2, 2)),
+        mask_kind="overlay" if has_mask else None,
+        label_voxels={1: 1} if has_mask else {},
+        image_digest=digest,
+        mask_digest=digest if has_mask else None,
+        shard_digest=digest,
+    )
+
+
+def manifest_of(*records):
+    return Manifest(cases=tuple(sorted(records, key=lambda one: one.case)), refusals=(), set_aside={}, rois={})
+
+
+TEN = tuple(record(f"c{number}", f"p{number // 2}") for number in range(10))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=30), st.integers(2, 5), st.integers(0, 1000))
+def test_every_case_is_validated_once_and_no_patient_is_on_both_sides(patients, folds, seed):
+    records = [record(f"c{number:02d}", f"p{patient}") for number, patient in enumerate(patients)]
+    if len(set(patients)) < folds:
+        with pytest.raises(ConfigError):
+            split_patients(records, folds, seed)
+        return
+    splits = split_patients(records, folds, seed)
+    patient_of = {one.case: one.patient for one in records}
+    assert len(splits) == folds
+    assert sorted(case for split in splits for case in split.val) == sorted(patient_of)
+    for split in splits:
+        assert sorted(split.train + split.val) == sorted(patient_of)
+        assert not {patient_of[case] for case in split.train} & {patient_of[case] for case in split.val}
+    sizes = [len({patient_of[case] for case in split.val}) for split in splits]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_same_seed_gives_the_same_folds_whatever_the_order_of_the_cases():
+    assert split_patients(TEN, 5, seed=3) == split_patients(TEN[::-1], 5, seed=3)
+    assert split_patients(TEN, 5, seed=3) != split_patients(TEN, 5, seed=4)
+
+
+def test_another_salt_leaves_every_image_in_its_fold():
+    rekeyed = [record(f"c{(number * 7) % 10 + 50}", f"p{9 - number // 2}", image=f"c{number}") for number in range(10)]
+
+    def images_of(records):
+        image_of = {one.case: one.image_digest for one in records}
+        return [{image_of[case] for case in split.val} for split in split_patients(records, 5, seed=0)]
+
+    assert images_of(rekeyed) == images_of(TEN)
+
+
+def test_cases_without_mask_are_left_out():
+    splits = split_patients([*TEN, record("c99", "p99", has_mask=False)], 5, seed=0)
+    assert all("c99" not in split.train + split.val for split in splits)
+
+
+def test_patients_who_share_an_image_stay_together():
+    # p0 and p7 share an image, p7 and p8 another: all three are one patient, so five patients remain of seven.
+    twins = [record("c70", "p7", image="c0"), record("c71", "p7"), record("c80", "p8", image="c71")]
+    together = {"c0", "c1", "c70", "c71", "c80"}
+    splits = split_patients([*TEN, *twins], 5, seed=0)
+    assert [split for split in splits if together <= set(split.val)]
+    with pytest.raises(ConfigError, match="5 patients with a mask into 6"):
+        split_patients([*TEN, *twins], 6, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"), [(6, "cannot split 5 patients .* into 6 folds; choose fewer"), (1, "at least 2")]
+)
+def test_impossible_numbers_of_folds_are_refused(folds, message):
+    with pytest.raises(ConfigError, match=message):
+        split_patients(TEN, folds, seed=0)
+
+
+def test_the_file_has_nnunets_form_and_reads_back(tmp_path):
+    paths, splits = DatasetPaths(tmp_path), split_patients(TEN, 5, seed=0)
+    write_splits(paths, splits)
+    value = json.loads((tmp_path / "splits_final.json").read_text())
+    assert value == [{"train": list(split.train), "val": list(split.val)} for split in splits]
+    assert read_splits(paths, manifest_of(*TEN)) == splits
+
+
+def test_digest_tells_folds_apart():
+    assert digest_splits(split_patients(TEN, 5, seed=0)) == digest_splits(split_patients(TEN, 5, seed=0))
+    assert digest_splits(split_patients(TEN, 5, seed=0)) != digest_splits(split_patients(TEN, 4, seed=0))
+
+
+def test_missing_splits_name_the_command_that_writes_them(tmp_path):
+    with pytest.raises(ShardError, match=r"no splits at .*; write them with `hipseg split"):
+        read_splits(DatasetPaths(tmp_path), manifest_of(*TEN))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({}, "damaged"),
+        ([{"train": ["c0"]}], r"damaged: 0\.val"),
+        ([{"train": ["c0"], "val": []}], r"damaged: 0\.val"),
+        ([{"train": ["c0"], "val": ["c77"]}], "case c77 of fold 0 in .* is not packed"),
+        ([{"train": ["c0"], "val": ["c4"]}, {"train": ["c2"], "val": ["c90"]}], "case c90 of fold 1 in .* has no mask"),
+        ([{"train": ["c0", "c2"], "val": ["c1"]}], "patient p0 is on both sides of fold 0"),
+        ([{"train": ["c0"], "val": ["c91"]}], "one image is on both sides of fold 0"),
+        ([{"train": ["c0"], "val": ["c4"]}, {"train": ["c0"], "val": ["c4"]}], "case c4 is validated more than once"),
+    ],
+)
+def test_wrong_splits_are_refused(tmp_path, value, message):
+    manifest = manifest_of(*TEN, record("c90", "p90", has_mask=False), record("c91", "p91", image="c0"))
+    (tmp_path / "splits_final.json").write_text(json.dumps(value))
+    with pytest.raises(ShardError, match=message):
+        read_splits(DatasetPaths(tmp_path), manifest)
+
+
+def test_a_fold_is_chosen_by_its_number():
+    splits = (Split(("a",), ("b",)), Split(("b",), ("a",)))
+    assert choose_fold(splits, 1) is splits[1]
+
+
+@pytest.mark.parametrize("fold", [-1, 2, 7])
+def test_fold_7_of_2_is_refused(fold):
+    with pytest.raises(ConfigError, match=f"no fold {fold}: there are 2 folds, 0 to 1"):
+        choose_fold((Split(("a",), ("b",)), Split(("b",), ("a",))), fold)
+
+
+def test_a_record_changed_after_splitting_is_noticed(tmp_path):
+    paths = DatasetPaths(tmp_path)
+    write_splits(paths, split_patients(TEN, 5, seed=0))
+    one_patient = manifest_of(*(dataclasses.replace(one, patient="p") for one in TEN))
+    with pytest.raises(ShardError, match="patient p is on both sides"):
+        read_splits(paths, one_patient)
