@@ -1,0 +1,112 @@
+"""A study as a graph of jobs: what each runs, and after which others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hipseg.config import StudySettings
+from hipseg.errors import ConfigError
+
+SPLIT = "split"
+PRETRAINING = "pretraining"
+AGGREGATE = "aggregate"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One `hipseg` command line of a study.
+
+    Args:
+        name: unique within the study, in words.
+        arguments: what follows `hipseg`.
+        after: names of the jobs that have to end well first.
+        arm, fold: the run that the job does; None for the jobs around the runs.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    arm: str | None = None
+    fold: int | None = None
+
+    @property
+    def command(self) -> str:
+        """The command line as one would type it."""
+        return " ".join(("hipseg", *self.arguments))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The runs that are wanted: every one of `arms` on every one of `folds`."""
+
+    arms: tuple[str, ...]
+    folds: tuple[int, ...]
+
+
+def choose_part(settings: StudySettings, arms: tuple[str, ...] = (), folds: tuple[int, ...] = ()) -> Part:
+    """Check the arms and folds asked for.
+
+    Args:
+        settings: the study.
+        arms: names; empty means all.
+        folds: numbers from 0; empty means all.
+    Returns:
+        The part, each arm and fold once, in the study's order.
+    Raises:
+        ConfigError: the study has no such arm or fold.
+    """
+    for arm in arms:
+        settings.arm(arm)
+    for fold in folds:
+        if not 0 <= fold < settings.folds:
+            raise ConfigError(f"no fold {fold} of {settings.folds}; the folds are 0 to {settings.folds - 1}")
+    return Part(
+        tuple(arm for arm in settings.arms if not arms or arm in arms),
+        tuple(fold for fold in range(settings.folds) if not folds or fold in folds),
+    )
+
+
+def needs_pretraining(settings: StudySettings, part: Part) -> bool:
+    """Say whether one of the arms starts from the pretraining run."""
+    return any(settings.arm(arm).transfer for arm in part.arms)
+
+
+def plan_study(settings: StudySettings, settings_file: Path, part: Part, *, has_splits: bool) -> tuple[Job, ...]:
+    """Lay out the jobs of a study.
+
+    The table is made at the end only where no fold is left out: without one of its folds an arm has no row.
+
+    Args:
+        settings: the study.
+        settings_file: where the resolved settings lie; every job reads them there.
+        part: the arms and folds wanted.
+        has_splits: the folds have been dealt already, so that no job for that is needed.
+    Returns:
+        The jobs; each stands behind those that it waits for.
+    """
+    config = ("--config", str(settings_file))
+    jobs: list[Job] = []
+    if not has_splits:
+        dealing = ("--folds", str(settings.folds), "--seed", str(settings.split_seed))
+        jobs.append(Job(SPLIT, ("split", str(settings.shards), *dealing)))
+    if needs_pretraining(settings, part):
+        jobs.append(Job(PRETRAINING, ("pretrain", *config)))
+    dealt = tuple(job.name for job in jobs if job.name == SPLIT)
+    for arm in part.arms:
+        after = (*dealt, PRETRAINING) if settings.arm(arm).transfer else dealt
+        for fold in part.folds:
+            run = ("train", *config, "--arm", arm, "--fold", str(fold))
+            jobs.append(Job(f"train {arm} fold {fold}", run, after, arm, fold))
+    if len(part.folds) == settings.folds:
+        runs = tuple(job.name for job in jobs if job.arm is not None)
+        jobs.append(Job(AGGREGATE, ("aggregate", str(settings.results)), runs))
+    return tuple(jobs)
+
+
+def share_threads(jobs: tuple[Job, ...], threads: int) -> tuple[Job, ...]:
+    """Give each run and the pretraining that many threads, by one more setting on its command line."""
+    shared = []
+    for job in jobs:
+        key = "train.threads" if job.arm is not None else "pretrain.train.threads" if job.name == PRETRAINING else None
+        extra = ("--set", f"{key}={threads}") if key else ()
+        shared.append(Job(job.name, (*job.arguments, *extra), job.after, job.arm, job.fold))
+    return tuple(shared)

@@ -1,0 +1,266 @@
+"""Drive a study on this machine: submitit's local executor, a few jobs at once, in the order of the graph."""
+
+import dataclasses
+import os
+import shutil
+import signal
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hipseg.errors import LaunchError
+from hipseg.launch.graph import Job
+from hipseg.launch.state import Record, Stage, StudyState, write_state
+from hipseg.launch.work import BUG_EXIT_CODE, STOPPED_EXIT_CODE, Outcome, RunCommand, masking
+from hipseg.runs import StudyPaths
+
+POLL_S = 0.25
+CANCEL_WAIT_S = 15.0
+"""submitit's controller interrupts a job, waits a second and kills it; this leaves room on a busy machine."""
+NO_TIME_LIMIT_MIN = 60 * 24 * 365
+"""submitit ends a local job after two minutes unless it is told otherwise."""
+PRIVATE_UMASK = 0o077
+SLURM_SUBMIT = "sbatch"
+STDERR_DESCRIPTOR = 2
+CONTROLLER_LOG = "controller.log"
+STOPPED = Outcome(STOPPED_EXIT_CODE, "stopped by the user")
+
+Report = Callable[[Record], None]
+
+
+def refuse_cluster() -> None:
+    """Refuse to run a study on what looks like a cluster's login node.
+
+    Raises:
+        LaunchError: Slurm's sbatch is on PATH.
+    """
+    if shutil.which(SLURM_SUBMIT):
+        raise LaunchError(
+            "this machine belongs to a Slurm cluster (sbatch is on PATH), and this version of hipseg runs studies on one machine "
+            "only; add --local where this machine may compute, else use the sbatch files in slurm/"
+        )
+
+
+def run_study(
+    paths: StudyPaths,
+    jobs: tuple[Job, ...],
+    done: frozenset[str],
+    *,
+    runs_at_once: int,
+    report: Report,
+    gpus: tuple[str, ...] = (),
+    manifests: Mapping[str, str] | None = None,
+) -> StudyState:
+    """Run the jobs of a study in this machine's processes and stay until the last has ended.
+
+    A job starts when those before it have ended well. When one fails, those that wait for it are not run and the others go on.
+    An interrupt (Ctrl-C) or SIGTERM cancels what runs. Every change is written to study.json.
+
+    Args:
+        paths: the results; the caller holds the study's lock.
+        jobs: the graph.
+        done: names of jobs that are complete already.
+        runs_at_once: jobs that run at the same time, at least 1.
+        report: called with a job's record when it starts and when it ends.
+        gpus: graphics cards to deal out, one a running job as far as they reach.
+        manifests: digests of the data, kept in study.json.
+    Returns:
+        The study as it ended; jobs are `cancelled` or `not run` where it was stopped.
+    Raises:
+        LaunchError: the folder of the jobs belongs to somebody else, or a job cannot be started.
+    """
+    make_private(paths.jobs)
+    records = tuple(Record(job, "skipped" if job.name in done else "queued") for job in jobs)
+    state = StudyState(records, socket.gethostname(), os.getpid(), time.time(), dict(manifests or {}))
+    driver = _Driver(paths, state, runs_at_once, gpus, report)
+    with catching_stops() as stops:
+        driver.drive(stops)
+    return driver.state
+
+
+@contextmanager
+def catching_stops() -> Iterator[list[int]]:
+    """Collect interrupts and SIGTERM in the list given while the block runs, so that neither tears a file or a start."""
+    stops: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        stops.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stops
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that nobody else may enter: what lies there is unpickled, which amounts to running it.
+
+    Raises:
+        LaunchError: it belongs to somebody else or cannot be made.
+    """
+    try:
+        with masking(PRIVATE_UMASK):
+            folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(stat.S_IRWXU)
+    except OSError as error:
+        raise LaunchError(f"cannot make {folder} private: {error.strerror}; choose another folder with --results") from error
+
+
+class _Driver:
+    """Holds what changes while a study runs: its state, and the submitit jobs and cards in use."""
+
+    def __init__(self, paths: StudyPaths, state: StudyState, runs_at_once: int, gpus: tuple[str, ...], report: Report) -> None:
+        self.paths = paths
+        self.state = state
+        self.runs_at_once = runs_at_once
+        self.report = report
+        self.running: dict[str, Any] = {}
+        self.cards: dict[str, str] = {}
+        self.free_gpus = list(gpus)
+
+    def drive(self, stops: list[int]) -> None:
+        """Start, wait and record until nothing runs and nothing can start."""
+        try:
+            write_state(self.paths, self.state)
+            while not stops:
+                self._record_endings()
+                self._drop_unreachable()
+                self._start_ready()
+                if not self.running:
+                    return
+                time.sleep(POLL_S)
+            self._cancel()
+        except BaseException:
+            # A full disk, say: no job may go on that nobody watches.
+            self._interrupt()
+            raise
+
+    def _record_endings(self) -> None:
+        for name, submitted in list(self.running.items()):
+            if submitted.done():
+                outcome = read_outcome(submitted)
+                self._end(name, "failed" if outcome.exit_code else "done", outcome)
+
+    def _drop_unreachable(self) -> None:
+        for record in self.state.records:
+            if record.stage != "queued":
+                continue
+            stages = {name: self.state.record(name).stage for name in record.job.after}
+            broken = [name for name, stage in stages.items() if stage in ("failed", "not run", "cancelled")]
+            if broken:
+                why = f"waits for {broken[0]}, which {'failed' if stages[broken[0]] == 'failed' else 'was not run'}"
+                self._change(dataclasses.replace(record, stage="not run", error=why))
+
+    def _start_ready(self) -> None:
+        for record in self.state.records:
+            if len(self.running) >= self.runs_at_once:
+                return
+            before = (self.state.record(name).stage for name in record.job.after)
+            if record.stage == "queued" and all(stage in ("done", "skipped") for stage in before):
+                self._start(record)
+
+    def _start(self, record: Record) -> None:
+        name = record.job.name
+        card = self.free_gpus.pop(0) if self.free_gpus else ""
+        self.cards[name] = card
+        submitted = start_job(_next_attempt(self.paths, name), record.job.arguments, card)
+        self.running[name] = submitted
+        log = os.path.relpath(submitted.paths.stdout, self.paths.root.absolute())
+        started = dataclasses.replace(
+            record, stage="running", submitit_id=submitted.job_id, pid=int(submitted.job_id), started_s=time.time(), log=log
+        )
+        self._change(started)
+
+    def _end(self, name: str, stage: Stage, outcome: Outcome) -> None:
+        del self.running[name]
+        card = self.cards.pop(name)
+        if card:
+            self.free_gpus.append(card)
+        ended = dataclasses.replace(
+            self.state.record(name), stage=stage, finished_s=time.time(), exit_code=outcome.exit_code, error=outcome.error
+        )
+        self._change(ended)
+
+    def _cancel(self) -> None:
+        """Interrupt what runs, wait until it is gone, and record that the rest never started."""
+        self._interrupt()
+        for name, submitted in list(self.running.items()):
+            is_done = submitted.done() and read_outcome(submitted).exit_code == 0
+            self._end(name, *(("done", Outcome(0)) if is_done else ("cancelled", STOPPED)))
+        for record in self.state.records:
+            if record.stage == "queued":
+                self._change(dataclasses.replace(record, stage="not run", error="the study was stopped"))
+
+    def _interrupt(self) -> None:
+        for submitted in self.running.values():
+            submitted.cancel(check=False)
+        deadline = time.monotonic() + CANCEL_WAIT_S
+        while time.monotonic() < deadline and not all(submitted.done() for submitted in self.running.values()):
+            time.sleep(POLL_S)
+
+    def _change(self, record: Record) -> None:
+        self.state = self.state.with_record(record)
+        write_state(self.paths, self.state)
+        self.report(record)
+
+
+def start_job(folder: Path, arguments: tuple[str, ...], gpus: str) -> Any:
+    """Start one command line through submitit's local executor.
+
+    Args:
+        folder: where its pickles and log go; made, private.
+        arguments: what follows `hipseg`.
+        gpus: what CUDA_VISIBLE_DEVICES shall say.
+    Returns:
+        submitit's job; its id is the number of the process.
+    Raises:
+        LaunchError: the process cannot be started.
+    """
+    # 0.1 s to load, which `hipseg submit --help` need not wait for.
+    import submitit  # noqa: PLC0415
+
+    try:
+        with masking(PRIVATE_UMASK) as umask, _stderr_into(folder / CONTROLLER_LOG):
+            executor = submitit.LocalExecutor(folder)
+            executor.update_parameters(timeout_min=NO_TIME_LIMIT_MIN, stderr_to_stdout=True)
+            return executor.submit(RunCommand(arguments, umask, gpus))
+    except OSError as error:
+        raise LaunchError(f"cannot start `hipseg {' '.join(arguments)}` in {folder}: {error.strerror}") from error
+
+
+def read_outcome(submitted: Any) -> Outcome:
+    """Read how a finished submitit job ended; a job without a result was killed from outside."""
+    if not submitted.paths.result_pickle.is_file():
+        return Outcome(137, "ended without a result: killed from outside, perhaps for want of memory")
+    if submitted.exception() is not None:
+        return Outcome(BUG_EXIT_CODE, "the job could not be loaded; the traceback is in the log")
+    outcome: Outcome = submitted.result()
+    return outcome
+
+
+@contextmanager
+def _stderr_into(path: Path) -> Iterator[None]:
+    """Give new processes a file as their stderr: submitit's controller greets an interrupt with a traceback on the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = os.dup(STDERR_DESCRIPTOR)
+    try:
+        with path.open("ab") as handle:
+            os.dup2(handle.fileno(), STDERR_DESCRIPTOR)
+        yield
+    finally:
+        os.dup2(kept, STDERR_DESCRIPTOR)
+        os.close(kept)
+
+
+def _next_attempt(paths: StudyPaths, name: str) -> Path:
+    number = 1
+    while paths.attempt(name, number).exists():
+        number += 1
+    return paths.attempt(name, number)

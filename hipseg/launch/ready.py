@@ -1,0 +1,185 @@
+"""What has to hold before a study starts: packed data, folds that fit, and finished runs that were made the same way."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hipseg.config import StudySettings, load_settings
+from hipseg.errors import ConfigError, LaunchError, ShardError
+from hipseg.fsio import digest_file, read_json
+from hipseg.launch.graph import PRETRAINING, Job, Part, needs_pretraining
+from hipseg.launch.state import Record, is_alive, read_state
+from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
+
+HIP_SHARDS = "shards"
+PRETRAINING_SHARDS = "pretraining shards"
+
+
+def check_shards(settings: StudySettings, part: Part) -> dict[str, str]:
+    """Check that the data sets of a study are packed.
+
+    Args:
+        settings: the study.
+        part: the arms and folds wanted.
+    Returns:
+        SHA-256 of the manifest of each data set that is used, by the name of the data set.
+    Raises:
+        LaunchError: one is not packed; says which command packs it.
+    """
+    hip = DatasetPaths(settings.shards).manifest
+    if not hip.is_file():
+        raise LaunchError(
+            f"no packed scans at {settings.shards} (no {hip.name}); pack them with `hipseg-pack DATA -o {settings.shards}` "
+            f"or name their folder with --shards"
+        )
+    manifests = {HIP_SHARDS: digest_file(hip)}
+    organs = DatasetPaths(settings.pretrain.shards).manifest
+    if organs.is_file():
+        manifests[PRETRAINING_SHARDS] = digest_file(organs)
+    elif needs_pretraining(settings, part) and not StudyPaths(settings.results).pretraining.is_complete:
+        raise LaunchError(_no_pretraining_shards(settings, part))
+    return manifests
+
+
+def has_splits(settings: StudySettings) -> bool:
+    """Say whether the patients have been dealt into folds.
+
+    Raises:
+        ConfigError: they have been, into another number of folds than the study's.
+        ShardError: the file is damaged.
+    """
+    path = DatasetPaths(settings.shards).splits
+    if not path.exists():
+        return False
+    splits = read_json(path, ShardError, "splits")
+    if not isinstance(splits, list):
+        raise ShardError(f"splits at {path} are a {type(splits).__name__}; a list with one entry a fold is needed")
+    if len(splits) != settings.folds:
+        raise ConfigError(
+            f"{path} deals the patients into {len(splits)} folds, the study asks for {settings.folds}; submit with "
+            f"--folds {len(splits)}, or delete that file and the results made with it to deal anew"
+        )
+    return True
+
+
+def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...]) -> frozenset[str]:
+    """Find the jobs whose run is complete already.
+
+    A complete run counts when it was trained as the settings say now: network, feeding, training, target labels and, with
+    transfer, pretraining. Paths, threads and the words of the table are free to differ.
+
+    Args:
+        paths: the results.
+        settings: the study as it would be run now.
+        jobs: the graph.
+    Returns:
+        Names of jobs that need not run.
+    Raises:
+        LaunchError: a complete run was made with other settings; it is never overwritten.
+    """
+    done = set()
+    for job in jobs:
+        run = _run_of(paths, job)
+        if run is None or not run.is_complete:
+            continue
+        made, wanted = _describe(load_settings(run.settings), job), _describe(settings, job)
+        different = _first_difference(made, wanted)
+        if different:
+            raise LaunchError(
+                f"{run.root} is complete but was made with other settings: {different}; choose another folder with --results, "
+                f"or delete that one to make it anew"
+            )
+        done.add(job.name)
+    return frozenset(done)
+
+
+def check_earlier(paths: StudyPaths, manifests: Mapping[str, str], done: frozenset[str]) -> None:
+    """Hold a new start against the study that these results began with.
+
+    Args:
+        paths: the results.
+        manifests: what `check_shards` gave.
+        done: what `find_done` gave.
+    Raises:
+        LaunchError: a job of that study still runs, or finished runs were made on data that has been packed anew since.
+    """
+    if not paths.state.is_file():
+        return
+    earlier = read_state(paths)
+    running = [record for record in earlier.records if record.stage == "running" and _still_runs(record, earlier.host)]
+    if running:
+        first = running[0]
+        raise LaunchError(
+            f"{first.job.name} of an earlier submit still runs (process {first.pid} on {earlier.host}); "
+            f"wait for it, or stop it with `kill -INT {first.pid}`"
+        )
+    for name, digest in earlier.manifests.items():
+        if done and manifests.get(name, digest) != digest:
+            raise LaunchError(
+                f"the {name} have been packed anew since {paths.root} was begun, and {len(done)} of its runs are done; "
+                f"choose another folder with --results, or delete those runs"
+            )
+
+
+def _still_runs(record: Record, host: str) -> bool:
+    return is_alive(record.pid, record.started_s, host) is not False
+
+
+def _run_of(paths: StudyPaths, job: Job) -> FoldPaths | None:
+    if job.name == PRETRAINING:
+        return paths.pretraining
+    return paths.fold(job.arm, job.fold) if job.arm is not None and job.fold is not None else None
+
+
+def _no_pretraining_shards(settings: StudySettings, part: Part) -> str:
+    arms = [arm for arm in part.arms if settings.arm(arm).transfer]
+    rest = " ".join(f"--arm {arm}" for arm in part.arms if arm not in arms)
+    shards = settings.pretrain.shards
+    rois = " ".join(f"--roi {organ}={label}" for organ, label in settings.pretrain.organs.items())
+    leave_out = f", or leave the arm out with {rest}" if rest else ""
+    return (
+        f"no packed scans to pretrain {' and '.join(arms)} at {shards} (no manifest.json); pack scans with organ masks with "
+        f"`hipseg-pack ORGANS -o {shards} {rois}`{leave_out}"
+    )
+
+
+def _describe(settings: StudySettings, job: Job) -> dict[str, Any]:
+    """What decides the weights that a job trains, as plain values."""
+    values = settings.model_dump(mode="json", exclude={"train": {"threads"}, "pretrain": {"shards": True, "train": {"threads"}}})
+    modified = {"feed": values["feed"], "networks": {"modified_unet": values["networks"]["modified_unet"]}}
+    if job.arm is None:
+        return {**modified, "pretrain": values["pretrain"]}
+    arm = settings.arms.get(job.arm)
+    if arm is None:
+        return {"arms": sorted(settings.arms)}
+    described = {
+        **modified,
+        "train": values["train"],
+        "target_labels": values["target_labels"],
+        "arms": {job.arm: {"network": arm.network, "transfer": arm.transfer}},
+    }
+    if arm.network == "unet":
+        described["networks"] = {"unet": values["networks"]["unet"]}
+    if arm.transfer:
+        described["pretrain"] = values["pretrain"]
+    return described
+
+
+def _first_difference(made: dict[str, Any], wanted: dict[str, Any]) -> str | None:
+    before, now = dict(_flatten(made)), dict(_flatten(wanted))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            return f"{key} was {_show(before, key)}, is now {_show(now, key)}"
+    return None
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _flatten(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _show(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key]) if key in values else "not set"

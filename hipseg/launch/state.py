@@ -1,0 +1,125 @@
+"""The state of a study, study.json: each job, how far it is, and how it ended."""
+
+import dataclasses
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import psutil
+
+from hipseg.errors import LaunchError
+from hipseg.fsio import read_json, write_json
+from hipseg.launch.graph import Job
+from hipseg.runs import StudyPaths
+
+FORMAT_VERSION = 1
+CLOCK_TOLERANCE_S = 60.0
+"""A process that began later than this after its job is another one that was given the same number."""
+
+Stage = Literal["queued", "running", "done", "failed", "cancelled", "skipped", "not run"]
+"""`skipped`: was complete before; `not run`: a job before it did not end well, or the study was stopped."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One job and how far it is.
+
+    Args:
+        job: what it runs.
+        stage: how far it is.
+        submitit_id: what submitit calls it.
+        pid: its process on the study's host.
+        started_s, finished_s: seconds since 1970, UTC.
+        exit_code: of the command line.
+        error: one line of why it failed or was not run.
+        log: its log file, relative to the results folder.
+    """
+
+    job: Job
+    stage: Stage = "queued"
+    submitit_id: str | None = None
+    pid: int | None = None
+    started_s: float | None = None
+    finished_s: float | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    log: str | None = None
+
+
+@dataclass(frozen=True)
+class StudyState:
+    """A study.
+
+    Args:
+        records: one a job, in the order of the graph.
+        host: the machine that the jobs run on.
+        driver_pid, driver_started_s: the process that starts the jobs, and since when.
+        manifests: packed data set ("shards", "pretraining shards") -> SHA-256 of its manifest file when the study began.
+    """
+
+    records: tuple[Record, ...]
+    host: str
+    driver_pid: int
+    driver_started_s: float
+    manifests: Mapping[str, str] = field(default_factory=dict)
+
+    def record(self, name: str) -> Record:
+        """Look a job up by its name."""
+        return next(record for record in self.records if record.job.name == name)
+
+    def with_record(self, changed: Record) -> "StudyState":
+        """Give the same study with one job's record changed."""
+        records = tuple(changed if record.job.name == changed.job.name else record for record in self.records)
+        return dataclasses.replace(self, records=records)
+
+
+def write_state(paths: StudyPaths, state: StudyState) -> None:
+    """Write study.json whole or not at all."""
+    write_json(paths.state, {"format_version": FORMAT_VERSION, **dataclasses.asdict(state)})
+
+
+def read_state(paths: StudyPaths) -> StudyState:
+    """Read study.json.
+
+    Raises:
+        LaunchError: there is none, or it is damaged or of another version.
+    """
+    value = read_json(paths.state, LaunchError, "study (`hipseg submit` starts one)")
+    try:
+        if value["format_version"] != FORMAT_VERSION:
+            raise LaunchError(
+                f"study at {paths.state} has format {value['format_version']!r}; this version reads {FORMAT_VERSION}"
+            )
+        records = tuple(_read_record(record) for record in value["records"])
+        return StudyState(
+            records, value["host"], int(value["driver_pid"]), float(value["driver_started_s"]), dict(value["manifests"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise LaunchError(
+            f"damaged study at {paths.state} ({type(error).__name__}: {error}); delete it and submit again, "
+            f"complete folds are kept"
+        ) from error
+
+
+def is_alive(pid: int | None, started_s: float | None, host: str) -> bool | None:
+    """Say whether a recorded process still runs; None where it was started on another host, which cannot be seen from here."""
+    if host != socket.gethostname():
+        return None
+    if pid is None or started_s is None:
+        return False
+    try:
+        process = psutil.Process(pid)
+        began_s: float = process.create_time()
+        return began_s <= started_s + CLOCK_TOLERANCE_S and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def _read_record(value: dict[str, Any]) -> Record:
+    stage = value["stage"]
+    if stage not in get_args(Stage):
+        raise ValueError(f"unknown stage {stage!r}")
+    job = value["job"]
+    lists = {"arguments": tuple(job["arguments"]), "after": tuple(job["after"])}
+    return Record(**{**value, "job": Job(**{**job, **lists})})

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from hipseg.config import StudySettings
+from hipseg.errors import ConfigError
+from hipseg.launch.graph import Job, Part, choose_part, plan_study, share_threads
+
+FILE = Path("results/settings.yaml")
+SETTINGS = StudySettings(folds=2, split_seed=7)
+CONFIG = ("--config", "results/settings.yaml")
+
+
+def names(jobs):
+    return [job.name for job in jobs]
+
+
+def test_a_whole_study_is_dealt_pretrained_trained_and_aggregated_in_that_order():
+    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS), has_splits=False)
+    trained = {
+        arm: [Job(f"train {arm} fold {k}", ("train", *CONFIG, "--arm", arm, "--fold", str(k)), after, arm, k) for k in (0, 1)]
+        for arm, after in (("unet", ("split",)), ("modified-unet-tl", ("split", "pretraining")), ("modified-unet", ("split",)))
+    }
+    runs = (*trained["unet"], *trained["modified-unet-tl"], *trained["modified-unet"])
+    assert jobs == (
+        Job("split", ("split", "shards", "--folds", "2", "--seed", "7")),
+        Job("pretraining", ("pretrain", *CONFIG)),
+        *runs,
+        Job("aggregate", ("aggregate", "results"), tuple(run.name for run in runs)),
+    )
+
+
+def test_each_job_stands_behind_those_it_waits_for():
+    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS), has_splits=False)
+    for place, job in enumerate(jobs):
+        assert set(job.after) <= set(names(jobs[:place]))
+
+
+def test_folds_that_are_dealt_are_not_dealt_again():
+    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS), has_splits=True)
+    assert "split" not in names(jobs)
+    assert all("split" not in job.after for job in jobs)
+
+
+def test_without_a_transfer_arm_there_is_no_pretraining():
+    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS, arms=("unet",)), has_splits=True)
+    assert names(jobs) == ["train unet fold 0", "train unet fold 1", "aggregate"]
+
+
+def test_no_table_is_made_while_a_fold_is_left_out():
+    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS, folds=(1,)), has_splits=True)
+    assert names(jobs) == [
+        "pretraining",
+        "train unet fold 1",
+        "train modified-unet-tl fold 1",
+        "train modified-unet fold 1",
+    ]
+
+
+def test_a_part_is_in_the_order_of_the_study_whatever_the_order_asked_for():
+    assert choose_part(SETTINGS, ("modified-unet", "unet", "unet"), (1, 0, 1)) == Part(("unet", "modified-unet"), (0, 1))
+
+
+@pytest.mark.parametrize("fold", [-1, 2, 7])
+def test_a_fold_that_is_not_there_is_refused(fold):
+    with pytest.raises(ConfigError, match=rf"no fold {fold} of 2; the folds are 0 to 1"):
+        choose_part(SETTINGS, folds=(fold,))
+
+
+def test_an_arm_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="no arm 'nnunet'; the arms are modified-unet, modified-unet-tl, unet"):
+        choose_part(SETTINGS, arms=("nnunet",))
+
+
+def test_threads_go_to_the_runs_and_the_pretraining_only():
+    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS, ("modified-unet-tl",)), has_splits=False)
+    added = {new.name: new.arguments[len(old.arguments) :] for old, new in zip(jobs, share_threads(jobs, 3), strict=True)}
+    assert added == {
+        "split": (),
+        "pretraining": ("--set", "pretrain.train.threads=3"),
+        "train modified-unet-tl fold 0": ("--set", "train.threads=3"),
+        "train modified-unet-tl fold 1": ("--set", "train.threads=3"),
+        "aggregate": (),
+    }

@@ -1,0 +1,77 @@
+import json
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+
+from hipseg.errors import LaunchError
+from hipseg.launch.graph import Job
+from hipseg.launch.state import Record, StudyState, is_alive, read_state, write_state
+from hipseg.runs import StudyPaths
+
+TRAIN = Job("train unet fold 0", ("train", "--fold", "0"), ("split",), "unet", 0)
+STATE = StudyState(
+    (
+        Record(Job("split", ("split", "shards")), "done", "71", 71, 5.0, 6.5, 0, None, "jobs/split/attempt_1/71_0_log.out"),
+        Record(TRAIN, "failed", "72", 72, 7.0, 8.0, 6, "no mask"),
+    ),
+    host="node1",
+    driver_pid=70,
+    driver_started_s=4.0,
+    manifests={"shards": "ab12"},
+)
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    write_state(StudyPaths(tmp_path), STATE)
+    assert read_state(StudyPaths(tmp_path)) == STATE
+
+
+def test_changing_one_record_leaves_the_others():
+    changed = STATE.with_record(Record(TRAIN, "queued"))
+    assert changed.records == (STATE.records[0], Record(TRAIN))
+    assert changed.record("split") == STATE.record("split")
+
+
+def test_without_a_study_the_cure_is_named(tmp_path):
+    with pytest.raises(LaunchError, match=r"no study \(`hipseg submit` starts one\) at .*study.json"):
+        read_state(StudyPaths(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("format_version", 2, "has format 2; this version reads 1"),
+        ("records", [{"stage": "asleep", "job": {"arguments": [], "after": []}}], "unknown stage 'asleep'"),
+        ("records", [{"stage": "done"}], "KeyError: 'job'"),
+        ("driver_pid", "many", "ValueError"),
+    ],
+)
+def test_a_damaged_study_is_refused(tmp_path, key, value, message):
+    paths = StudyPaths(tmp_path)
+    write_state(paths, STATE)
+    paths.state.write_text(json.dumps({**json.loads(paths.state.read_text()), key: value}))
+    with pytest.raises(LaunchError, match=message):
+        read_state(paths)
+
+
+def test_a_process_is_alive_until_it_has_ended():
+    here = socket.gethostname()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert is_alive(process.pid, time.time(), here) is True
+        process.kill()
+    assert is_alive(process.pid, time.time(), here) is False
+
+
+def test_a_process_that_began_long_after_the_job_is_another_one():
+    assert is_alive(os.getpid(), time.time() - 86_400, socket.gethostname()) is False
+
+
+def test_a_job_without_a_process_is_not_alive():
+    assert is_alive(None, None, socket.gethostname()) is False
+
+
+def test_nothing_is_said_about_the_processes_of_another_host():
+    assert is_alive(os.getpid(), time.time(), "some-other-host") is None
