@@ -13,6 +13,7 @@ from hipseg.errors import ConfigError
 
 NetworkName = Literal["unet", "modified-unet"]
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
 
 DEFAULT_CONFIG = Path("configs/study.yaml")
@@ -76,7 +77,7 @@ class TrainSettings(Settings):
     batch_size: Positive = 8
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    seed: int = 0
+    seed: Seed = 0
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the run; 0 means one for each core that the process may use."""
 
@@ -115,7 +116,7 @@ class StudySettings(Settings):
     shards: Path = Path("shards")
     results: Path = Path("results")
     folds: Annotated[int, Field(ge=2)] = 5
-    split_seed: int = 0
+    split_seed: Seed = 0
     target_labels: tuple[Positive, ...] = (HIP_LABEL,)
     """Labels of the mask that count as the hip, joined into one structure."""
     feed: FeedSettings = FeedSettings()
