@@ -12,8 +12,8 @@ STAMP := $(VENV)/.up-to-date
 LOCKS := requirements/runtime.txt requirements/dev.txt requirements/build.txt
 HEADER := $(shell find tools/horovod_include -type f)
 
-# Errors and warnings from TensorFlow, without its notes.
-export TF_CPP_MIN_LOG_LEVEL ?= 1
+# Errors from TensorFlow, without its notes and warnings.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help env demo test quick lint bench lock clean
 
