@@ -69,13 +69,18 @@ def _keys(groups: Iterable[Sequence[CaseRecord]]) -> tuple[str, ...]:
     return tuple(sorted(one.case for group in groups for one in group))
 
 
+def splits_json(splits: Sequence[Split]) -> list[dict[str, list[str]]]:
+    """Give folds as the JSON value that `splits_final.json` holds."""
+    return [{side: list(keys) for side, keys in asdict(split).items()} for split in splits]
+
+
 def write_splits(paths: DatasetPaths, splits: Sequence[Split]) -> None:
     """Write the folds of a data set whole or not at all.
 
     Raises:
         ConfigError: the file cannot be written.
     """
-    write_json(paths.splits, _plain(splits))
+    write_json(paths.splits, splits_json(splits))
 
 
 def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:
@@ -129,8 +134,4 @@ def choose_fold(splits: Sequence[Split], fold: int) -> Split:
 
 def digest_splits(splits: Sequence[Split]) -> str:
     """Give the SHA-256 of the folds."""
-    return digest_json(_plain(splits))
-
-
-def _plain(splits: Sequence[Split]) -> list[dict[str, list[str]]]:
-    return [{side: list(keys) for side, keys in asdict(split).items()} for split in splits]
+    return digest_json(splits_json(splits))

@@ -1,0 +1,44 @@
+"""`hipseg split`: the patients of a packed data set into folds."""
+
+from pathlib import Path
+
+import click
+
+from hipseg.config import StudySettings
+from hipseg.errors import ConfigError, ShardError
+from hipseg.fsio import locked, read_json
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import read_manifest, same_images
+from hipseg.splits import split_patients, splits_json, write_splits
+
+DEFAULTS = StudySettings()
+MAX_SEED = 2**32 - 1
+"""The largest seed that scikit-learn takes."""
+
+
+@click.command()
+@click.argument("shards", type=click.Path(path_type=Path))
+@click.option("--folds", type=int, default=DEFAULTS.folds, show_default=True, help="Number of folds, at least 2.")
+@click.option(
+    "--seed", type=click.IntRange(0, MAX_SEED), default=DEFAULTS.split_seed, show_default=True, help="Of the shuffling."
+)
+@click.option("--overwrite", is_flag=True, help="Replace folds that were dealt otherwise.")
+def command(shards: Path, folds: int, seed: int, overwrite: bool) -> None:
+    """Deal the patients of the packed data set SHARDS into folds, as splits_final.json in nnU-Net's form."""
+    paths = DatasetPaths(shards)
+    manifest = read_manifest(paths)
+    splits = split_patients(manifest.cases, folds, seed)
+    with locked(paths.lock, str(shards)):
+        if paths.splits.exists() and not overwrite and read_json(paths.splits, ShardError, "splits") != splits_json(splits):
+            raise ConfigError(
+                f"{paths.splits} deals the patients otherwise, and results may rest on it; "
+                "give its --folds and --seed, or replace it with --overwrite"
+            )
+        write_splits(paths, splits)
+    bare = sum(not one.has_mask for one in manifest.cases)
+    if bare:
+        click.echo(f"left out {bare} of {len(manifest.cases)} cases, which have no mask")
+    for group in same_images([one for one in manifest.cases if one.has_mask]):
+        click.echo(f"kept on one side: cases {' and '.join(one.case for one in group)}, which are the same image")
+    for fold, split in enumerate(splits):
+        click.echo(f"fold {fold}: {len(split.train)} cases to train on, {len(split.val)} to validate")

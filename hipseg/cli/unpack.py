@@ -1,0 +1,37 @@
+"""`hipseg unpack`: packed cases back as NIfTI."""
+
+from pathlib import Path
+
+import click
+
+from hipseg.errors import ConfigError
+from hipseg.pack.dataset import check_writable
+from hipseg.pack.table import read_key_table
+from hipseg.pack.unpack import check_targets, unpack_case, write_source_paths
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import read_manifest
+
+
+@click.command()
+@click.argument("shards", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where the folders of the cases go.")
+@click.option("--case", "keys", metavar="KEY", multiple=True, help="Only this case; repeatable. [default: all]")
+@click.option("--source-paths", is_flag=True, help="Also write which folder each case came from. Private.")
+@click.option("--key-table", type=click.Path(path_type=Path), help="The table that `hipseg-pack --keep-key-table` kept.")
+def command(shards: Path, output: Path, keys: tuple[str, ...], source_paths: bool, key_table: Path | None) -> None:
+    """Write cases of the packed data set SHARDS as OUTPUT/<case>/image.nii.gz and mask.nii.gz, in their original grid."""
+    if source_paths != (key_table is not None):
+        raise ConfigError(
+            "--source-paths and --key-table FILE go together; keep a table by packing with `hipseg-pack --keep-key-table FILE`"
+        )
+    paths = DatasetPaths(shards)
+    manifest = read_manifest(paths)
+    records = [manifest.record(key) for key in dict.fromkeys(keys)] or list(manifest.cases)
+    table = read_key_table(key_table) if key_table is not None else None
+    check_writable(output)
+    check_targets(output, records)
+    if table is not None:
+        click.echo(f"wrote {write_source_paths(output, records, table)}")
+    for record in records:
+        files = unpack_case(paths, record, output)
+        click.echo(f"unpacked case {record.case}: {' and '.join(file.name for file in files)}")

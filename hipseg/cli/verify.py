@@ -1,0 +1,35 @@
+"""`hipseg verify`: every checksum and rule of a packed data set."""
+
+from pathlib import Path
+
+import click
+
+from hipseg.errors import ShardError
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import Manifest, read_manifest
+from hipseg.shards.verify import verify_dataset
+from hipseg.splits import read_splits
+
+
+@click.command()
+@click.argument("shards", type=click.Path(path_type=Path))
+def command(shards: Path) -> None:
+    """Check every checksum and rule of the packed data set SHARDS; a line for each problem, and exit code 5."""
+    paths = DatasetPaths(shards)
+    manifest = read_manifest(paths)
+    problems = (*verify_dataset(paths, manifest), *_split_problems(paths, manifest))
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise ShardError(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} in {shards}, as listed")
+    click.echo(f"{shards} is as it was packed: {len(manifest.cases)} cases, every checksum and rule holds")
+
+
+def _split_problems(paths: DatasetPaths, manifest: Manifest) -> tuple[str, ...]:
+    if not paths.splits.exists():
+        return ()
+    try:
+        read_splits(paths, manifest)
+    except ShardError as error:
+        return (str(error),)
+    return ()

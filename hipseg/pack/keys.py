@@ -1,0 +1,83 @@
+"""Case and patient keys: salted digests of identifiers, and the private file that keeps the salt."""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from pathlib import Path
+
+from hipseg.errors import ConfigError
+from hipseg.fsio import unwritable
+
+SALT_BYTES = 32
+KEY_DIGITS = 12
+"""48 bits: among 10,000 cases two share a key with a chance below 1 in 5 million; packing refuses if they do."""
+OTHERS_MAY_READ = 0o077
+
+
+def case_key(salt: bytes, patient_id: str, series_uid: str) -> str:
+    """Give the key of a case, out of which the identifiers cannot be read."""
+    return "c" + _digest(salt, f"case\0{patient_id}\0{series_uid}")
+
+
+def patient_key(salt: bytes, patient_id: str) -> str:
+    """Give the key of a patient, out of which the identifier cannot be read."""
+    return "p" + _digest(salt, f"patient\0{patient_id}")
+
+
+def salt_id(salt: bytes) -> str:
+    """Give a name that tells this salt from others and does not give it away."""
+    return _digest(salt, "salt")
+
+
+def create_salt(path: Path) -> bool:
+    """Make a salt of random bytes, readable by its owner alone, where there is none yet.
+
+    Args:
+        path: the salt file; its folder is made.
+    Returns:
+        Whether a salt was made; False where there is one.
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists():
+            return False
+        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as handle:
+            handle.write(secrets.token_hex(SALT_BYTES) + "\n")
+        # A link, and no rename: of two commands that start together, the second must take the first one's salt.
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def read_salt(path: Path) -> bytes:
+    """Read a salt.
+
+    Returns:
+        32 bytes.
+    Raises:
+        ConfigError: the file is missing, can be read by others, or holds anything but 64 hexadecimal digits.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read salt file {path}: {error}") from error
+    if mode & OTHERS_MAY_READ:
+        raise ConfigError(f"salt file {path} has mode {mode & 0o777:o} and is open to others; close it with `chmod 600 {path}`")
+    if not re.fullmatch(rf"[0-9a-f]{{{2 * SALT_BYTES}}}", text):
+        raise ConfigError(f"salt file {path} holds {len(text)} characters; {2 * SALT_BYTES} hexadecimal digits are needed")
+    return bytes.fromhex(text)
+
+
+def _digest(salt: bytes, text: str) -> str:
+    return hmac.new(salt, text.encode("utf-8"), hashlib.sha256).hexdigest()[:KEY_DIGITS]

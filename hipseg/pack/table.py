@@ -1,0 +1,73 @@
+"""The private key table: the one file that says which patient, series and folder a key stands for."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from hipseg.errors import ConfigError
+from hipseg.fsio import write_text
+from hipseg.runs import DatasetPaths
+
+PRIVATE_MODE = 0o600
+
+
+@dataclass(frozen=True, repr=False)
+class KeyRow:
+    """One case: its keys and what they stand for. Private, so it has no repr that a log could show."""
+
+    case: str
+    patient: str
+    patient_id: str
+    series_uid: str
+    folder: str
+
+
+COLUMNS = [one.name for one in fields(KeyRow)]
+
+
+def check_key_table(path: Path, paths: DatasetPaths) -> None:
+    """Refuse a key table that would travel with the shards, or that would overwrite another file.
+
+    Raises:
+        ConfigError: the path lies in the data set's folder, or holds something else.
+    """
+    if path.resolve().is_relative_to(paths.root.resolve()):
+        raise ConfigError(f"key table {path} would lie in {paths.root}, which is passed on; keep it in a private folder")
+    if path.exists():
+        read_key_table(path)
+
+
+def read_key_table(path: Path) -> dict[str, KeyRow]:
+    """Read a key table.
+
+    Returns:
+        Rows by case key.
+    Raises:
+        ConfigError: the file is missing, cannot be read, or is no key table.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""), strict=True))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no key table at {path}; keep one with `hipseg-pack --keep-key-table {path}`") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot read key table {path}: {type(error).__name__}") from error
+    if not lines or lines[0] != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
+        raise ConfigError(f"{path} is no key table; its first line must be {','.join(COLUMNS)}, and every line as long")
+    return {row.case: row for row in (KeyRow(*line) for line in lines[1:])}
+
+
+def merge_key_table(path: Path, rows: Iterable[KeyRow]) -> None:
+    """Write rows into a key table, readable by its owner alone; rows of other cases stay.
+
+    Raises:
+        ConfigError: the file cannot be read or written.
+    """
+    table: Mapping[str, KeyRow] = read_key_table(path) if path.exists() else {}
+    table = {**table, **{row.case: row for row in rows}}
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(astuple(table[case]) for case in sorted(table))
+    write_text(path, text.getvalue(), PRIVATE_MODE)
