@@ -21,7 +21,10 @@ PIPE_WIDTH = 200
 @click.argument("shards", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything that the manifest says, as JSON.")
 def command(shards: Path, as_json: bool) -> None:
-    """Show the cases of the packed data set SHARDS, and what was refused."""
+    """Show what is in a packed data set.
+
+    SHARDS is its folder. A line for each case and each refusal, then the sums.
+    """
     manifest = read_manifest(DatasetPaths(shards))
     if as_json:
         click.echo(json.dumps({**manifest_json(manifest), "summary": summarise(manifest)}, indent=1, sort_keys=True))

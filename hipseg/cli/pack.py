@@ -41,9 +41,9 @@ MAX_LABEL = 255
 def command(
     *, data: Path, output: Path, roi_options: tuple[str, ...], list_roi: bool, salt_file: Path | None, key_table: Path | None
 ) -> None:
-    """Pack the CT series below DATA, with the masks that belong to them, into shards.
+    """Pack CT series and their masks into shards.
 
-    A case that cannot be packed is refused by name, and the others are packed; the exit code is then 10. Cases that OUTPUT
+    Every CT series below the folder DATA is a case, with the mask that belongs to it. A case that cannot be packed is refused by name, and the others are packed; the exit code is then 10. Cases that OUTPUT
     holds already stay there, also those that DATA no longer has.
     """
     rois = parse_rois(roi_options)

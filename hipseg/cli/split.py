@@ -24,7 +24,10 @@ MAX_SEED = 2**32 - 1
 )
 @click.option("--overwrite", is_flag=True, help="Replace folds that were dealt otherwise.")
 def command(shards: Path, folds: int, seed: int, overwrite: bool) -> None:
-    """Deal the patients of the packed data set SHARDS into folds, as splits_final.json in nnU-Net's form."""
+    """Deal the patients of a packed data set into folds.
+
+    SHARDS is its folder; splits_final.json is written there, in nnU-Net's form. Cases without a mask are left out.
+    """
     paths = DatasetPaths(shards)
     manifest = read_manifest(paths)
     splits = split_patients(manifest.cases, folds, seed)

@@ -19,7 +19,10 @@ from hipseg.shards.manifest import read_manifest
 @click.option("--source-paths", is_flag=True, help="Also write which folder each case came from. Private.")
 @click.option("--key-table", type=click.Path(path_type=Path), help="The table that `hipseg-pack --keep-key-table` kept.")
 def command(shards: Path, output: Path, keys: tuple[str, ...], source_paths: bool, key_table: Path | None) -> None:
-    """Write cases of the packed data set SHARDS as OUTPUT/<case>/image.nii.gz and mask.nii.gz, in their original grid."""
+    """Give the packed cases back as NIfTI in their original grid.
+
+    SHARDS is the packed data set. Written are OUTPUT/<case>/image.nii.gz (HU) and, for cases with a mask, mask.nii.gz (labels).
+    """
     if source_paths != (key_table is not None):
         raise ConfigError(
             "--source-paths and --key-table FILE go together; keep a table by packing with `hipseg-pack --keep-key-table FILE`"

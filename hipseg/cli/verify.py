@@ -14,7 +14,10 @@ from hipseg.splits import read_splits
 @click.command()
 @click.argument("shards", type=click.Path(path_type=Path))
 def command(shards: Path) -> None:
-    """Check every checksum and rule of the packed data set SHARDS; a line for each problem, and exit code 5."""
+    """Check every checksum and rule of a packed data set.
+
+    SHARDS is its folder. A line for each problem, and exit code 5 if there is any.
+    """
     paths = DatasetPaths(shards)
     manifest = read_manifest(paths)
     problems = (*verify_dataset(paths, manifest), *_split_problems(paths, manifest))

@@ -135,7 +135,7 @@ def read_manifest(paths: DatasetPaths) -> Manifest:
     """
     if not paths.manifest.is_file():
         raise ShardError(
-            f"no packed data set in {paths.root}: manifest.json is missing; make one with `hipseg-pack DATA -o {paths.root}`"
+            f"no manifest of a packed data set at {paths.manifest}; make one with `hipseg-pack DATA -o {paths.root}`"
         )
     value = read_json(paths.manifest, ShardError, "manifest")
     if not isinstance(value, dict) or value.get("format") != MANIFEST_FORMAT:

@@ -71,7 +71,7 @@ def test_equal_images_are_grouped(packed, tmp_path):
 
 
 def test_a_folder_without_manifest_names_the_command_that_makes_one(tmp_path):
-    with pytest.raises(ShardError, match=r"no packed data set in .*; make one with `hipseg-pack DATA -o"):
+    with pytest.raises(ShardError, match=r"no manifest of a packed data set at .*; make one with `hipseg-pack DATA -o"):
         read_manifest(DatasetPaths(tmp_path / "nothing"))
 
 
