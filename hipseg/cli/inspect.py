@@ -13,8 +13,8 @@ from rich.table import Table
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Manifest, manifest_json, read_manifest
 
-PIPE_WIDTH = 200
-"""Columns of the table where it goes into a file or a pipe: wide enough that no line is folded."""
+PIPE_WIDTH = 10_000
+"""Most columns of the table where it goes into a file or a pipe: no line is folded there, and none is padded to it."""
 
 
 @click.command()

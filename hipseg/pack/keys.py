@@ -5,6 +5,7 @@ import hmac
 import os
 import re
 import secrets
+import tempfile
 from pathlib import Path
 
 from hipseg.errors import ConfigError
@@ -41,22 +42,17 @@ def create_salt(path: Path) -> bool:
     Raises:
         ConfigError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    if path.exists():
+        return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if path.exists():
-            return False
-        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as handle:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".salt.") as handle:
             handle.write(secrets.token_hex(SALT_BYTES) + "\n")
-        # A link, and no rename: of two commands that start together, the second must take the first one's salt.
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
+            handle.flush()
+            os.fsync(handle.fileno())
+            return _link_first(handle.name, path)
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
 
 
 def read_salt(path: Path) -> bytes:
@@ -77,6 +73,15 @@ def read_salt(path: Path) -> bytes:
     if not re.fullmatch(rf"[0-9a-f]{{{2 * SALT_BYTES}}}", text):
         raise ConfigError(f"salt file {path} holds {len(text)} characters; {2 * SALT_BYTES} hexadecimal digits are needed")
     return bytes.fromhex(text)
+
+
+def _link_first(temporary: str, path: Path) -> bool:
+    """Give a file its name unless another has it: of two commands that start together, the second takes the first one's salt."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _digest(salt: bytes, text: str) -> str:
