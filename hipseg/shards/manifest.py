@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PlainSerializer, TypeAdapter, ValidationError
 
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_json, read_json, write_json
@@ -21,6 +21,10 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Label = Annotated[int, Field(ge=1, le=255)]
 VoxelCount = Annotated[int, Field(ge=1)]
+# Pydantic writes no mapping but a dict, and a read-only one is what callers like to hand over.
+LabelVoxels = Annotated[Mapping[Label, VoxelCount], PlainSerializer(dict)]
+FileCounts = Annotated[Mapping[str, int], PlainSerializer(dict)]
+Rois = Annotated[Mapping[str, Label], PlainSerializer(dict)]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class CaseRecord:
     shard: FileName
     grid: Grid
     mask_kind: MaskKind | None
-    label_voxels: Mapping[Label, VoxelCount]
+    label_voxels: LabelVoxels
     image_digest: Digest
     mask_digest: Digest | None
     shard_digest: Digest
@@ -76,8 +80,8 @@ class Manifest:
 
     cases: tuple[CaseRecord, ...]
     refusals: tuple[Refusal, ...]
-    set_aside: Mapping[str, int]
-    rois: Mapping[str, Label]
+    set_aside: FileCounts
+    rois: Rois
     salt_id: str = field(default="")
 
     def record(self, case: str) -> CaseRecord:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from types import MappingProxyType
 
 import pytest
 
@@ -31,6 +32,13 @@ def test_what_was_written_is_read_back(packed):
     )
     write_manifest(paths, full)
     assert read_manifest(paths) == full
+
+
+def test_read_only_mappings_are_written_like_any_other(packed):
+    paths, manifest = packed
+    set_aside = MappingProxyType({"localizer": 2})
+    write_manifest(paths, dataclasses.replace(manifest, set_aside=set_aside, rois=MappingProxyType({"femur": 1})))
+    assert read_manifest(paths) == dataclasses.replace(manifest, set_aside={"localizer": 2}, rois={"femur": 1})
 
 
 def test_a_case_is_found_by_its_key(packed):
