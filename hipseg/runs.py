@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hipseg.errors import ConfigError
 
@@ -54,6 +55,10 @@ class FoldPaths:
     def checkpoints(self) -> Path:
         """Folder of last, previous and best."""
         return self.root / "checkpoints"
+
+    def checkpoint(self, which: Literal["last", "previous", "best"]) -> Path:
+        """One checkpoint; its checksum lies beside it."""
+        return self.checkpoints / f"{which}.npz"
 
     @property
     def model(self) -> Path:
