@@ -1,0 +1,66 @@
+import json
+
+from click.testing import CliRunner
+
+from hipseg.cli.aggregate import command
+from hipseg.errors import ReportError
+from hipseg.runs import StudyPaths
+
+from ..report.results import write_results
+
+FORMS = ("csv", "json", "md", "tex")
+
+
+def aggregate(*arguments):
+    return CliRunner().invoke(command, [str(one) for one in arguments])
+
+
+def test_the_table_is_shown_and_written_in_every_form(tmp_path):
+    write_results(tmp_path)
+    ended = aggregate(tmp_path)
+    assert ended.exit_code == 0
+    assert "PARTIAL" not in ended.output
+    paths = StudyPaths(tmp_path)
+    for form in FORMS:
+        assert str(paths.comparison(form)) in ended.output
+        assert "0.444" in paths.comparison(form).read_text()
+        assert "PARTIAL" not in paths.comparison(form).read_text()
+
+
+def test_a_partial_fold_is_an_error_and_no_table_is_written(tmp_path):
+    write_results(tmp_path)
+    paths = StudyPaths(tmp_path)
+    paths.fold("unet", 1).summary.unlink()
+    ended = aggregate(tmp_path)
+    assert isinstance(ended.exception, ReportError)
+    assert ReportError.exit_code == 8
+    assert "fold 1 of arm unet is partial" in str(ended.exception)
+    assert not any(paths.comparison(form).exists() for form in FORMS)
+
+
+def test_allowing_partial_folds_stamps_every_output(tmp_path):
+    write_results(tmp_path)
+    paths = StudyPaths(tmp_path)
+    paths.fold("unet", 1).summary.unlink()
+    ended = aggregate(tmp_path, "--allow-partial")
+    assert ended.exit_code == 0
+    stamp = "PARTIAL: fold 1 of arm unet is partial (no summary.json)"
+    assert ended.output.startswith(stamp)
+    for form in FORMS:
+        assert stamp in paths.comparison(form).read_text()
+
+
+def test_every_form_holds_the_same_means(tmp_path):
+    write_results(tmp_path)
+    aggregate(tmp_path)
+    paths = StudyPaths(tmp_path)
+    value = json.loads(paths.comparison("json").read_text())["arms"][0]["over_cases"]["iou"]["mean"]
+    assert f"{value:.3f} ± 0.509" in paths.comparison("md").read_text()
+    assert rf"{value:.3f} $\pm$ 0.509" in paths.comparison("tex").read_text()
+    assert f",{value!r}," in paths.comparison("csv").read_text()
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    ended = aggregate(tmp_path)
+    assert isinstance(ended.exception, ReportError)
+    assert list(tmp_path.iterdir()) == []
