@@ -148,7 +148,8 @@ def _describe(settings: StudySettings, job: Job) -> dict[str, Any]:
     values = settings.model_dump(mode="json", exclude={"train": {"threads"}, "pretrain": {"shards": True, "train": {"threads"}}})
     modified = {"feed": values["feed"], "networks": {"modified_unet": values["networks"]["modified_unet"]}}
     if job.arm is None:
-        return {**modified, "pretrain": values["pretrain"]}
+        # What fine-tuning holds fixed is nothing to the pretraining run.
+        return {**modified, "pretrain": {key: value for key, value in values["pretrain"].items() if key != "freeze"}}
     arm = settings.arms.get(job.arm)
     if arm is None:
         return {"arms": sorted(settings.arms)}

@@ -1,0 +1,175 @@
+import json
+import os
+import socket
+import time
+
+import pytest
+
+from hipseg.config import StudySettings, dump_settings, load_settings
+from hipseg.errors import ConfigError, LaunchError, ShardError
+from hipseg.fsio import digest_file
+from hipseg.launch.graph import choose_part, plan_study
+from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
+from hipseg.launch.state import Record, StudyState, write_state
+from hipseg.runs import DatasetPaths, StudyPaths
+
+
+@pytest.fixture
+def settings(tmp_path):
+    pretrain = {"shards": tmp_path / "organs"}
+    return StudySettings.model_validate(
+        {"shards": tmp_path / "shards", "results": tmp_path / "results", "folds": 2, "pretrain": pretrain}
+    )
+
+
+def change(settings, *overrides):
+    file = settings.results.parent / "study.yaml"
+    file.write_text(dump_settings(settings))
+    return load_settings(file, overrides)
+
+
+def pack(folder):
+    folder.mkdir()
+    DatasetPaths(folder).manifest.write_text("{}")
+
+
+def finish(run, settings):
+    run.root.mkdir(parents=True)
+    run.settings.write_text(dump_settings(settings))
+    run.summary.write_text("{}")
+
+
+def plan(settings):
+    paths = StudyPaths(settings.results)
+    return paths, plan_study(settings, paths.settings, choose_part(settings), has_splits=True)
+
+
+def test_a_study_needs_packed_scans(settings):
+    with pytest.raises(
+        LaunchError, match=r"no packed scans at .*/shards \(no manifest.json\); pack them with `hipseg-pack DATA -o"
+    ):
+        check_shards(settings, choose_part(settings))
+
+
+def test_a_transfer_arm_needs_pretraining_scans_or_is_left_out(settings):
+    pack(settings.shards)
+    with pytest.raises(LaunchError, match=r"pretrain modified-unet-tl at .*/organs .*--arm unet --arm modified-unet$"):
+        check_shards(settings, choose_part(settings))
+    part = choose_part(settings, ("unet", "modified-unet"))
+    assert check_shards(settings, part) == {"shards": digest_file(settings.shards / "manifest.json")}
+
+
+def test_scans_that_are_packed_are_known_by_their_manifests(settings):
+    pack(settings.shards)
+    pack(settings.pretrain.shards)
+    assert sorted(check_shards(settings, choose_part(settings))) == ["pretraining shards", "shards"]
+
+
+def test_a_pretraining_run_that_is_complete_needs_no_scans(settings):
+    pack(settings.shards)
+    finish(StudyPaths(settings.results).pretraining, settings)
+    assert list(check_shards(settings, choose_part(settings))) == ["shards"]
+
+
+def test_folds_are_dealt_once_there_is_a_file_of_them(settings):
+    pack(settings.shards)
+    assert not has_splits(settings)
+    DatasetPaths(settings.shards).splits.write_text(json.dumps([{}, {}]))
+    assert has_splits(settings)
+
+
+def test_another_number_of_folds_is_refused_with_both_numbers(settings):
+    pack(settings.shards)
+    DatasetPaths(settings.shards).splits.write_text(json.dumps([{}, {}, {}]))
+    with pytest.raises(ConfigError, match=r"into 3 folds, the study asks for 2; submit with --folds 3, or delete"):
+        has_splits(settings)
+
+
+def test_splits_of_another_form_are_refused(settings):
+    pack(settings.shards)
+    DatasetPaths(settings.shards).splits.write_text("{}")
+    with pytest.raises(ShardError, match="are a dict; a list with one entry a fold is needed"):
+        has_splits(settings)
+
+
+def test_complete_runs_are_done_and_partial_ones_are_not(settings):
+    paths, jobs = plan(settings)
+    finish(paths.fold("unet", 1), settings)
+    finish(paths.pretraining, settings)
+    paths.fold("unet", 0).root.mkdir()
+    assert find_done(paths, settings, jobs) == {"train unet fold 1", "pretraining"}
+
+
+@pytest.mark.parametrize(
+    "free", ["train.threads=7", "pretrain.train.threads=7", "shards=elsewhere", "pretrain.shards=there", "arms.unet.study=X"]
+)
+def test_paths_threads_and_words_do_not_make_a_run_another(settings, free):
+    paths, jobs = plan(settings)
+    for run in (paths.fold("unet", 0), paths.fold("modified-unet-tl", 0), paths.pretraining):
+        finish(run, settings)
+    expected = {"train unet fold 0", "train modified-unet-tl fold 0", "pretraining"}
+    assert find_done(paths, change(settings, free), jobs) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "arm", "message"),
+    [
+        ("train.epochs=5", "unet", "train.epochs was 100, is now 5"),
+        ("feed.window_hu=[0, 500]", "unet", r"feed.window_hu was \[-200.0, 1000.0\], is now \[0.0, 500.0\]"),
+        ("networks.unet.base_filters=8", "unet", "networks.unet.base_filters was 64, is now 8"),
+        ("target_labels=[1, 2]", "unet", r"target_labels was \[1\], is now \[1, 2\]"),
+        ("arms.unet.network=modified-unet", "unet", "arms.unet.network was .unet., is now .modified-unet."),
+        ("pretrain.train.epochs=5", "modified-unet-tl", "pretrain.train.epochs was 100, is now 5"),
+        ("pretrain.organs={bone: 1}", None, "pretrain.organs.bladder was 2, is now not set"),
+    ],
+)
+def test_a_run_made_with_other_settings_is_never_taken_or_overwritten(settings, override, arm, message):
+    paths, jobs = plan(settings)
+    finish(paths.fold(arm, 0) if arm else paths.pretraining, settings)
+    with pytest.raises(LaunchError, match=rf"is complete but was made with other settings: .*{message}; choose another"):
+        find_done(paths, change(settings, override), jobs)
+
+
+def test_what_fine_tuning_holds_fixed_is_no_matter_of_the_pretraining_run(settings):
+    paths, jobs = plan(settings)
+    finish(paths.pretraining, settings)
+    assert find_done(paths, change(settings, "pretrain.freeze=[down1]"), jobs) == {"pretraining"}
+
+
+@pytest.mark.parametrize("other", ["networks.unet.base_filters=8", "pretrain.train.epochs=5"])
+def test_settings_of_other_arms_are_free(settings, other):
+    paths, jobs = plan(settings)
+    finish(paths.fold("modified-unet", 0), settings)
+    assert find_done(paths, change(settings, other), jobs) == {"train modified-unet fold 0"}
+
+
+def remember(paths, record, manifests, pid=None):
+    state = StudyState((record,), socket.gethostname(), 1, time.time(), manifests)
+    paths.root.mkdir(parents=True, exist_ok=True)
+    write_state(paths, state)
+
+
+def test_data_packed_anew_does_not_mix_with_runs_that_are_done(settings):
+    paths, jobs = plan(settings)
+    remember(paths, Record(jobs[1], "done"), {"shards": "old"})
+    check_earlier(paths, {"shards": "old"}, frozenset({"a run"}))
+    check_earlier(paths, {"shards": "new"}, frozenset())
+    with pytest.raises(LaunchError, match=r"the shards have been packed anew since .*, and 1 of its runs are done"):
+        check_earlier(paths, {"shards": "new"}, frozenset({"a run"}))
+
+
+def test_a_job_that_outlived_its_study_is_not_started_twice(settings):
+    paths, jobs = plan(settings)
+    remember(paths, Record(jobs[1], "running", pid=os.getpid(), started_s=time.time()), {})
+    with pytest.raises(LaunchError, match=rf"{jobs[1].name} of an earlier submit still runs \(process {os.getpid()} on "):
+        check_earlier(paths, {}, frozenset())
+
+
+def test_a_job_whose_process_is_gone_is_free_to_start(settings):
+    paths, jobs = plan(settings)
+    remember(paths, Record(jobs[1], "running", pid=os.getpid(), started_s=0.0), {})
+    check_earlier(paths, {}, frozenset())
+
+
+def test_without_an_earlier_study_there_is_nothing_to_hold_against(settings):
+    check_earlier(StudyPaths(settings.results), {}, frozenset({"a run"}))
