@@ -43,8 +43,9 @@ def command(
 ) -> None:
     """Pack CT series and their masks into shards.
 
-    Every CT series below the folder DATA is a case, with the mask that belongs to it. A case that cannot be packed is refused by name, and the others are packed; the exit code is then 10. Cases that OUTPUT
-    holds already stay there, also those that DATA no longer has.
+    Every CT series below the folder DATA is a case, with the mask that belongs to it. A case that cannot be packed is refused
+    by name, and the others are packed; the exit code is then 10. Cases that OUTPUT holds already stay there, also those that
+    DATA no longer has.
     """
     rois = parse_rois(roi_options)
     if list_roi:
@@ -117,13 +118,21 @@ def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> 
     """Pack with a bar on a terminal, and a line a case everywhere."""
     outcomes = []
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=sys.stderr.isatty(),
+    ) as progress:
         for outcome in progress.track(pack_cases(cases, paths, plan), total=len(cases), description="packing"):
             outcomes.append(outcome)
+            # Written to the streams themselves, which the bar makes room on; click.echo would go past it and into the bar.
             if isinstance(outcome, Refusal):
-                click.echo(f"refused case {outcome.case}: {outcome.reason}", err=True)
+                sys.stderr.write(f"refused case {outcome.case}: {outcome.reason}\n")
             else:
-                click.echo(_describe(outcome))
+                sys.stdout.write(f"{_describe(outcome)}\n")
+                sys.stdout.flush()
     return outcomes
 
 
