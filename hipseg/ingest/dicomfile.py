@@ -1,0 +1,134 @@
+"""Open one DICOM file without noise, and read single values out of it without trust."""
+
+import logging
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+NATIVE_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+"""Transfer syntaxes that hold pixels as they are. Source: DICOM PS3.5 A.1, A.2, A.5 and the retired A.3."""
+PREFIX_OFFSET = 128
+SNIFF_BYTES = PREFIX_OFFSET + 4
+"""Source: DICOM PS3.10 7.1, a preamble of 128 bytes and then `DICM`."""
+UNDEFINED_LENGTH = 0xFFFFFFFF
+BARE_STARTS = (b"\x08\x00", b"\x02\x00")
+"""First group of a data set written without preamble: identification (0008) or file meta information (0002)."""
+
+# pydicom's warnings quote values of the file, which may name a patient: they must not reach a terminal or a log.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+
+
+class UnreadableFileError(Exception):
+    """The bytes of a file are no data set that can be walked; callers say what that means for the case."""
+
+
+def has_dicom_prefix(head: bytes) -> bool:
+    """Say whether a file's first bytes are those of a DICOM file."""
+    return head[PREFIX_OFFSET:SNIFF_BYTES] == b"DICM"
+
+
+def may_be_bare_dicom(head: bytes) -> bool:
+    """Say whether a file's first bytes could be those of a data set without preamble, as some exports write it."""
+    return head[:2] in BARE_STARTS and head[3:4] == b"\x00"
+
+
+def read_dataset(path: Path, tags: Sequence[int] | None = None, *, has_pixels: bool) -> FileDataset:
+    """Read a DICOM file, with or without preamble.
+
+    Args:
+        path: the file.
+        tags: the elements wanted; all where None.
+        has_pixels: whether to read on into the pixel data.
+    Returns:
+        The data set; its transfer syntax is always set.
+    Raises:
+        UnreadableFileError: the bytes cannot be walked as a data set.
+        OSError: the file cannot be opened.
+    """
+    # The file is opened here, so that an OSError is one of the disk: pydicom raises them for damaged bytes, too.
+    with path.open("rb") as handle:
+        try:
+            dataset = pydicom.dcmread(
+                handle, force=True, stop_before_pixels=not has_pixels, specific_tags=list(tags) if tags else None
+            )
+            _settle_syntax(dataset)
+        except Exception as error:  # pydicom raises nearly anything on damaged bytes
+            raise UnreadableFileError from error
+    return dataset
+
+
+def is_cut(dataset: Dataset) -> bool:
+    """Say whether an element has fewer bytes than it announces, which pydicom passes over.
+
+    Ask before any value is: a sequence that breaks off is otherwise read as one with fewer items.
+    """
+    return any(
+        isinstance(element, RawDataElement) and element.length != UNDEFINED_LENGTH and len(element.value or b"") < element.length
+        for element in dataset.values()
+    )
+
+
+def text(dataset: Dataset, keyword: str | int) -> str:
+    """Give an element as stripped text; empty where it is missing or unreadable."""
+    value = _value(dataset, keyword)
+    return "" if value is None else str(value).strip(" \0")
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Give a multi-valued element as stripped texts; empty where it is missing or unreadable."""
+    value = _value(dataset, keyword)
+    if value is None:
+        return ()
+    return tuple(str(part).strip() for part in ([value] if isinstance(value, str) else value))
+
+
+def numbers(dataset: Dataset, keyword: str | int, count: int) -> tuple[float, ...] | None:
+    """Give an element as that many finite numbers; None where it is missing, unreadable or has another length."""
+    value = _value(dataset, keyword)
+    try:
+        found = tuple(float(part) for part in ([value] if count == 1 else value))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if len(found) == count and all(math.isfinite(part) for part in found) else None
+
+
+def number(dataset: Dataset, keyword: str | int) -> float | None:
+    """Give an element as one finite number; None where it is missing or unreadable."""
+    found = numbers(dataset, keyword, 1)
+    return found[0] if found else None
+
+
+def integer(dataset: Dataset, keyword: str | int) -> int | None:
+    """Give an element as one whole number; None where it is missing or unreadable."""
+    found = number(dataset, keyword)
+    return int(found) if found is not None and found == int(found) else None
+
+
+def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+    """Give the items of a sequence; none where it is missing or unreadable."""
+    value = _value(dataset, keyword)
+    return value if isinstance(value, pydicom.Sequence) else ()
+
+
+def _value(dataset: Dataset, keyword: str | int) -> Any:
+    try:
+        return dataset[keyword].value if keyword in dataset else None
+    except Exception:  # a value is converted when it is asked for, and pydicom raises nearly anything on a damaged one
+        return None
+
+
+def _settle_syntax(dataset: FileDataset) -> None:
+    """Fill in the transfer syntax that a file without file meta information was found to have."""
+    meta = dataset.file_meta
+    if "TransferSyntaxUID" not in meta or not meta.TransferSyntaxUID:
+        is_implicit, is_little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit

@@ -1,0 +1,143 @@
+"""What the header of one CT image says, as plain values; a value that is missing or unreadable is None, never a guess."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import FileDataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+
+from hipseg.ingest.dicomfile import integer, number, numbers, text, texts
+
+ENHANCED_CT = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+CT_CLASSES = (CTImageStorage, *ENHANCED_CT, "")
+"""Object classes that are CT images by name; an export that empties the class is believed by its modality."""
+LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
+"""Parts of Image Type that mark a planning view. Source: DICOM PS3.3 C.8.2.1.1.1, and vendors' words for the same."""
+OVERLAY_GROUPS = tuple(range(0x6000, 0x6020, 2))
+"""Source: DICOM PS3.5 7.6, repeating groups 6000 to 601E."""
+OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_LABEL = 0x0010, 0x0022, 0x1500
+HOUNSFIELD_TYPES = ("", "HU", "US")
+"""Rescale Type may be left out for Hounsfield units (DICOM PS3.3 C.8.2.1); scanners also write US, unspecified."""
+
+_KEYWORDS = (
+    "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID",
+    "SeriesInstanceUID", "InstanceNumber", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "NumberOfFrames", "SamplesPerPixel", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope",
+    "RescaleIntercept", "RescaleType",
+)  # fmt: skip
+HEADER_TAGS = tuple(tag for tag in map(tag_for_keyword, _KEYWORDS) if tag is not None) + tuple(
+    group << 16 | element for group in OVERLAY_GROUPS for element in (OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_LABEL)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayName:
+    """One overlay plane as its header names it; label and description are free text of the source."""
+
+    group: int
+    label: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ImageHeader:
+    """One CT image, nothing of it decoded.
+
+    Args:
+        path, folder: the file, and its folder relative to the scanned root.
+        position_mm: Image Position (Patient), centre of the first pixel, LPS mm.
+        orientation: Image Orientation (Patient), direction of a row, then of a column.
+        pixel_spacing_mm: distance between rows, then between columns.
+        padding: lowest and highest stored value that stand for no measurement.
+    """
+
+    path: Path
+    folder: str
+    patient_id: str
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    frame_uid: str
+    instance_number: int | None
+    is_multiframe: bool
+    rows: int | None
+    columns: int | None
+    samples: int | None
+    position_mm: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing_mm: tuple[float, ...] | None
+    slice_thickness_mm: float | None
+    spacing_between_slices_mm: float | None
+    bits_allocated: int | None
+    slope: float | None
+    intercept: float | None
+    is_hounsfield: bool
+    padding: tuple[int, int] | None
+    transfer_syntax: str
+    overlays: tuple[OverlayName, ...]
+
+
+def parse_header(dataset: FileDataset, path: Path, folder: str) -> ImageHeader:
+    """Read the values of one CT image's header; `dataset` was read with HEADER_TAGS."""
+    frames = integer(dataset, "NumberOfFrames")
+    return ImageHeader(
+        path=path,
+        folder=folder,
+        patient_id=text(dataset, "PatientID"),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        instance_uid=text(dataset, "SOPInstanceUID"),
+        frame_uid=text(dataset, "FrameOfReferenceUID"),
+        instance_number=integer(dataset, "InstanceNumber"),
+        is_multiframe=(frames or 1) > 1 or text(dataset, "SOPClassUID") in ENHANCED_CT,
+        rows=integer(dataset, "Rows"),
+        columns=integer(dataset, "Columns"),
+        samples=integer(dataset, "SamplesPerPixel"),
+        position_mm=numbers(dataset, "ImagePositionPatient", 3),
+        orientation=numbers(dataset, "ImageOrientationPatient", 6),
+        pixel_spacing_mm=numbers(dataset, "PixelSpacing", 2),
+        slice_thickness_mm=number(dataset, "SliceThickness"),
+        spacing_between_slices_mm=number(dataset, "SpacingBetweenSlices"),
+        bits_allocated=integer(dataset, "BitsAllocated"),
+        slope=number(dataset, "RescaleSlope"),
+        intercept=number(dataset, "RescaleIntercept"),
+        is_hounsfield=text(dataset, "RescaleType") in HOUNSFIELD_TYPES,
+        padding=_parse_padding(dataset),
+        transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
+        overlays=tuple(_parse_overlays(dataset)),
+    )
+
+
+def is_localizer(dataset: FileDataset) -> bool:
+    """Say whether an image is a planning view, which belongs to no volume."""
+    return any(word in value.upper() for value in texts(dataset, "ImageType") for word in LOCALIZER_WORDS)
+
+
+def has_place(dataset: FileDataset) -> bool:
+    """Say whether an image says where in the patient it lies."""
+    return numbers(dataset, "ImagePositionPatient", 3) is not None and numbers(dataset, "ImageOrientationPatient", 6) is not None
+
+
+def _parse_padding(dataset: FileDataset) -> tuple[int, int] | None:
+    """Read the padding range. Source: DICOM PS3.3 C.7.5.1.1.2; a range limit stands for the other end."""
+    value, limit = integer(dataset, "PixelPaddingValue"), integer(dataset, "PixelPaddingRangeLimit")
+    if value is None:
+        return None
+    ends = [_as_stored(end, dataset) for end in (value, value if limit is None else limit)]
+    return min(ends), max(ends)
+
+
+def _as_stored(value: int, dataset: FileDataset) -> int:
+    # Some exports write the padding of signed pixels as the unsigned number with the same bits.
+    is_signed = integer(dataset, "PixelRepresentation") == 1
+    return value - 0x10000 if is_signed and value > 0x7FFF else value
+
+
+def _parse_overlays(dataset: FileDataset) -> list[OverlayName]:
+    groups = [group for group in OVERLAY_GROUPS if (group << 16 | OVERLAY_ROWS) in dataset]
+    return [
+        OverlayName(group, text(dataset, group << 16 | OVERLAY_LABEL), text(dataset, group << 16 | OVERLAY_DESCRIPTION))
+        for group in groups
+    ]

@@ -1,0 +1,144 @@
+"""Which mask source belongs to which series: RTSTRUCT by its references, NIfTI by its folder and its grid."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from hipseg.errors import MaskError, SeriesError
+from hipseg.geometry import Grid
+from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.nifti import match_axes, read_grid
+from hipseg.ingest.rtstruct import References, StructureSet, count_on_slices, read_structure_set
+from hipseg.ingest.scan import FoundFile
+from hipseg.ingest.series import order_series
+
+SeriesKey = tuple[str, str]
+"""Patient and series identifier; private."""
+SeriesMap = Mapping[SeriesKey, Sequence[ImageHeader]]
+
+
+@dataclass(frozen=True, repr=False)
+class NiftiFile:
+    """A NIfTI file beside a series; `rivals` is the number of other series that it fits as well."""
+
+    path: Path
+    rivals: int = 0
+
+
+class SeriesIndex:
+    """The series of a tree, by folder, with their grids worked out once."""
+
+    def __init__(self, series: SeriesMap) -> None:
+        """Index the images of each series by their folders and the folders above."""
+        self.series = series
+        self._below: dict[PurePosixPath, set[SeriesKey]] = defaultdict(set)
+        self._grids: dict[SeriesKey, Grid | None] = {}
+        for key, images in series.items():
+            for folder in {header.folder for header in images}:
+                for parent in (PurePosixPath(folder), *PurePosixPath(folder).parents):
+                    self._below[parent].add(key)
+
+    def find_below(self, folder: str) -> tuple[SeriesKey, ...]:
+        """Give the series in or below the first folder that has some, going up from one."""
+        start = PurePosixPath(folder)
+        return next((tuple(sorted(self._below[up])) for up in (start, *start.parents) if up in self._below), ())
+
+    def grid(self, key: SeriesKey) -> Grid | None:
+        """Give the grid of a series; None where it has none, which is refused when the series is opened."""
+        if key not in self._grids:
+            try:
+                self._grids[key] = order_series(self.series[key], "").grid
+            except SeriesError:
+                self._grids[key] = None
+        return self._grids[key]
+
+
+def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
+    """Find the series that an RTSTRUCT file was drawn on.
+
+    Its series identifier decides; where that names no series here, its image identifiers do; where they name none either, as
+    after a new export of the images, its frame of reference, and among several series in that frame those on whose slices all
+    contours lie. All of these say where the contours lie in the patient, so that more than one series may have them.
+
+    Args:
+        found: the file.
+        index: the series.
+    Returns:
+        Keys of the series, sorted; none where nothing matches.
+    Raises:
+        MaskError: the file cannot be read.
+    """
+    structure_set = read_structure_set(found.path)
+    references = structure_set.references
+    for is_named in (_has_series_uid, _has_image_uid, _has_frame_uid):
+        keys = tuple(sorted(key for key, images in index.series.items() if is_named(images, references)))
+        if keys:
+            break
+    else:
+        return ()
+    if is_named is _has_frame_uid and len(keys) > 1:
+        return tuple(key for key in keys if _is_drawn_on(structure_set, key, index)) or keys
+    return keys
+
+
+def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NiftiFile]:
+    """Find the series that a NIfTI file belongs to.
+
+    Going up from its folder, the first folder with CT series in or below it gives the candidates. A single one has the file,
+    whether its grid fits or not: a misfit is refused when the mask is chosen. Of several, those on the same grid have it (more
+    than one: refused when chosen); where it fits none, all have it if they are of one patient, else none.
+
+    Args:
+        found: the file.
+        index: the series.
+    Returns:
+        The file by series; empty where it belongs to none.
+    """
+    keys = index.find_below(found.folder)
+    if len(keys) == 1:
+        return {keys[0]: NiftiFile(found.path)}
+    own = _grid_of_file(found.path)
+    fitting = [key for key in keys if _lies_on(own, index.grid(key))]
+    if fitting:
+        return {key: NiftiFile(found.path, len(fitting) - 1) for key in fitting}
+    is_one_patient = len({patient for patient, _ in keys}) == 1
+    return {key: NiftiFile(found.path) for key in keys} if is_one_patient else {}
+
+
+def _has_series_uid(images: Sequence[ImageHeader], references: References) -> bool:
+    return images[0].series_uid in references.series_uids
+
+
+def _has_image_uid(images: Sequence[ImageHeader], references: References) -> bool:
+    return any(header.instance_uid in references.image_uids for header in images)
+
+
+def _has_frame_uid(images: Sequence[ImageHeader], references: References) -> bool:
+    return any(header.frame_uid in references.frame_uids for header in images)
+
+
+def _is_drawn_on(structure_set: StructureSet, key: SeriesKey, index: SeriesIndex) -> bool:
+    """Say whether all contours of the series' frame of reference lie on its slices."""
+    grid = index.grid(key)
+    structures = structure_set.structures_in(index.series[key][0].frame_uid)
+    contours = sum(len(structure.contours_mm_xyz) for structure in structures)
+    return grid is not None and contours > 0 and count_on_slices(structures, grid) == contours
+
+
+def _lies_on(own: Grid | None, grid: Grid | None) -> bool:
+    if own is None or grid is None:
+        return False
+    try:
+        match_axes(own, grid)
+    except MaskError:
+        return False
+    return True
+
+
+def _grid_of_file(path: Path) -> Grid | None:
+    """Give the grid of a NIfTI file; None where its header cannot be used, which is refused when the mask is chosen."""
+    try:
+        return read_grid(path)
+    except MaskError:
+        return None

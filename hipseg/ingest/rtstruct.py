@@ -1,0 +1,233 @@
+"""RTSTRUCT: what it was drawn on, which structures it holds, and their contours on the slices of a grid."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset
+
+from hipseg.axes import PointsF64
+from hipseg.errors import MaskError
+from hipseg.geometry import Grid, points_to_indices
+from hipseg.ingest.dicomfile import integer, is_cut, items, read_dataset, text
+
+CONTOUR_DATA = 0x30060050
+CLOSED_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+"""Contour Geometric Types that enclose an area; both are filled by the even-odd rule. Source: DICOM PS3.3 C.8.8.6.3."""
+OFF_SLICE_TOLERANCE = 0.25
+"""Of the slice distance. Beyond it a contour is as good as between two slices: it was drawn on another series."""
+PLANE_TOLERANCE = 0.05
+"""Of the slice distance, between the points of a contour and between the contours of a structure on one slice. Contours of
+two planes of a finer series on one slice would cancel each other under the even-odd rule."""
+
+Polygons = Mapping[int, Sequence[NDArray[np.float64]]]
+"""Polygons by slice number, each float64 (n, 2), fractional pixel indices (column, row)."""
+
+
+@dataclass(frozen=True, repr=False)
+class References:
+    """What a structure set says it was drawn on, as identifiers; any of them may be empty.
+
+    `listed_frame_uids` are the frames of reference that it lists; `frame_uids` adds those that single structures name.
+    """
+
+    series_uids: frozenset[str]
+    image_uids: frozenset[str]
+    listed_frame_uids: frozenset[str]
+    frame_uids: frozenset[str]
+
+
+@dataclass(frozen=True, repr=False)
+class Structure:
+    """One structure with an area.
+
+    Args:
+        name: its ROI Name, free text of the source.
+        frame_uid: frame of reference of its points; may be empty.
+        contours_mm_xyz: points of each closed contour, LPS mm.
+        open_contours: number of contours that enclose no area.
+    """
+
+    name: str
+    frame_uid: str
+    contours_mm_xyz: tuple[PointsF64, ...]
+    open_contours: int
+
+
+@dataclass(frozen=True, repr=False)
+class StructureSet:
+    """The content of one RTSTRUCT file."""
+
+    references: References
+    structures: tuple[Structure, ...]
+
+    def structures_in(self, frame_uid: str) -> tuple[Structure, ...]:
+        """Give the structures that lie in a series' frame of reference.
+
+        A set may list several frames; the structures of the others are left out. A frame that the set does not list says
+        nothing: real exports name the PET's frame for a structure that was copied to the CT.
+        """
+        listed = self.references.listed_frame_uids
+        others = listed - {frame_uid} if frame_uid in listed else frozenset()
+        return tuple(structure for structure in self.structures if structure.frame_uid not in others)
+
+
+def read_structure_set(path: Path) -> StructureSet:
+    """Read an RTSTRUCT file; contours stay polygons.
+
+    Args:
+        path: the file.
+    Returns:
+        References, and the structures that have at least one closed contour.
+    Raises:
+        MaskError: the file cannot be walked, or a contour is no list of points.
+    Source: DICOM PS3.3 C.8.8.5 and C.8.8.6.
+    """
+    try:
+        dataset = read_dataset(path, has_pixels=False)
+        if is_cut(dataset):
+            raise MaskError("an RTSTRUCT file breaks off; copy it or export the structures again")
+        references = _read_references(dataset)
+        return StructureSet(references, tuple(s for s in _read_structures(dataset) if s.contours_mm_xyz))
+    except OSError as error:
+        raise MaskError("an RTSTRUCT file can no longer be opened; pack the folder again") from error
+    except MaskError:
+        raise
+    except Exception as error:  # nested sequences are parsed when they are asked for, and pydicom raises nearly anything
+        raise MaskError("an RTSTRUCT file breaks off or is damaged; export the structures again") from error
+
+
+def place_contours(structure: Structure, grid: Grid) -> Polygons:
+    """Put the contours of a structure onto the slices of a grid.
+
+    Args:
+        structure: at least one closed contour.
+        grid: the series' grid.
+    Returns:
+        Polygons by slice number.
+    Raises:
+        MaskError: a contour lies off the slices, across them, beside the image, or encloses no area.
+    """
+    if structure.open_contours:
+        raise MaskError(
+            f"{structure.open_contours} of {structure.open_contours + len(structure.contours_mm_xyz)} contours of a structure "
+            "are points or open lines, which enclose no area; only closed planar contours are accepted"
+        )
+    placed: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
+    heights: dict[int, list[float]] = defaultdict(list)
+    for points_mm in structure.contours_mm_xyz:
+        indices = points_to_indices(points_mm, grid)
+        z = _find_slice(indices, grid)
+        heights[z].append(float(indices[:, 2].mean()))
+        placed[z].append(indices[:, :2])
+    _check_one_plane(heights, grid)
+    return placed
+
+
+def count_on_slices(structures: Sequence[Structure], grid: Grid) -> int:
+    """Count the contours that lie on a slice of a grid."""
+    count = 0
+    for structure in structures:
+        for points_mm in structure.contours_mm_xyz:
+            try:
+                _find_slice(points_to_indices(points_mm, grid), grid)
+            except MaskError:
+                continue
+            count += 1
+    return count
+
+
+def _find_slice(indices_xyz: NDArray[np.float64], grid: Grid) -> int:
+    """Give the slice number that a contour lies on."""
+    slices, rows, columns = grid.shape_zyx
+    spacing_mm = grid.spacing_mm_zyx[0]
+    height = indices_xyz[:, 2]
+    if np.ptp(height) > PLANE_TOLERANCE:
+        raise MaskError(
+            f"a contour runs across the slices: its points lie {np.ptp(height) * spacing_mm:.2f} mm apart along the normal of "
+            f"the slices, at most {PLANE_TOLERANCE * spacing_mm:.2f} mm accepted; it was drawn in another plane"
+        )
+    z = round(float(height.mean()))
+    nearest = min(max(z, 0), slices - 1)
+    distance = abs(float(height.mean()) - nearest)
+    if distance > OFF_SLICE_TOLERANCE:
+        raise MaskError(
+            f"a contour lies off the slices: {distance * spacing_mm:.2f} mm from slice {nearest + 1} of {slices} by position, "
+            f"the nearest one; at most {OFF_SLICE_TOLERANCE * spacing_mm:.2f} mm accepted; it belongs to other slices"
+        )
+    low, high = indices_xyz[:, :2].min(axis=0), indices_xyz[:, :2].max(axis=0)
+    if (high < -0.5).any() or low[0] > columns - 0.5 or low[1] > rows - 0.5:
+        raise MaskError(
+            f"a contour on slice {z + 1} of {slices} by position lies wholly beside the image of {rows} x {columns} pixels"
+        )
+    return z
+
+
+def _check_one_plane(heights: Mapping[int, Sequence[float]], grid: Grid) -> None:
+    for z, found in heights.items():
+        if np.ptp(found) > PLANE_TOLERANCE:
+            spacing_mm = grid.spacing_mm_zyx[0]
+            raise MaskError(
+                f"contours of several planes fall on slice {z + 1} of {grid.shape_zyx[0]} by position: they lie "
+                f"{np.ptp(found) * spacing_mm:.2f} mm apart, at most {PLANE_TOLERANCE * spacing_mm:.2f} mm accepted; "
+                "they were drawn on a finer series"
+            )
+
+
+def _read_references(dataset: FileDataset) -> References:
+    series_uids, image_uids, frame_uids = set(), set(), {text(dataset, "FrameOfReferenceUID")}
+    for frame in items(dataset, "ReferencedFrameOfReferenceSequence"):
+        frame_uids.add(text(frame, "FrameOfReferenceUID"))
+        for study in items(frame, "RTReferencedStudySequence"):
+            for series in items(study, "RTReferencedSeriesSequence"):
+                series_uids.add(text(series, "SeriesInstanceUID"))
+                image_uids |= {text(one, "ReferencedSOPInstanceUID") for one in items(series, "ContourImageSequence")}
+    for contour in _walk_contours(dataset):
+        image_uids |= {text(one, "ReferencedSOPInstanceUID") for one in items(contour, "ContourImageSequence")}
+    roi_frame_uids = {text(roi, "ReferencedFrameOfReferenceUID") for roi in items(dataset, "StructureSetROISequence")}
+    found = (series_uids, image_uids, frame_uids, frame_uids | roi_frame_uids)
+    return References(*(frozenset(uids - {""}) for uids in found))
+
+
+def _walk_contours(dataset: FileDataset) -> Iterator[Dataset]:
+    for roi in items(dataset, "ROIContourSequence"):
+        yield from items(roi, "ContourSequence")
+
+
+def _read_structures(dataset: FileDataset) -> Iterator[Structure]:
+    drawn = {integer(roi, "ReferencedROINumber"): roi for roi in items(dataset, "ROIContourSequence")}
+    for roi in items(dataset, "StructureSetROISequence"):
+        number = integer(roi, "ROINumber")
+        contours = items(drawn[number], "ContourSequence") if number in drawn else ()
+        closed = [one for one in contours if text(one, "ContourGeometricType") in CLOSED_TYPES]
+        yield Structure(
+            text(roi, "ROIName"),
+            text(roi, "ReferencedFrameOfReferenceUID"),
+            tuple(_read_points(one) for one in closed),
+            len(contours) - len(closed),
+        )
+
+
+def _read_points(contour: Dataset) -> PointsF64:
+    """Read the points of one contour, from its text at once: pydicom's own conversion takes a hundred times as long."""
+    element = contour.get_item(CONTOUR_DATA)
+    if element is None:
+        raise MaskError("a contour has no Contour Data (3006,0050); export the structures again")
+    value = element.value
+    parts = (value or b"").split(b"\\") if isinstance(element, RawDataElement) else [str(part) for part in value or ()]
+    try:
+        values = np.array(parts, dtype=np.float64)
+    except ValueError as error:
+        raise MaskError("a contour's Contour Data (3006,0050) is no list of numbers; export the structures again") from error
+    announced = integer(contour, "NumberOfContourPoints")
+    points = len(values) // 3 if announced is None else announced
+    if points * 3 != len(values) or not points or not np.isfinite(values).all():
+        raise MaskError(
+            f"a contour has {len(values)} coordinates for {points} points; three finite ones for each, and at least 1 point, are "
+            "expected: export the structures again"
+        )
+    return values.reshape(-1, 3)

@@ -1,0 +1,147 @@
+"""Walk a folder tree and say of every file what it is, by its content; a file that is not used is counted with a reason."""
+
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydicom.dataset import FileDataset
+from pydicom.uid import MediaStorageDirectoryStorage
+
+from hipseg.ingest.dicomfile import SNIFF_BYTES, UnreadableFileError, has_dicom_prefix, may_be_bare_dicom, read_dataset, text
+from hipseg.ingest.headers import CT_CLASSES, HEADER_TAGS, ImageHeader, has_place, is_localizer, parse_header
+from hipseg.ingest.nifti import is_nifti
+
+KNOWN_MODALITIES = frozenset(
+    {"CR", "DOC", "DX", "ECG", "IO", "KO", "MG", "MR", "NM", "OT", "PR", "PT"}
+    | {"REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN", "SC", "SEG", "SM", "SR", "US", "XA"}
+)
+"""Modalities that are named when they are set aside; another text in that place is not repeated. Source: PS3.3 C.7.3.1.1.1."""
+
+NOT_OURS = "not DICOM or NIfTI"
+DAMAGED = "damaged DICOM file"
+CUT_SHORT = "empty file"
+SYMBOLIC_LINK = "symbolic link, not followed"
+NOT_A_FILE = "not a regular file"
+UNOPENED = "cannot be opened"
+NO_PLACE = "CT object without a place in the patient (screenshot, report or raw data)"
+LOCALIZER = "localizer"
+
+
+@dataclass(frozen=True, repr=False)
+class FoundFile:
+    """A file by its path and its folder relative to the root; both are private.
+
+    `reason` says why a file that may belong to a series cannot be used; `series_uid` is what its header still tells.
+    """
+
+    path: Path
+    folder: str
+    reason: str = ""
+    series_uid: str = ""
+
+
+@dataclass(repr=False)
+class Scan:
+    """What a walk found; `damaged` are files that may be slices of a series and cannot be read as such."""
+
+    images: list[ImageHeader] = field(default_factory=list)
+    rtstructs: list[FoundFile] = field(default_factory=list)
+    niftis: list[FoundFile] = field(default_factory=list)
+    damaged: list[FoundFile] = field(default_factory=list)
+    set_aside: Counter[str] = field(default_factory=Counter)
+    files_seen: int = 0
+
+
+def scan_tree(root: Path) -> Scan:
+    """Classify every file below a folder, in sorted order; symbolic links are not followed.
+
+    Args:
+        root: the folder; it may itself be a link.
+    Returns:
+        The finds. Every file seen is an image, an RTSTRUCT, a NIfTI volume, damaged, or counted in `set_aside`.
+    """
+    scan = Scan()
+
+    def count_unopened(_: OSError) -> None:
+        scan.files_seen += 1
+        scan.set_aside[UNOPENED] += 1
+
+    for folder, subfolders, files in os.walk(root, onerror=count_unopened):
+        subfolders.sort()
+        links = [name for name in subfolders if (Path(folder) / name).is_symlink()]
+        relative = Path(folder).relative_to(root).as_posix()
+        for name in sorted(files + links):
+            scan.files_seen += 1
+            reason = _sort_file(scan, Path(folder) / name, relative)
+            if reason:
+                scan.set_aside[reason] += 1
+    return scan
+
+
+def _sort_file(scan: Scan, path: Path, folder: str) -> str | None:
+    """Put one file where it belongs; the reason is given back where it belongs nowhere."""
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            return SYMBOLIC_LINK
+        # Opening a named pipe would wait for ever.
+        return _sort_content(scan, FoundFile(path, folder)) if stat.S_ISREG(mode) else NOT_A_FILE
+    except OSError:
+        return UNOPENED
+
+
+def _sort_content(scan: Scan, found: FoundFile) -> str | None:
+    with found.path.open("rb") as handle:
+        head = handle.read(SNIFF_BYTES)
+    if has_dicom_prefix(head) or may_be_bare_dicom(head):
+        return _sort_dicom(scan, found, has_prefix=has_dicom_prefix(head))
+    if is_nifti(found.path):
+        scan.niftis.append(found)
+    elif len(head) < SNIFF_BYTES and not any(head) and not found.path.name.startswith("."):
+        # A copy that was cut off at once leaves nothing, or a part of the preamble's zeros.
+        scan.damaged.append(replace(found, reason=CUT_SHORT))
+    else:
+        return NOT_OURS
+    return None
+
+
+def _sort_dicom(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:
+    try:
+        dataset = read_dataset(found.path, HEADER_TAGS, has_pixels=False)
+    except UnreadableFileError:
+        return _doubt(scan, found, has_prefix=has_prefix)
+    modality, sop_class = text(dataset, "Modality"), text(dataset, "SOPClassUID")
+    if modality == "RTSTRUCT":
+        scan.rtstructs.append(found)
+        return None
+    if modality == "CT" or (not modality and sop_class in CT_CLASSES and sop_class):
+        return _sort_ct(scan, found, dataset)
+    if text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        return "DICOM directory"
+    if modality:
+        return f"modality {modality}" if modality in KNOWN_MODALITIES else "another modality"
+    return "DICOM object without a modality" if sop_class else _doubt(scan, found, has_prefix=has_prefix)
+
+
+def _sort_ct(scan: Scan, found: FoundFile, dataset: FileDataset) -> str | None:
+    if is_localizer(dataset):
+        return LOCALIZER
+    if text(dataset, "SOPClassUID") not in CT_CLASSES and not has_place(dataset):
+        return NO_PLACE
+    header = parse_header(dataset, found.path, found.folder)
+    if header.rows is None or header.columns is None:
+        # The header breaks off before the description of the pixels; what stands there may itself be cut.
+        scan.damaged.append(replace(found, reason=DAMAGED, series_uid=header.series_uid))
+    else:
+        scan.images.append(header)
+    return None
+
+
+def _doubt(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:
+    """Keep a file that calls itself DICOM and cannot be read; one that only might be DICOM is something else."""
+    if not has_prefix:
+        return NOT_OURS
+    scan.damaged.append(replace(found, reason=DAMAGED))
+    return None

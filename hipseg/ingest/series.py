@@ -1,0 +1,201 @@
+"""The images of one series -> slices in order and the grid that they lie on, or a refusal that says what is wrong where."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from statistics import median_low
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hipseg.errors import SeriesError
+from hipseg.geometry import Grid, make_grid
+from hipseg.ingest.headers import ImageHeader
+
+SPACING_TOLERANCE_MM = 0.1
+"""Positions are often written with one decimal: two of them put a gap up to 0.1 mm wrong."""
+DUPLICATE_TOLERANCE_MM = 0.01
+"""Closer than any two slices of a scanner, wider than the rounding of a position written twice."""
+SIDEWAYS_TOLERANCE_MM = 0.1
+"""Over the whole stack; a gantry tilt of a tenth of a degree moves 60 mm of slices as far as this."""
+DIRECTION_TOLERANCE = 1e-4
+"""Of a direction cosine: at the far edge of 500 mm this is the 0.05 mm within which two grids count as the same."""
+PIXEL_SPACING_TOLERANCE_MM = 1e-4
+"""At the 512th pixel this is 0.05 mm."""
+
+
+@dataclass(frozen=True)
+class OrderedSeries:
+    """The images of a series by rising slice number, and their grid."""
+
+    headers: tuple[ImageHeader, ...]
+    grid: Grid
+
+
+def order_series(headers: Sequence[ImageHeader], case: str) -> OrderedSeries:
+    """Check that images are the slices of one volume, and put them in order along the slices' normal.
+
+    Args:
+        headers: at least one image of one series, in any order.
+        case: the case's key, for messages.
+    Returns:
+        The slices by rising position along row direction x column direction, with their grid.
+    Raises:
+        SeriesError: the images are not one volume on a regular, rectangular grid.
+    Source: DICOM PS3.3 C.7.6.2.1.1.
+    """
+    _check_values(headers, case)
+    _check_alike(headers, case)
+    row, column = _check_orientation(headers[0], case)
+    normal = np.cross(row, column)
+    positions = np.array([header.position_mm for header in headers])
+    along = positions @ normal
+    # Equal positions are refused below; the identifier only makes the order of the message's slices certain.
+    order = sorted(range(len(headers)), key=lambda n: (along[n], headers[n].instance_uid))
+    ordered = tuple(headers[n] for n in order)
+    positions, along = positions[order], along[order]
+    _check_duplicates(ordered, along, case)
+    _check_sideways(positions, along, normal, case)
+    spacing_mm = _check_gaps(along, case) if len(ordered) > 1 else _lone_spacing(ordered[0], case)
+    shape = (len(ordered), ordered[0].rows, ordered[0].columns)
+    spacing_mm_zyx = (spacing_mm, *(ordered[0].pixel_spacing_mm or ()))
+    return OrderedSeries(ordered, make_grid(shape, spacing_mm_zyx, positions[0], (row, column, normal)))
+
+
+def _check_values(headers: Sequence[ImageHeader], case: str) -> None:
+    """Refuse images that lack what a volume in Hounsfield units needs."""
+    several = [header for header in headers if header.is_multiframe]
+    if several:
+        raise SeriesError(
+            f"multi-frame CT in case {case}: {len(several)} of {len(headers)} files hold a whole volume (enhanced CT); "
+            "export the series as one file a slice"
+        )
+    needs: dict[str, Callable[[ImageHeader], bool]] = {
+        "Image Position (0020,0032)": lambda h: h.position_mm is not None,
+        "Image Orientation (0020,0037)": lambda h: h.orientation is not None,
+        "Pixel Spacing (0028,0030) above 0": lambda h: h.pixel_spacing_mm is not None and min(h.pixel_spacing_mm) > 0,
+        "Rows and Columns (0028,0010 and 0011) above 0": lambda h: min(h.rows or 0, h.columns or 0) > 0,
+        "Rescale Slope (0028,1053) other than 0": lambda h: bool(h.slope),
+        "Rescale Intercept (0028,1052)": lambda h: h.intercept is not None,
+        "Rescale Type (0028,1054) HU": lambda h: h.is_hounsfield,
+        "one sample a pixel (0028,0002)": lambda h: h.samples == 1,
+    }
+    for name, is_met in needs.items():
+        lacking = [header for header in headers if not is_met(header)]
+        if lacking:
+            raise SeriesError(
+                f"incomplete headers in case {case}: {len(lacking)} of {len(headers)} images{_instance(lacking[0])} "
+                f"without {name}; export the series again"
+            )
+
+
+def _check_alike(headers: Sequence[ImageHeader], case: str) -> None:
+    """Refuse a series whose images differ in size, frame of reference, pixel spacing or orientation."""
+    _refuse_mixed("image sizes", [f"{h.rows} x {h.columns}" for h in headers], case)
+    frames = {h.frame_uid for h in headers}
+    if len(frames) > 1:
+        raise SeriesError(
+            f"mixed frames of reference in case {case}: {len(frames)} in {len(headers)} images, 1 expected; "
+            "positions in different frames cannot be compared; export each part as its own series"
+        )
+    spacing = np.array([h.pixel_spacing_mm for h in headers])
+    if np.ptp(spacing, axis=0).max() > PIXEL_SPACING_TOLERANCE_MM:
+        _refuse_mixed("pixel spacings", [f"{h[0]:g} x {h[1]:g} mm" for h in spacing], case)
+    directions = np.array([h.orientation for h in headers])
+    if np.ptp(directions, axis=0).max() > DIRECTION_TOLERANCE:
+        _refuse_mixed("orientations", [f"({', '.join(f'{v:.4f}' for v in h)})" for h in directions], case)
+
+
+def _refuse_mixed(what: str, values: Sequence[Hashable], case: str) -> None:
+    counts = Counter(values).most_common()
+    if len(counts) > 1:
+        (usual, many), (other, few) = counts[:2]
+        raise SeriesError(
+            f"mixed {what} in case {case}: {len(counts)} in {len(values)} images ({many} of {usual}, {few} of {other}), "
+            "1 expected; export each part as its own series"
+        )
+
+
+def _check_orientation(header: ImageHeader, case: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    directions = np.array(header.orientation).reshape(2, 3)
+    lengths = np.linalg.norm(directions, axis=1)
+    if np.abs(lengths - 1).max() > DIRECTION_TOLERANCE or abs(directions[0] @ directions[1]) > DIRECTION_TOLERANCE:
+        raise SeriesError(
+            f"impossible orientation in case {case}: rows and columns run along {directions.tolist()}; "
+            "two unit vectors at right angles are expected"
+        )
+    directions /= lengths[:, np.newaxis]
+    return directions[0], directions[1]
+
+
+def _check_duplicates(headers: Sequence[ImageHeader], along: NDArray[np.float64], case: str) -> None:
+    close = np.flatnonzero(np.diff(along) < DUPLICATE_TOLERANCE_MM)
+    if not close.size:
+        return
+    first = int(close[0])
+    is_copy = headers[first].instance_uid == headers[first + 1].instance_uid != ""
+    cure = "remove the copy" if is_copy else "export each pass as its own series"
+    raise SeriesError(
+        f"duplicate positions in case {case}: slices {first + 1} and {first + 2} of {len(headers)} by position lie "
+        f"{along[first + 1] - along[first]:.3f} mm apart ({'the same image twice' if is_copy else 'different images'}; "
+        f"{close.size} such pairs); one image a position is expected: {cure}"
+    )
+
+
+def _check_sideways(positions: NDArray[np.float64], along: NDArray[np.float64], normal: NDArray[np.float64], case: str) -> None:
+    """Refuse slices that do not lie straight above each other.
+
+    Gantry tilt shears the grid, so spacing alone cannot reveal it.
+    """
+    straight = positions[0] + np.outer(along - along[0], normal)
+    aside = np.linalg.norm(positions - straight, axis=1)
+    if aside.max() > SIDEWAYS_TOLERANCE_MM:
+        worst = int(aside.argmax())
+        degrees = np.degrees(np.arctan2(aside[worst], along[worst] - along[0]))
+        raise SeriesError(
+            f"gantry tilt in case {case}: slice {worst + 1} of {len(along)} by position lies {aside[worst]:.1f} mm beside the "
+            f"first slice's normal ({degrees:.1f} degrees), at most {SIDEWAYS_TOLERANCE_MM} mm accepted; "
+            "resample the series to straight slices"
+        )
+
+
+def _check_gaps(along: NDArray[np.float64], case: str) -> float:
+    """Give the distance between slices, mm, and refuse a series whose slices are not evenly spaced."""
+    gaps = np.diff(along)
+    expected = float(median_low(gaps.tolist()))
+    wrong = np.flatnonzero(np.abs(gaps - expected) > SPACING_TOLERANCE_MM)
+    if wrong.size:
+        first = int(wrong[0])
+        missing = round(gaps[first] / expected) - 1
+        is_whole = missing > 0 and abs(gaps[first] - (missing + 1) * expected) <= SPACING_TOLERANCE_MM
+        finding = f" ({missing} slice{'s' * (missing > 1)} missing)" if is_whole else ""
+        raise SeriesError(
+            f"slice gap in case {case}: {gaps[first]:.2f} mm between slices {first + 1} and {first + 2} of {len(along)} by "
+            f"position{finding}, expected {expected:.2f} \u00b1 {SPACING_TOLERANCE_MM} mm ({wrong.size} such gaps); "
+            "export the series again"
+        )
+    spacing = float(along[-1] - along[0]) / (len(along) - 1)
+    drift = np.abs(along - along[0] - spacing * np.arange(len(along)))
+    if drift.max() > SPACING_TOLERANCE_MM:
+        # Gaps that each pass can still add up, as where two passes of slightly different spacing are joined.
+        raise SeriesError(
+            f"uneven slices in case {case}: slice {int(drift.argmax()) + 1} of {len(along)} by position lies "
+            f"{drift.max():.2f} mm from its place on a grid of {spacing:.3f} mm, "
+            f"at most {SPACING_TOLERANCE_MM} mm accepted; export the series again"
+        )
+    return spacing
+
+
+def _lone_spacing(header: ImageHeader, case: str) -> float:
+    """Give the extent of a single slice along its normal, mm."""
+    for spacing in (header.spacing_between_slices_mm, header.slice_thickness_mm):
+        if spacing is not None and spacing > 0:
+            return spacing
+    raise SeriesError(
+        f"single slice without extent in case {case}: 1 image, and neither Spacing Between Slices (0018,0088) nor "
+        "Slice Thickness (0018,0050) above 0; export the whole series"
+    )
+
+
+def _instance(header: ImageHeader) -> str:
+    return "" if header.instance_number is None else f" (the first has instance number {header.instance_number})"
