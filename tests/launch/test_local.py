@@ -1,0 +1,174 @@
+import os
+import signal
+import stat
+import time
+from collections import Counter
+
+import psutil
+import pytest
+from submitit.core.utils import DelayedSubmission
+
+from hipseg.errors import LaunchError, ReportError
+from hipseg.launch.graph import Job
+from hipseg.launch.local import make_private, refuse_cluster, run_study
+from hipseg.launch.state import read_state
+from hipseg.runs import StudyPaths
+
+from ..report.results import write_results
+
+QUICK = ("--version",)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return StudyPaths(tmp_path / "results")
+
+
+def run(paths, jobs, done=(), report=lambda record: None, runs_at_once=2, **rest):
+    return run_study(paths, tuple(jobs), frozenset(done), runs_at_once=runs_at_once, report=report, **rest)
+
+
+def endless(folder):
+    """A real command that waits for ever: its settings file is a pipe into which nobody writes."""
+    pipe = folder / "study.yaml"
+    os.mkfifo(pipe)
+    return ("submit", "--dry-run", "--config", str(pipe))
+
+
+def wait_for_task(record):
+    """The process that does the work, below submitit's controller."""
+    controller, deadline = psutil.Process(record.pid), time.monotonic() + 20
+    while not controller.children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return controller.children()[0]
+
+
+def stages(state):
+    return {record.job.name: record.stage for record in state.records}
+
+
+def test_a_failure_stops_what_waits_for_it_and_nothing_else(paths, tmp_path):
+    jobs = (
+        Job("split", QUICK),
+        Job("train a fold 0", ("aggregate", str(tmp_path / "nowhere")), ("split",), "a", 0),
+        Job("train b fold 0", QUICK, ("split",), "b", 0),
+        Job("aggregate", QUICK, ("train a fold 0", "train b fold 0")),
+        Job("after that", QUICK, ("aggregate",)),
+    )
+    state = run(paths, jobs)
+    assert stages(state) == {
+        "split": "done",
+        "train a fold 0": "failed",
+        "train b fold 0": "done",
+        "aggregate": "not run",
+        "after that": "not run",
+    }
+    failed = state.record("train a fold 0")
+    assert failed.exit_code == ReportError.exit_code
+    assert failed.error.startswith(f"no results at {tmp_path}/nowhere")
+    assert f"error: {failed.error}" in (paths.root / failed.log).read_text()
+    assert state.record("aggregate").error == "waits for train a fold 0, which failed"
+    assert state.record("after that").error == "waits for aggregate, which was not run"
+    assert state.record("split").finished_s <= state.record("train b fold 0").started_s
+    assert read_state(paths) == state
+
+
+def test_what_was_complete_before_is_not_run_and_lets_others_go_on(paths):
+    jobs = (Job("split", ("no such command",)), Job("train a fold 0", QUICK, ("split",)))
+    state = run(paths, jobs, done=("split",))
+    assert stages(state) == {"split": "skipped", "train a fold 0": "done"}
+
+
+def test_no_more_run_at_once_than_allowed_and_every_card_has_one_job(paths):
+    now, most = Counter(), []
+
+    def watch(record):
+        now[record.stage] += 1
+        most.append(now["running"] - now["done"])
+
+    state = run(paths, [Job(f"job {n}", QUICK) for n in range(3)], report=watch, runs_at_once=1, gpus=("5",))
+    assert max(most) == 1
+    assert set(stages(state).values()) == {"done"}
+    submitted = [DelayedSubmission.load(path) for path in paths.jobs.rglob("*_submitted.pkl")]
+    assert [one.function.gpus for one in submitted] == ["5", "5", "5"]
+
+
+def test_the_files_of_the_jobs_are_private_and_those_of_the_commands_are_not(paths):
+    write_results(paths.root)
+    before = os.umask(0o022)
+    try:
+        state = run(paths, [Job("aggregate", ("aggregate", str(paths.root)))])
+    finally:
+        os.umask(before)
+    assert stages(state) == {"aggregate": "done"}
+    assert stat.S_IMODE(paths.jobs.stat().st_mode) == 0o700
+    files = [path for path in paths.jobs.rglob("*") if path.is_file()]
+    assert len(files) == 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    made = [paths.comparison(form) for form in ("csv", "json", "md", "tex")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o644}
+
+
+def test_each_attempt_keeps_its_own_log(paths):
+    logs = [run(paths, [Job("a job", QUICK)]).record("a job").log for _ in range(2)]
+    assert [log.rsplit("/", 1)[0] for log in logs] == ["jobs/a-job/attempt_1", "jobs/a-job/attempt_2"]
+    assert all((paths.root / log).is_file() for log in logs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_cancels_what_runs_and_says_so(paths, tmp_path, capfd, number):
+    def stop(record):
+        if record.stage == "running":
+            wait_for_task(record)
+            os.kill(os.getpid(), number)
+
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    state = run(paths, [Job("endless", endless(tmp_path)), Job("never", QUICK, ("endless",))], report=stop)
+    assert stages(state) == {"endless": "cancelled", "never": "not run"}
+    assert state.record("endless").error == "stopped by the user"
+    assert state.record("never").error == "the study was stopped"
+    assert not psutil.pid_exists(state.record("endless").pid)
+    assert read_state(paths) == state
+    assert "Traceback" not in capfd.readouterr().err
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_job_that_is_killed_has_failed(paths, tmp_path):
+    def kill(record):
+        if record.stage == "running":
+            wait_for_task(record).kill()
+
+    state = run(paths, [Job("endless", endless(tmp_path))], report=kill)
+    assert stages(state) == {"endless": "failed"}
+    assert (state.record("endless").exit_code, state.record("endless").error) == (
+        137,
+        "ended without a result: killed from outside, perhaps for want of memory",
+    )
+
+
+def test_no_job_goes_on_that_nobody_watches(paths, tmp_path):
+    seen = []
+
+    def break_down(record):
+        seen.append(record)
+        raise LaunchError("the disk is full, say")
+
+    with pytest.raises(LaunchError, match="the disk is full"):
+        run(paths, [Job("endless", endless(tmp_path))], report=break_down)
+    assert [record.stage for record in seen] == ["running"]
+    assert not psutil.pid_exists(seen[0].pid)
+
+
+def test_a_folder_that_cannot_be_made_private_is_refused(tmp_path):
+    (tmp_path / "jobs").write_text("a file")
+    with pytest.raises(LaunchError, match=r"cannot make .*/jobs private: File exists; choose another folder with --results"):
+        make_private(tmp_path / "jobs")
+
+
+def test_a_machine_with_slurm_is_refused_and_the_cure_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refuse_cluster()
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    with pytest.raises(LaunchError, match=r"sbatch is on PATH.*add --local"):
+        refuse_cluster()
