@@ -57,7 +57,7 @@ def has_splits(settings: StudySettings) -> bool:
     if len(splits) != settings.folds:
         raise ConfigError(
             f"{path} deals the patients into {len(splits)} folds, the study asks for {settings.folds}; submit with "
-            f"--folds {len(splits)}, or delete that file and the results made with it to deal anew"
+            f"--folds {len(splits)}, or deal anew with `hipseg split {settings.shards} --folds {settings.folds} --overwrite`"
         )
     return True
 

@@ -81,7 +81,9 @@ def test_folds_are_dealt_once_there_is_a_file_of_them(settings):
 def test_another_number_of_folds_is_refused_with_both_numbers(settings):
     pack(settings.shards)
     DatasetPaths(settings.shards).splits.write_text(json.dumps([{}, {}, {}]))
-    with pytest.raises(ConfigError, match=r"into 3 folds, the study asks for 2; submit with --folds 3, or delete"):
+    with pytest.raises(
+        ConfigError, match=r"into 3 folds, the study asks for 2; submit with --folds 3, or deal anew with `hipseg split "
+    ):
         has_splits(settings)
 
 
