@@ -1,12 +1,18 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def as_overrides(values: Mapping[str, str | int | None]) -> tuple[str, ...]:
+    """Turn options of their own into overrides as `--set` takes them; an option that was not given is None and left out."""
+    return tuple(f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None)
 
 
 def config_options(command: Command) -> Command:

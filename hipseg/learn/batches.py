@@ -1,0 +1,157 @@
+"""Slices straight out of shards, in shuffled order, as batches for a network."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from hipseg.config import FeedSettings
+from hipseg.errors import ShardError
+from hipseg.learn.fit import SliceFit, fit_image, fit_labels, plan_fit
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import CaseRecord
+from hipseg.shards.reader import CaseReader, open_reader
+
+READING_THREADS = 2
+"""Batches that are read and decoded at once."""
+READY_BATCHES = 2
+"""Batches that are read while the network works on one."""
+
+Targets = tuple[tuple[int, ...], ...]
+"""For each output of a network, the label numbers that count as its structure."""
+Indices = NDArray[np.int64]
+"""int64 (n,), positions in a `SliceFeed`."""
+
+
+class SliceFeed:
+    """Every slice of some cases, numbered from 0 in the order of cases and z.
+
+    Args:
+        readers: the open cases.
+        feed: how a slice becomes a network's input.
+        targets: the label numbers of each output.
+    Raises:
+        ConfigError: a case is larger than the input.
+    """
+
+    def __init__(self, readers: Sequence[CaseReader], feed: FeedSettings, targets: Targets) -> None:
+        self._readers = tuple(readers)
+        self._fits = tuple(plan_fit(reader.record.case, reader.grid, feed) for reader in readers)
+        self._ends = np.cumsum([reader.grid.shape_zyx[0] for reader in readers], dtype=np.int64)
+        self._feed = feed
+        self._targets = targets
+
+    def __len__(self) -> int:
+        """Give the number of slices."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def all_slices(self) -> Indices:
+        """Give every slice once, in order."""
+        return np.arange(len(self), dtype=np.int64)
+
+    def batches(self, order: Indices, batch_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Give slices in an order, batch by batch, reading ahead of the network.
+
+        Args:
+            order: which slices, and in what order.
+            batch_size: the most slices in a batch.
+        Returns:
+            Images, float32 (batch, side, side, 1) in 0..1, and truth, float32 (batch, side, side, outputs), 0 or 1.
+        Raises:
+            ShardError: a slice is damaged or has no mask.
+        """
+        # tf.data would read one batch at a time: with deterministic operations it runs functions in Python one after another.
+        with ThreadPoolExecutor(READING_THREADS, thread_name_prefix="read") as pool:
+            waiting: deque[Future[tuple[tf.Tensor, tf.Tensor]]] = deque()
+            try:
+                for indices in share_out(order, batch_size):
+                    waiting.append(pool.submit(self._load, indices))
+                    if len(waiting) > READY_BATCHES:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _load(self, indices: Indices) -> tuple[tf.Tensor, tf.Tensor]:
+        side = self._feed.input_side
+        images, labels = np.empty((len(indices), side, side), np.int16), np.empty((len(indices), side, side), np.uint8)
+        for place, index in enumerate(indices):
+            reader, fit, z = self._locate(int(index))
+            images[place] = fit_image(reader.read_image(z), fit)
+            labels[place] = fit_labels(reader.read_labels(z), fit)
+        return normalise(tf.constant(images), self._feed.window_hu), separate(tf.constant(labels), self._targets)
+
+    def _locate(self, index: int) -> tuple[CaseReader, SliceFit, int]:
+        case = int(np.searchsorted(self._ends, index, side="right"))
+        first = int(self._ends[case - 1]) if case else 0
+        return self._readers[case], self._fits[case], index - first
+
+
+@contextmanager
+def open_feed(paths: DatasetPaths, records: Sequence[CaseRecord], feed: FeedSettings, targets: Targets) -> Iterator[SliceFeed]:
+    """Open some cases of a data set for feeding; they are closed when the block ends.
+
+    Args:
+        paths: the data set.
+        records: the cases, each with a mask.
+        feed: how a slice becomes a network's input.
+        targets: the label numbers of each output.
+    Raises:
+        ShardError: a shard is missing or damaged, or there is no case.
+        ConfigError: a case is larger than the input.
+    """
+    if not records:
+        raise ShardError(f"no case of {paths.root} to feed; each side of a split needs at least one case with a mask")
+    with ExitStack() as stack:
+        yield SliceFeed([stack.enter_context(open_reader(paths, record)) for record in records], feed, targets)
+
+
+def shuffled_order(slices: int, seed: int, epoch: int) -> Indices:
+    """Deal the order of an epoch, which follows from seed and epoch alone, so that any epoch can be run again."""
+    return np.random.default_rng([seed, epoch]).permutation(slices)
+
+
+def share_out(order: Indices, batch_size: int) -> list[Indices]:
+    """Cut an order into as few batches as it takes, as equal as they can be.
+
+    A last batch of a single slice would have no variance in the deepest block of the modified U-Net, one element at
+    256x256, and its batch normalisation would take that zero into its moving statistics just before validation.
+    """
+    return np.array_split(order, -(-len(order) // batch_size)) if len(order) else []
+
+
+def count_batches(slices: int, batch_size: int) -> int:
+    """Give the number of batches that `share_out` makes."""
+    return -(-slices // batch_size)
+
+
+def normalise(images_hu: tf.Tensor, window_hu: tuple[float, float]) -> tf.Tensor:
+    """Map a window of HU onto 0..1, clamped.
+
+    Args:
+        images_hu: int16 (batch, y, x), HU.
+        window_hu: the values sent to 0 and 1.
+    Returns:
+        float32 (batch, y, x, 1), 0..1.
+    Source: DICOM PS3.3 C.11.2.1.3.2.
+    """
+    low, high = window_hu
+    return tf.clip_by_value((tf.cast(images_hu, tf.float32) - low) / (high - low), 0.0, 1.0)[..., tf.newaxis]
+
+
+def separate(labels: tf.Tensor, targets: Targets) -> tf.Tensor:
+    """Turn labels into one channel a structure.
+
+    Args:
+        labels: uint8 (batch, y, x).
+        targets: the label numbers of each channel.
+    Returns:
+        float32 (batch, y, x, channels), 0 or 1.
+    """
+    channels = [tf.reduce_any(labels[..., tf.newaxis] == tf.constant(numbers, tf.uint8), axis=-1) for numbers in targets]
+    return tf.cast(tf.stack(channels, axis=-1), tf.float32)

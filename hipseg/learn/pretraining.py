@@ -1,0 +1,123 @@
+"""The pretraining run: one sigmoid an organ, from which fine-tuning starts."""
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from rich.console import Console
+
+from hipseg.config import StudySettings
+from hipseg.errors import ShardError
+from hipseg.fsio import digest_file, write_json
+from hipseg.learn.batches import SliceFeed, Targets, open_feed
+from hipseg.learn.history import EpochRow, best_row
+from hipseg.learn.networks import build_network
+from hipseg.learn.progress import say
+from hipseg.learn.provenance import Provenance, begin_record, describe_run, end_record
+from hipseg.learn.runtime import prepare_runtime
+from hipseg.learn.training import train_model, validate_model
+from hipseg.learn.transfer import transfer_network
+from hipseg.learn.workspace import check_free, clear_run, hold_run
+from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.score.overlap import dice
+from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest, same_images
+from hipseg.splits import Split, digest_splits, split_patients
+
+HOLDOUT_PARTS = 10
+"""One patient in ten is held out to choose the best epoch by."""
+TITLE = "pretraining"
+
+
+def pretrain(settings: StudySettings, *, overwrite: bool, environment: Mapping[str, str], console: Console) -> None:
+    """Train the network of the transfer arms on organs.
+
+    Args:
+        settings: of the study.
+        overwrite: whether a complete pretraining may be replaced.
+        environment: the process's variables, for the cluster's ids.
+        console: where progress is shown.
+    Raises:
+        ConfigError: no arm uses the pretraining, it is complete, or the data does not fit the network.
+        ShardError: the data is missing or damaged, or has masks of fewer than two patients.
+        TrainError: training failed.
+    """
+    started = time.perf_counter()
+    name, train, organs = transfer_network(settings), settings.pretrain.train, settings.pretrain.organs
+    paths = StudyPaths(settings.results).pretraining
+    manifest = read_manifest(DatasetPaths(settings.pretrain.shards))
+    split = hold_out(manifest.cases, train.seed)
+    prepare_runtime(train)
+    model = build_network(name, settings.networks, settings.feed.input_side, len(organs), train.seed)
+    with hold_run(paths, TITLE), contextlib.ExitStack() as stack:
+        check_free(paths, TITLE, overwrite=overwrite)
+        training, validation = (stack.enter_context(_open_side(settings, manifest, cases)) for cases in (split.train, split.val))
+        clear_run(paths, TITLE, console)
+        provenance = describe_run(settings, manifest.data_digest, digest_splits([split]), environment)
+        begin_record(paths, settings, provenance)
+        history = train_model(model, training, validation, train, paths=paths, title=TITLE, console=console)
+        scores = _score_organs(model, validation, settings)
+        end_record(paths, provenance, time.perf_counter() - started)
+        summary = {
+            "network": name,
+            "model_digest": digest_file(paths.model),
+            "organs": scores,
+            "cases": {"train": list(split.train), "val": list(split.val)},
+            **_history_summary(history, provenance),
+        }
+        write_json(paths.summary, summary)
+    dices = ", ".join(f"{organ} {score['dice']:.4f}" for organ, score in scores.items())
+    say(console, f"{TITLE}: Dice of the held-out patients: {dices}")
+
+
+def hold_out(records: Sequence[CaseRecord], seed: int) -> Split:
+    """Hold one patient in ten out of training, at least one; a patient is never on both sides.
+
+    Args:
+        records: the packed cases; those without a mask are left out.
+        seed: of the choice.
+    Raises:
+        ShardError: fewer than two patients have a mask.
+    """
+    masked = [one for one in records if one.has_mask]
+    # Patients with equal images are kept together as one; this many are left at least.
+    patients = len({one.patient for one in masked}) - sum(len(group) - 1 for group in same_images(masked))
+    if len({one.patient for one in masked}) < 2:
+        raise ShardError(
+            f"pretraining needs masks of at least 2 patients, one to learn from and one to validate with; found {patients}"
+        )
+    return split_patients(masked, max(2, min(HOLDOUT_PARTS, patients)), seed)[0]
+
+
+def organ_targets(organs: Mapping[str, int]) -> Targets:
+    """Give each organ an output of its own, in the order of their names."""
+    return tuple((organs[name],) for name in sorted(organs))
+
+
+def _open_side(settings: StudySettings, manifest: Manifest, cases: Sequence[str]) -> contextlib.AbstractContextManager[SliceFeed]:
+    records = [manifest.record(case) for case in cases]
+    return open_feed(DatasetPaths(settings.pretrain.shards), records, settings.feed, organ_targets(settings.pretrain.organs))
+
+
+def _score_organs(model: keras.Model, validation: SliceFeed, settings: StudySettings) -> dict[str, Any]:
+    """Score the best weights by organ, over all pixels of the held-out slices; NaN where an organ is nowhere."""
+    counts = validate_model(model, validation, settings.pretrain.train).counts
+    organs = settings.pretrain.organs
+    return {
+        name: {"label": organs[name], "dice": dice(one), "tp": one.tp, "fp": one.fp, "fn": one.fn, "tn": one.tn}
+        for name, one in zip(sorted(organs), counts, strict=True)
+    }
+
+
+def _history_summary(history: Sequence[EpochRow], provenance: Provenance) -> dict[str, Any]:
+    best = best_row(history)
+    return {
+        "epochs": len(history),
+        "best_epoch": best.epoch,
+        "val_loss": best.val_loss,
+        "val_dice": best.val_dice,
+        "data_digest": provenance.data_digest,
+        "split_digest": provenance.split_digest,
+        "settings_digest": provenance.settings_digest,
+    }

@@ -1,0 +1,127 @@
+"""What a run was made from and with: settings.yaml and provenance.json."""
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from hipseg import __version__
+from hipseg.config import StudySettings, dump_settings
+from hipseg.errors import TrainError
+from hipseg.fsio import digest_json, read_json, write_json, write_text
+from hipseg.runs import FoldPaths
+
+SLURM_IDS = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_STEP_ID")
+LIBRARIES = ("tensorflow", "keras", "numpy", "h5py")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run's results come from; written as provenance.json.
+
+    Args:
+        versions: of hipseg, Python and the libraries that results depend on.
+        commit: of the checkout that hipseg runs from; None where it was installed.
+        data_digest: of the data set's images and masks.
+        split_digest: of the folds, or of the hold-out.
+        settings_digest: of the settings without their paths.
+        slurm: the cluster's ids, by the names of their variables; empty without Slurm.
+        ranks: processes that trained together.
+        started: UTC, ISO 8601.
+        seconds: from start to the saved model; None while the run is not there yet.
+    """
+
+    versions: Mapping[str, str]
+    commit: str | None
+    data_digest: str
+    split_digest: str
+    settings_digest: str
+    slurm: Mapping[str, str]
+    ranks: int
+    started: str
+    seconds: float | None = None
+
+
+def describe_run(settings: StudySettings, data_digest: str, split_digest: str, environment: Mapping[str, str]) -> Provenance:
+    """Gather where a run that starts now comes from.
+
+    Args:
+        settings: the resolved ones.
+        data_digest: of the data set.
+        split_digest: of the folds.
+        environment: the process's variables, of which only the cluster's ids are kept.
+    """
+    return Provenance(
+        versions=_versions(),
+        commit=_commit(),
+        data_digest=data_digest,
+        split_digest=split_digest,
+        settings_digest=digest_settings(settings),
+        slurm={name: environment[name] for name in SLURM_IDS if name in environment},
+        ranks=1,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def begin_record(paths: FoldPaths, settings: StudySettings, provenance: Provenance) -> None:
+    """Write settings.yaml and provenance.json at the start of a run."""
+    write_text(paths.settings, dump_settings(settings))
+    write_json(paths.provenance, asdict(provenance))
+
+
+def end_record(paths: FoldPaths, provenance: Provenance, seconds: float) -> None:
+    """Write provenance.json again when the model is there."""
+    write_json(paths.provenance, asdict(replace(provenance, seconds=round(seconds, 3))))
+
+
+def read_provenance(paths: FoldPaths) -> Provenance:
+    """Read provenance.json.
+
+    Raises:
+        TrainError: it is missing or damaged.
+    """
+    value = read_json(paths.provenance, TrainError, "provenance of the run")
+    try:
+        return Provenance(**value)
+    except TypeError as error:
+        raise TrainError(f"damaged provenance at {paths.provenance}: {error}; train the fold again") from error
+
+
+def digest_settings(settings: StudySettings) -> str:
+    """Give the SHA-256 of settings without paths and threads, which belong to the machine and not to the experiment."""
+    threads = {"threads"}
+    machine = {"shards": True, "results": True, "train": threads, "pretrain": {"shards": True, "train": threads}}
+    return digest_json(settings.model_dump(mode="json", exclude=machine))
+
+
+def _versions() -> dict[str, str]:
+    versions = {"hipseg": __version__, "python": platform.python_version()}
+    for library in LIBRARIES:
+        # TensorFlow's build for processors alone is a distribution of another name.
+        name = f"{library}-cpu" if library == "tensorflow" and not _is_installed(library) else library
+        versions[library] = version(name)
+    return versions
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def _commit() -> str | None:
+    """Ask git for the commit, but only where git tracks this very package: an environment may lie in another's checkout."""
+    git, package = shutil.which("git"), Path(__file__).resolve().parents[1]
+    if git is None:
+        return None
+    answers = [
+        subprocess.run([git, "-C", str(package), *question], capture_output=True, text=True, check=False)
+        for question in (["ls-files", "--error-unmatch", "__init__.py"], ["rev-parse", "HEAD"])
+    ]
+    return answers[1].stdout.strip() if all(answer.returncode == 0 for answer in answers) else None

@@ -1,0 +1,126 @@
+"""Fine-tuning: everything but the head comes from the pretraining, and a record says what did."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import keras
+
+from hipseg.config import NetworkName, StudySettings
+from hipseg.errors import ConfigError, TrainError
+from hipseg.fsio import digest_file, read_json, write_json
+from hipseg.learn.networks import is_head
+from hipseg.learn.prediction import load_model
+from hipseg.runs import FoldPaths
+
+REMEDY = "run `hipseg pretrain` with the settings of this study"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A layer that kept its fresh weights, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What fine-tuning started from; written as transfer.json.
+
+    Args:
+        source: the pretrained model, in the results folder.
+        source_digest: its SHA-256.
+        loaded: layers whose weights came from it.
+        skipped: layers with weights that did not.
+        frozen: layers held fixed.
+    """
+
+    source: str
+    source_digest: str
+    loaded: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+    frozen: tuple[str, ...]
+
+
+def transfer_network(settings: StudySettings) -> NetworkName:
+    """Give the network that is pretrained: that of the arms with transfer.
+
+    Raises:
+        ConfigError: no arm has transfer, or two such arms have different networks.
+    """
+    networks = {arm.network for arm in settings.arms.values() if arm.transfer}
+    if len(networks) != 1:
+        found = " and ".join(sorted(networks)) or "no arm"
+        raise ConfigError(f"one network is pretrained, that of the arms with transfer: true; found {found}; one is needed")
+    return networks.pop()
+
+
+def load_pretrained(model: keras.Model, name: NetworkName, pretraining: FoldPaths, freeze: Sequence[str]) -> Transfer:
+    """Give a fresh network the pretrained weights of all layers but its head's.
+
+    Args:
+        model: the network, with fresh weights; loaded and frozen in place.
+        name: which network it is.
+        pretraining: a complete pretraining run.
+        freeze: layers held fixed, by the beginning of their names.
+    Returns:
+        What was done.
+    Raises:
+        TrainError: the pretraining is missing, incomplete, damaged, or of a network with other layers.
+        ConfigError: `freeze` names no loaded layer.
+    """
+    digest = _check_complete(pretraining)
+    pretrained = {layer.name: layer for layer in load_model(pretraining.model, REMEDY).layers if layer.weights}
+    loaded, skipped = [], []
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        if is_head(name, layer.name):
+            skipped.append(Skipped(layer.name, "head: its structures are not those of the pretraining"))
+            continue
+        _check_shapes(layer, pretrained.get(layer.name), pretraining)
+        layer.set_weights(pretrained[layer.name].get_weights())
+        loaded.append(layer.name)
+    frozen = _freeze_layers(model, loaded, freeze)
+    return Transfer(f"{pretraining.root.name}/{pretraining.model.name}", digest, tuple(loaded), tuple(skipped), frozen)
+
+
+def write_transfer(paths: FoldPaths, transfer: Transfer) -> None:
+    """Write transfer.json whole or not at all."""
+    write_json(paths.transfer, asdict(transfer))
+
+
+def _check_complete(pretraining: FoldPaths) -> str:
+    if not pretraining.is_complete:
+        state = "unfinished" if pretraining.settings.exists() else "missing"
+        raise TrainError(f"the pretraining that this arm starts from is {state}: no summary.json in {pretraining.root}; {REMEDY}")
+    summary = read_json(pretraining.summary, TrainError, "summary of the pretraining")
+    expected = summary.get("model_digest")
+    found = digest_file(pretraining.model) if pretraining.model.is_file() else "none"
+    if found != expected:
+        raise TrainError(
+            f"{pretraining.model} is not the model that its summary names: SHA-256 {found}, expected {expected}; {REMEDY}"
+        )
+    return found
+
+
+def _check_shapes(layer: keras.Layer, source: keras.Layer | None, pretraining: FoldPaths) -> None:
+    needed = [tuple(weight.shape) for weight in layer.weights]
+    found = [tuple(weight.shape) for weight in source.weights] if source is not None else "no such layer"
+    if found != needed:
+        raise TrainError(
+            f"layer {layer.name} cannot be loaded from {pretraining.model}: the shapes of its weights are {found} there and "
+            f"{needed} here; {REMEDY}"
+        )
+
+
+def _freeze_layers(model: keras.Model, loaded: Sequence[str], freeze: Sequence[str]) -> tuple[str, ...]:
+    for beginning in freeze:
+        if not any(name.startswith(beginning) for name in loaded):
+            raise ConfigError(
+                f"pretrain.freeze names {beginning!r}, with which no loaded layer begins; they are {', '.join(loaded)}"
+            )
+    frozen = tuple(name for name in loaded if name.startswith(tuple(freeze)))
+    for name in frozen:
+        model.get_layer(name).trainable = False
+    return frozen
