@@ -85,9 +85,7 @@ def test_patients_who_share_an_image_stay_together():
         split_patients([*TEN, *twins], 6, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("folds", "message"), [(6, "cannot split 5 patients .* into 6 folds; choose fewer"), (1, "at least 2")]
-)
+@pytest.mark.parametrize(("folds", "message"), [(6, "cannot split 5 patients .* into 6 folds; choose fewer"), (1, "at least 2")])
 def test_impossible_numbers_of_folds_are_refused(folds, message):
     with pytest.raises(ConfigError, match=message):
         split_patients(TEN, folds, seed=0)

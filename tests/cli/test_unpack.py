@@ -1,0 +1,61 @@
+import json
+
+import pytest
+
+from hipseg.cli.main import run
+from hipseg.errors import ConfigError, ShardError
+from hipseg.pack.table import KeyRow, merge_key_table
+from tests.shards.builders import pack_noise
+
+
+@pytest.fixture
+def packed(tmp_path):
+    paths, _ = pack_noise(tmp_path / "shards", {"c1": "p1", "c2": "p2", "c3": "p3"})
+    return paths
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_every_case_has_its_folder(packed, tmp_path, capsys):
+    run(["unpack", str(packed.root), "-o", str(tmp_path / "out")])
+    assert names(tmp_path / "out") == [f"c{n}/{what}.nii.gz" for n in (1, 2, 3) for what in ("image", "mask")]
+    assert capsys.readouterr().out == "".join(f"unpacked case c{n}: image.nii.gz and mask.nii.gz\n" for n in (1, 2, 3))
+
+
+def test_only_the_cases_asked_for_are_unpacked(packed, tmp_path):
+    run(["unpack", str(packed.root), "-o", str(tmp_path / "out"), "--case", "c3", "--case", "c1", "--case", "c3"])
+    assert names(tmp_path / "out") == ["c1/image.nii.gz", "c1/mask.nii.gz", "c3/image.nii.gz", "c3/mask.nii.gz"]
+
+
+def test_an_unknown_case_is_refused_and_nothing_is_written(packed, tmp_path):
+    with pytest.raises(ShardError, match="no case 'c9' among the 3 packed cases"):
+        run(["unpack", str(packed.root), "-o", str(tmp_path / "out"), "--case", "c1", "--case", "c9"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_source_paths_come_out_of_the_key_table(packed, tmp_path):
+    merge_key_table(tmp_path / "keys.csv", [KeyRow(f"c{n}", f"p{n}", "Doe", "1.2", f"ward/{n}") for n in (1, 2, 3)])
+    options = ["--source-paths", "--key-table", str(tmp_path / "keys.csv")]
+    run(["unpack", str(packed.root), "-o", str(tmp_path / "out"), "--case", "c2", *options])
+    assert json.loads((tmp_path / "out" / "source_paths.json").read_text()) == {"c2": "ward/2"}
+
+
+@pytest.mark.parametrize("options", [["--source-paths"], ["--key-table", "keys.csv"]])
+def test_source_paths_and_key_table_go_together(packed, tmp_path, options):
+    with pytest.raises(ConfigError, match="go together; keep a table by packing with `hipseg-pack --keep-key-table FILE`"):
+        run(["unpack", str(packed.root), "-o", str(tmp_path / "out"), *options])
+
+
+def test_a_case_that_is_there_already_is_refused_before_any_is_written(packed, tmp_path):
+    (tmp_path / "out" / "c3").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="c3 is there already"):
+        run(["unpack", str(packed.root), "-o", str(tmp_path / "out")])
+    assert names(tmp_path / "out") == []
+
+
+def test_an_output_that_cannot_be_written_is_refused(packed, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ConfigError, match="cannot write"):
+        run(["unpack", str(packed.root), "-o", str(tmp_path / "out")])

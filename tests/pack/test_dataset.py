@@ -1,0 +1,240 @@
+import os
+
+import numpy as np
+import pytest
+
+from hipseg.errors import ConfigError, SeriesError, ShardError
+from hipseg.fsio import locked
+from hipseg.ingest.cases import find_cases
+from hipseg.pack.dataset import KeyedCase, PackPlan, check_output, key_cases, pack_cases
+from hipseg.pack.keys import case_key, patient_key
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest
+from hipseg.shards.reader import open_reader, read_image_volume, read_label_volume
+from hipseg.shards.verify import verify_dataset
+from tests.ingest.builders import Plane, cut, volume_hu, write_ct_series
+
+SALT = bytes(range(32))
+PLAN = PackPlan(rois={}, salt_id="0" * 12, set_aside={})
+MASK = np.zeros((10, 12), dtype=bool)
+MASK[2:5, 3:9] = True
+
+
+def write_patient(root, name, seed, has_mask=True, **options):
+    """One patient with one series of 4 slices, and 18 voxels of mask on two of them; gives its images and its case key."""
+    overlays = {1: [Plane(MASK)], 2: [Plane(MASK)]} if has_mask else None
+    image = volume_hu(seed=seed)
+    uid = f"2.25.5{seed}"
+    paths = write_ct_series(
+        root / name, image, patient_id=name, series_uid=uid, study_uid=uid + ".1", overlays=overlays, **options
+    )
+    return paths, image, case_key(SALT, name, uid)
+
+
+def pack(data, paths, plan=PLAN):
+    return list(pack_cases(key_cases(find_cases(data), SALT), paths, plan))
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return DatasetPaths(tmp_path / "shards")
+
+
+def test_what_was_found_is_packed_voxel_for_voxel(tmp_path, paths):
+    _, image, case = write_patient(tmp_path / "data", "Doe", 1)
+    (record,) = pack(tmp_path / "data", paths)
+    assert (record.case, record.patient, record.mask_kind) == (case, patient_key(SALT, "Doe"), "overlay")
+    assert record.label_voxels == {1: 36}
+    assert record.grid.spacing_mm_zyx == (3.0, 0.75, 0.5)
+    expected = np.zeros(image.shape, dtype=np.uint8)
+    expected[1:3] = MASK
+    with open_reader(paths, read_manifest(paths).record(case)) as reader:
+        np.testing.assert_array_equal(read_image_volume(reader), image)
+        np.testing.assert_array_equal(read_label_volume(reader), expected)
+
+
+def test_a_case_without_mask_source_is_packed_without_mask(tmp_path, paths):
+    write_patient(tmp_path / "data", "Doe", 1, has_mask=False)
+    (record,) = pack(tmp_path / "data", paths)
+    assert not record.has_mask
+    assert record.mask_kind is None
+
+
+def test_packing_again_gives_the_same_bytes(tmp_path, paths):
+    for seed, name in enumerate(("Doe", "Roe", "Poe")):
+        write_patient(tmp_path / "data", name, seed)
+    pack(tmp_path / "data", paths)
+    before = {path.name: path.read_bytes() for path in paths.root.iterdir()}
+    assert len(before) == 5  # three shards, the manifest and the lock
+    pack(tmp_path / "data", paths)
+    assert {path.name: path.read_bytes() for path in paths.root.iterdir()} == before
+
+
+def test_a_truncated_slice_refuses_its_case_by_name_and_the_others_are_packed(tmp_path, paths):
+    good = write_patient(tmp_path / "data", "Doe", 1)
+    bad = write_patient(tmp_path / "data", "Roe", 2)
+    cut(bad[0][1], -20)
+    outcomes = {one.case: one for one in pack(tmp_path / "data", paths)}
+    assert isinstance(outcomes[good[2]], CaseRecord)
+    refusal = outcomes[bad[2]]
+    assert (type(refusal), refusal.error) == (Refusal, "SeriesError")
+    assert bad[2] in refusal.reason
+    assert sorted(path.name for path in paths.root.iterdir()) == sorted([".lock", f"{good[2]}.h5", "manifest.json"])
+    manifest = read_manifest(paths)
+    assert (manifest.cases, manifest.refusals) == ((outcomes[good[2]],), (refusal,))
+
+
+def test_a_mended_case_takes_the_place_of_its_refusal(tmp_path, paths):
+    files, _, case = write_patient(tmp_path / "data", "Doe", 1)
+    whole = files[1].read_bytes()
+    cut(files[1], -20)
+    pack(tmp_path / "data", paths)
+    files[1].write_bytes(whole)
+    pack(tmp_path / "data", paths)
+    manifest = read_manifest(paths)
+    assert ([one.case for one in manifest.cases], manifest.refusals) == ([case], ())
+
+
+def test_a_case_refused_now_stays_as_it_was_packed_before(tmp_path, paths):
+    files, _, case = write_patient(tmp_path / "data", "Doe", 1)
+    pack(tmp_path / "data", paths)
+    cut(files[1], -20)
+    (outcome,) = pack(tmp_path / "data", paths)
+    assert isinstance(outcome, Refusal)
+    manifest = read_manifest(paths)
+    assert ([one.case for one in manifest.cases], manifest.refusals) == ([case], ())
+    assert verify_dataset(paths, manifest) == ()
+
+
+def test_more_patients_join_those_already_there(tmp_path, paths):
+    first = write_patient(tmp_path / "one", "Doe", 1)[2]
+    second = write_patient(tmp_path / "two", "Roe", 2)[2]
+    pack(tmp_path / "one", paths)
+    pack(tmp_path / "two", paths)
+    manifest = read_manifest(paths)
+    assert [one.case for one in manifest.cases] == sorted([first, second])
+    assert verify_dataset(paths, manifest) == ()
+
+
+def test_a_changed_source_replaces_its_case(tmp_path, paths):
+    write_patient(tmp_path / "one", "Doe", 1)
+    write_patient(tmp_path / "two", "Doe", 1, has_mask=False)
+    pack(tmp_path / "one", paths)
+    pack(tmp_path / "two", paths)
+    manifest = read_manifest(paths)
+    assert [one.has_mask for one in manifest.cases] == [False]
+    assert verify_dataset(paths, manifest) == ()
+
+
+def test_a_packing_that_is_stopped_leaves_a_whole_data_set(tmp_path, paths):
+    for seed, name in enumerate(("Doe", "Roe", "Poe")):
+        write_patient(tmp_path / "data", name, seed)
+    outcomes = pack_cases(key_cases(find_cases(tmp_path / "data"), SALT), paths, PLAN)
+    done = [next(outcomes), next(outcomes)]
+    outcomes.close()
+    manifest = read_manifest(paths)
+    assert manifest.cases == tuple(done)
+    assert verify_dataset(paths, manifest) == ()
+    assert len(pack(tmp_path / "data", paths)) == 3
+
+
+def test_the_plan_goes_into_the_manifest(tmp_path, paths):
+    write_patient(tmp_path / "data", "Doe", 1)
+    plan = PackPlan(rois={"6000": 3}, salt_id="ab" * 6, set_aside={"localizer": 2})
+    (record,) = pack(tmp_path / "data", paths, plan)
+    manifest = read_manifest(paths)
+    assert (manifest.rois, manifest.salt_id, manifest.set_aside) == ({"6000": 3}, "ab" * 6, {"localizer": 2})
+    assert record.label_voxels == {3: 36}
+
+
+def test_other_structures_do_not_join_a_data_set(tmp_path, paths):
+    write_patient(tmp_path / "data", "Doe", 1)
+    pack(tmp_path / "data", paths)
+    before = paths.manifest.read_bytes()
+    with pytest.raises(ConfigError, match="were packed with no --roi, this call has --roi 6000=1; labels must mean the same"):
+        pack(tmp_path / "data", paths, PackPlan(rois={"6000": 1}, salt_id=PLAN.salt_id, set_aside={}))
+    assert paths.manifest.read_bytes() == before
+
+
+def test_other_structures_may_be_tried_when_every_case_was_refused(tmp_path, paths):
+    write_patient(tmp_path / "data", "Doe", 1)
+    pack(tmp_path / "data", paths, PackPlan(rois={"femur": 1}, salt_id=PLAN.salt_id, set_aside={}))
+    assert read_manifest(paths).refusals[0].error == "MaskError"
+    pack(tmp_path / "data", paths)
+    assert read_manifest(paths).refusals == ()
+
+
+def test_another_salt_does_not_join_a_data_set(tmp_path, paths):
+    write_patient(tmp_path / "data", "Doe", 1)
+    pack(tmp_path / "data", paths)
+    with pytest.raises(ConfigError, match="have keys of another salt; give its --salt-file"):
+        pack(tmp_path / "data", paths, PackPlan(rois={}, salt_id="1" * 12, set_aside={}))
+
+
+def test_two_commands_do_not_pack_into_one_folder(tmp_path, paths):
+    write_patient(tmp_path / "data", "Doe", 1)
+    with locked(paths.lock, "it"), pytest.raises(ConfigError, match="another hipseg command is at work"):
+        pack(tmp_path / "data", paths)
+
+
+def test_a_damaged_manifest_is_never_written_over(tmp_path, paths):
+    write_patient(tmp_path / "data", "Doe", 1)
+    paths.root.mkdir()
+    paths.manifest.write_text("{")
+    with pytest.raises(ShardError, match="cannot read manifest"):
+        pack(tmp_path / "data", paths)
+    assert paths.manifest.read_text() == "{"
+
+
+def test_cases_are_keyed_whatever_the_order_they_were_found_in(tmp_path):
+    cases = [write_patient(tmp_path / "data", name, seed)[2] for seed, name in enumerate(("Doe", "Roe", "Poe"))]
+    keyed = key_cases(find_cases(tmp_path / "data"), SALT)
+    assert [one.case for one in keyed] == sorted(cases)
+    assert "Doe" not in repr(keyed)
+
+
+def test_two_series_of_one_key_are_refused(tmp_path):
+    write_patient(tmp_path / "data", "Doe", 1)
+    found = find_cases(tmp_path / "data")
+    twice = type(found)(found.cases * 2, found.files_seen, found.set_aside)
+    with pytest.raises(SeriesError, match="two series have the case key c"):
+        key_cases(twice, SALT)
+
+
+def test_a_full_disk_is_no_refusal(tmp_path, paths, monkeypatch):
+    write_patient(tmp_path / "data", "Doe", 1)
+    cases = key_cases(find_cases(tmp_path / "data"), SALT)
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match="No space left on device; free some space"):
+        list(pack_cases(cases, paths, PLAN))
+    assert [path.name for path in paths.root.iterdir()] == [".lock"]
+
+
+def test_checking_an_output_folder_leaves_nothing_behind(tmp_path):
+    (tmp_path / "data").mkdir()
+    check_output(tmp_path / "data", DatasetPaths(tmp_path / "a" / "b" / "shards"))
+    check_output(tmp_path / "data", DatasetPaths(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("output", ["file", "file/shards", "/proc/shards"])
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path, output):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot write .*; name a folder that you may write to"):
+        check_output(tmp_path / "data", DatasetPaths(tmp_path / output))
+
+
+@pytest.mark.parametrize("output", [".", "shards", "deep/shards"])
+def test_an_output_folder_inside_the_input_is_refused(tmp_path, output):
+    with pytest.raises(ConfigError, match="lies in the input folder"):
+        check_output(tmp_path, DatasetPaths(tmp_path / output))
+
+
+def test_a_keyed_case_shows_nothing_private(tmp_path):
+    write_patient(tmp_path / "data", "Doe", 1)
+    keyed = KeyedCase("c1", "p1", find_cases(tmp_path / "data").cases[0])
+    assert "Doe" not in f"{keyed} {keyed!r}"
