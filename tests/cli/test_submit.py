@@ -1,0 +1,152 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from hipseg.cli.submit import command
+from hipseg.config import load_settings
+from hipseg.errors import ConfigError, LaunchError
+from hipseg.fsio import locked
+from hipseg.launch.state import read_state
+from hipseg.runs import DatasetPaths, StudyPaths
+
+GRAPH = """\
+split
+  hipseg split SHARDS --folds 2 --seed 0
+pretraining
+  hipseg pretrain --config RESULTS/settings.yaml
+train modified-unet-tl fold 0
+  hipseg train --config RESULTS/settings.yaml --arm modified-unet-tl --fold 0
+  after split, pretraining
+train modified-unet-tl fold 1
+  hipseg train --config RESULTS/settings.yaml --arm modified-unet-tl --fold 1
+  after split, pretraining
+train modified-unet fold 0
+  hipseg train --config RESULTS/settings.yaml --arm modified-unet --fold 0
+  after split
+train modified-unet fold 1
+  hipseg train --config RESULTS/settings.yaml --arm modified-unet --fold 1
+  after split
+aggregate
+  hipseg aggregate RESULTS
+  after train modified-unet-tl fold 0, train modified-unet-tl fold 1, train modified-unet fold 0, train modified-unet fold 1
+7 jobs, 1 at once; nothing was started
+"""
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    """Options for a study of two folds, whose data sets are empty but there."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("shards", "organs"):
+        (tmp_path / name).mkdir()
+        DatasetPaths(tmp_path / name).manifest.write_text("{}")
+    places = ["--shards", tmp_path / "shards", "--results", tmp_path / "results", "--set", f"pretrain.shards={tmp_path}/organs"]
+    return [str(one) for one in (*places, "--folds", 2, "--max-running", 1)]
+
+
+def submit(*arguments):
+    return CliRunner().invoke(command, [*arguments])
+
+
+def test_a_dry_run_shows_the_graph_and_leaves_nothing_behind(options, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    ended = submit(*options, "--dry-run", "--arm", "modified-unet-tl", "--arm", "modified-unet")
+    assert ended.exit_code == 0
+    assert ended.output.replace(f"{tmp_path}/results", "RESULTS").replace(f"{tmp_path}/shards", "SHARDS") == GRAPH
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_runs_at_once_share_the_cores_unless_the_settings_say_how_many(options):
+    shared = submit(*options, "--dry-run", "--max-running", "999").output
+    assert shared.count("--set train.threads=1") == 6
+    assert shared.count("--set pretrain.train.threads=1") == 1
+    assert "threads=1" not in submit(*options, "--dry-run", "--max-running", "999", "--set", "train.threads=3").output
+
+
+def test_a_study_that_cannot_start_leaves_no_results_folder(options, tmp_path):
+    DatasetPaths(tmp_path / "shards").manifest.unlink()
+    ended = submit(*options, "--local")
+    assert isinstance(ended.exception, LaunchError)
+    assert not (tmp_path / "results").exists()
+
+
+def test_on_a_slurm_machine_nothing_starts_without_being_told_to(options, tmp_path, monkeypatch):
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ended = submit(*options)
+    assert isinstance(ended.exception, LaunchError)
+    assert "--local" in str(ended.exception)
+    assert not (tmp_path / "results").exists()
+    assert submit(*options, "--dry-run").exit_code == 0
+
+
+def test_two_submits_do_not_drive_one_study(options, tmp_path):
+    paths = StudyPaths(tmp_path / "results")
+    with locked(paths.lock, "the study"):
+        ended = submit(*options, "--local")
+    assert isinstance(ended.exception, ConfigError)
+    assert "another hipseg command is at work on the study in" in str(ended.exception)
+
+
+def test_a_study_whose_first_job_fails_runs_nothing_else_and_says_so(options, tmp_path):
+    # The manifest is no manifest, which only the job that reads it finds out.
+    ended = submit(*options, "--local", "--epochs", "3", "--arm", "unet")
+    paths = StudyPaths(tmp_path / "results")
+    assert isinstance(ended.exception, LaunchError)
+    assert str(ended.exception).startswith("1 of 4 jobs failed (split), 3 were not run; `hipseg status ")
+    lines = ended.output.splitlines()
+    assert lines[0] == f"4 jobs, 0 complete before, 1 at once; results in {paths.root}"
+    assert lines[-3:] == [
+        "train unet fold 0: not run: waits for split, which failed",
+        "train unet fold 1: not run: waits for split, which failed",
+        "aggregate: not run: waits for train unet fold 0, which was not run",
+    ]
+    state = read_state(paths)
+    assert (state.record("split").stage, state.record("split").exit_code) == ("failed", 5)
+    assert sorted(state.manifests) == ["pretraining shards", "shards"]
+    settings = load_settings(paths.settings)
+    assert (settings.folds, settings.train.epochs, settings.pretrain.train.epochs) == (2, 3, 3)
+    assert settings.shards == tmp_path / "shards"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_the_command_stops_its_jobs(options, tmp_path, number):
+    manifest = DatasetPaths(tmp_path / "shards").manifest
+    program = [sys.executable, "-m", "hipseg", "submit", "--local", "--arm", "unet", *options]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while "running" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "stopped; the same command goes on from here\n"
+    assert manifest.is_file()
+    last = {line.split(":")[0]: line for line in out.splitlines()}
+    assert last["aggregate"].startswith("aggregate: not run: ")
+    stages = [record.stage for record in read_state(StudyPaths(tmp_path / "results")).records]
+    assert stages == ["cancelled", "not run", "not run", "not run"]
+
+
+def test_the_help_loads_neither_tensorflow_nor_submitit():
+    code = (
+        "import sys, hipseg.cli.main as m\n"
+        "m.root.get_command(None, 'submit')\n"
+        "print([n for n in ('tensorflow', 'keras', 'pandas', 'submitit', 'pydicom', 'h5py') if n in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
+
+
+def test_state_is_json_that_other_programs_can_read(options, tmp_path):
+    submit(*options, "--local", "--arm", "unet")
+    value = json.loads(StudyPaths(tmp_path / "results").state.read_text())
+    assert value["format_version"] == 1
+    assert value["driver_started_s"] <= time.time()
+    assert value["records"][0]["job"]["arguments"][0] == "split"
