@@ -33,10 +33,7 @@ def command(shards: Path, as_json: bool) -> None:
     console.print(_table(manifest))
     for refusal in manifest.refusals:
         click.echo(f"refused case {refusal.case}: {refusal.error}: {refusal.reason}")
-    click.echo(
-        ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in summarise(manifest).items() if name != "data_digest")
-    )
-    click.echo(f"data digest {manifest.data_digest}")
+    click.echo(", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in summarise(manifest).items()))
 
 
 def summarise(manifest: Manifest) -> dict[str, Any]:

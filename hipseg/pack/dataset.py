@@ -30,11 +30,11 @@ class KeyedCase:
 
 @dataclass(frozen=True)
 class PackPlan:
-    """What makes the labels and keys of a data set: all its cases must be packed with the same.
+    """What one packing has in common for all its cases.
 
     Args:
-        rois: structure name -> label.
-        salt_id: of the salt that made the keys.
+        rois: structure name -> label; must be that of the cases already packed.
+        salt_id: of the salt that made the keys; must be that of the cases already packed.
         set_aside: files that were no input, by reason.
     """
 
@@ -95,11 +95,12 @@ def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) 
     Args:
         cases: what to pack.
         paths: the data set; its folder is made, and locked until the last case is taken.
-        plan: must be that of the cases already there.
+        plan: structures, salt and counts of this packing.
     Returns:
         For each case, as soon as it is done, its record or why it was refused.
     Raises:
-        ConfigError: the folder cannot be written, another command is at work there, or it was packed with another plan.
+        ConfigError: the folder cannot be written, another command is at work there, or its cases have other
+            structures or another salt.
         ShardError: its manifest is damaged.
     """
     with locked(paths.lock, str(paths.root)):

@@ -27,10 +27,9 @@ def test_a_line_a_case_with_grid_mask_and_voxels(packed, capsys):
         ["c1", "p0", "5", "x", "12", "x", "14", "3.27,", "0.976562,", "0.7", "overlay", "1:", "192"]
     ]
     assert [line.split()[-1] for line in lines if line.startswith("  c2")] == ["none"]
-    assert lines[-3:] == [
+    assert lines[-2:] == [
         "refused case c3: SeriesError: slice gap in case c3",
-        "3 cases, 2 patients, 13 slices, 2 cases with mask, 1 cases refused",
-        f"data digest {manifest.data_digest}",
+        f"cases: 3, patients: 2, slices: 13, cases with mask: 2, cases refused: 1, data digest: {manifest.data_digest}",
     ]
 
 
