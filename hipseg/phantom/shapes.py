@@ -94,9 +94,10 @@ class Ellipsoid:
         """Give the first-order distance: the implicit function over the length of its gradient."""
         x, y, z = plane.seen_from(self.centre)
         rx, ry, rz = (np.float32(radius) for radius in self.radii)
-        # The small terms keep the centre, where both roots vanish, from dividing by zero.
-        level = np.sqrt((x / rx) ** 2 + ((y / ry) ** 2 + ((z / rz) ** 2 + np.float32(1e-6))))
-        slope = np.sqrt((x / rx**2) ** 2 + ((y / ry**2) ** 2 + ((z / rz**2) ** 2 + np.float32(1e-8))))
+        # The small terms keep the centre, where both roots vanish, from dividing by zero: the least radius comes out there.
+        tiny = np.float32(1e-6)
+        level = np.sqrt((x / rx) ** 2 + ((y / ry) ** 2 + ((z / rz) ** 2 + tiny)))
+        slope = np.sqrt((x / rx**2) ** 2 + ((y / ry**2) ** 2 + ((z / rz**2) ** 2 + tiny / min(rx, ry, rz) ** 2)))
         return np.asarray(level * (level - 1) / slope, np.float32)
 
 
