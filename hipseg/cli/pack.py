@@ -19,6 +19,8 @@ from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest, same_images
 
 MAX_LABEL = 255
+SHOWN_LABELS = 6
+"""Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
 
 
 @click.command()
@@ -141,8 +143,9 @@ def _describe(record: CaseRecord) -> str:
     line = f"packed case {record.case}: {slices} {'slice' if slices == 1 else 'slices'}"
     if not record.has_mask:
         return f"{line}, no mask"
-    counts = ", ".join(f"{voxels} voxels of label {label}" for label, voxels in sorted(record.label_voxels.items()))
-    return f"{line}, mask from {record.mask_kind}, {counts or 'empty'}"
+    counts = [f"{voxels} voxels of label {label}" for label, voxels in sorted(record.label_voxels.items())]
+    more = [f"{len(counts) - SHOWN_LABELS} more labels"] if len(counts) > SHOWN_LABELS else []
+    return f"{line}, mask from {record.mask_kind}, {', '.join(counts[:SHOWN_LABELS] + more) or 'empty'}"
 
 
 def _close(outcomes: list[CaseRecord | Refusal], found: FoundCases, paths: DatasetPaths, rois: Mapping[str, int]) -> None:

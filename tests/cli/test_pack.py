@@ -117,6 +117,17 @@ def test_structures_are_chosen_by_name(tmp_path):
     assert pack(tmp_path, "--roi", "part 1=4").cases[0].label_voxels == {4: 18}
 
 
+def test_a_line_tells_the_first_labels_and_counts_the_rest(tmp_path, capsys):
+    strips = [np.zeros((10, 12), dtype=bool) for _ in range(9)]
+    for number, strip in enumerate(strips):
+        strip[number, : number + 1] = True
+    planes = [Plane(strip, group=0x6000 + 2 * number, label=f"part {number}") for number, strip in enumerate(strips)]
+    write_ct_series(tmp_path / "data", volume_hu(), overlays={0: planes})
+    pack(tmp_path, *(word for number in range(9) for word in ("--roi", f"part {number}={number + 1}")))
+    told = ", ".join(f"{label} voxels of label {label}" for label in range(1, 7))
+    assert f"mask from overlay, {told}, 3 more labels\n" in capsys.readouterr().out
+
+
 def test_names_that_nothing_answers_to_are_pointed_out(tmp_path, capsys):
     write_patient(tmp_path / "data", "Doe", 1, planes=0)
     pack(tmp_path, "--roi", "femur=1")
