@@ -56,7 +56,7 @@ lint: env ## style, format, types
 bench: env ## measure, one script after another
 	@for script in $(sort $(wildcard tools/bench/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
-lock: env ## solve the dependencies anew and write requirements/*.txt
+lock: env ## solve the dependencies anew and write requirements/*.txt and environment.yml
 	@tools/lock.sh
 
 clean: ## remove what the tools leave behind; .venv, kept wheels, shards and results stay

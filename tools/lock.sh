@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes requirements/*.txt anew from pyproject.toml: `make lock`, then read the difference before it is committed.
+# Writes requirements/*.txt and the pip section of environment.yml anew from pyproject.toml: `make lock`, then read the
+# difference before it is committed.
 #
 # The locks hold versions and the SHA-256 of every file that may be installed. They hold no address: which registry
 # the packages come from is set in pip and uv by whoever runs them.
@@ -28,3 +29,10 @@ lock runtime --extra ranks --no-emit-package horovod pyproject.toml
 lock dev --group pyproject.toml:dev
 lock build --group pyproject.toml:build
 lock horovod --no-deps - <<< "horovod"
+
+# The same pins for conda, with TensorFlow's CUDA build; the pip section is the end of the file.
+{
+  sed '/^  - pip:$/q' environment.yml
+  sed -n 's/^tensorflow-cpu==/tensorflow[and-cuda]==/; s/^\([a-z][^ ]*\).*/      - \1/p' requirements/runtime.txt
+} > "$everything"
+cp "$everything" environment.yml
