@@ -41,7 +41,7 @@ def command(results: Path | None, as_json: bool) -> None:
         if one.record.job.arm is None:
             console.print(escape(f"{one.record.job.name}: {_say(one)}"))
     for one in progress:
-        console.print(escape(_explain(one)), end="")
+        console.print(escape(_explain(paths, one)), end="")
     if not is_driven(state) and any(one.stage in ("queued", "running", "lost") for one in progress):
         console.print("the command that ran this study is gone; the same `hipseg submit` goes on where it ended")
 
@@ -65,6 +65,8 @@ def _say(one: Progress) -> str:
             return "done"
         return "done, Dice undefined" if math.isnan(one.dice) else f"done, Dice {one.dice:.3f}"
     if one.stage == "running" and one.epoch is not None:
+        if one.epoch == one.epochs:
+            return "running, scoring"
         of = f"/{one.epochs}" if one.epochs is not None else ""
         left = f", {_duration(one.remaining_s)} left" if one.remaining_s is not None else ""
         return f"running, epoch {one.epoch}{of}{left}"
@@ -77,7 +79,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest_s:02} s"
 
 
-def _explain(one: Progress) -> str:
+def _explain(paths: StudyPaths, one: Progress) -> str:
     """Why a job did not end well, what it said last, and where its log lies; nothing for the others."""
     record = one.record
     reason = LOST_TEXT if one.stage == "lost" else record.error
@@ -87,7 +89,7 @@ def _explain(one: Progress) -> str:
     if one.last_line is not None and reason not in one.last_line:
         lines.append(f"  last line: {one.last_line}")
     if record.log:
-        lines.append(f"  log: {record.log}")
+        lines.append(f"  log: {paths.root / record.log}")
     return "".join(line + "\n" for line in lines)
 
 

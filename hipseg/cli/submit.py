@@ -101,13 +101,13 @@ def _show(plan: Plan) -> None:
 def _run(plan: Plan) -> None:
     write_text(plan.paths.settings, dump_settings(plan.settings))
     waiting = len(plan.jobs) - len(plan.done)
-    click.echo(f"{waiting} jobs, {len(plan.done)} complete before, {plan.runs_at_once} at once; results in {plan.paths.root}")
+    click.echo(f"jobs: {waiting}, complete before: {len(plan.done)}, at once: {plan.runs_at_once}; results: {plan.paths.root}")
     state = run_study(
         plan.paths,
         plan.jobs,
         plan.done,
         runs_at_once=plan.runs_at_once,
-        report=_tell,
+        report=lambda record: _tell(plan.paths, record),
         gpus=plan.machine.gpus,
         manifests=plan.manifests,
     )
@@ -133,9 +133,11 @@ def _finish(plan: Plan, state: StudyState) -> None:
         click.echo(f"only some folds were run; once all are complete, `hipseg aggregate {plan.paths.root}` makes the table")
 
 
-def _tell(record: Record) -> None:
-    log = f" (log {record.log})" if record.stage == "running" else f": {record.error}" if record.error else ""
-    click.echo(f"{time.strftime('%H:%M:%S')} {record.stage:8} {record.job.name}{log}")
+def _tell(paths: StudyPaths, record: Record) -> None:
+    more = f": {record.error}" if record.error else ""
+    if record.stage == "running" and record.log:
+        more = f", log {paths.root / record.log}"
+    click.echo(f"{time.strftime('%H:%M:%S')} {record.stage} {record.job.name}{more}")
 
 
 def _describe(record: Record) -> str:

@@ -29,7 +29,7 @@ def _make_scores(comparison: Comparison) -> Table:
 
 
 def _make_behind(comparison: Comparison) -> Table:
-    numbers = ("Folds", "Cases", "Undefined", "All-\nbackground\naccuracy", "Dice over\nfolds")
+    numbers = ("Folds", "Cases", "Undefined", "All-back-\nground\naccuracy", "Dice over\nfolds")
     table = _make_table(("Study", "Method", "Arm"), numbers)
     for row in map(put_in_words, comparison.rows):
         words = (Text(row.study), Text(row.method), Text(row.arm))
@@ -39,7 +39,7 @@ def _make_behind(comparison: Comparison) -> Table:
 
 
 def _make_table(words: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for title in words:
         table.add_column(title, overflow="fold")
     for title in numbers:

@@ -26,7 +26,7 @@ pretraining: complete before
 aggregate: not run
 train modified-unet fold 0 failed: no mask in case c1
   last line: the last words [of] the job
-  log: job.log
+  log: RESULTS/job.log
 aggregate not run: waits for train modified-unet fold 0, which failed
 """
 
@@ -76,7 +76,7 @@ def test_the_whole_of_a_study_that_runs(paths):
     write_study(paths, os.getpid(), os.getpid())
     ended = status(paths.root)
     assert ended.exit_code == 0
-    assert ended.output == TABLE
+    assert ended.output.replace(str(paths.root), "RESULTS") == TABLE
 
 
 def test_a_study_whose_command_died_says_what_is_lost_and_how_to_go_on(paths, dead_pid):
@@ -85,6 +85,12 @@ def test_a_study_whose_command_died_says_what_is_lost_and_how_to_go_on(paths, de
     assert "│ unet          │ done, Dice 0.875 │ lost   │" in shown
     assert "train unet fold 1 lost: its process is gone and nobody recorded how it ended\n" in shown
     assert shown.endswith("the command that ran this study is gone; the same `hipseg submit` goes on where it ended\n")
+
+
+def test_a_run_whose_epochs_are_over_is_being_scored(paths):
+    write_study(paths, os.getpid(), os.getpid())
+    paths.settings.write_text(dump_settings(StudySettings.model_validate({"train": {"epochs": 3}})))
+    assert "│ running, scoring │" in status(paths.root).output
 
 
 def test_json_says_the_same(paths):
@@ -113,7 +119,7 @@ def test_json_says_the_same(paths):
 def test_the_results_of_the_settings_are_shown_by_default(paths, monkeypatch):
     write_study(paths, os.getpid(), os.getpid())
     monkeypatch.chdir(paths.root.parent)
-    assert status().output == TABLE
+    assert status().output == TABLE.replace("RESULTS", "results")
 
 
 def test_without_a_study_the_cure_is_named(tmp_path):

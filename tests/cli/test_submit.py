@@ -1,9 +1,7 @@
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -102,7 +100,7 @@ def test_a_study_whose_first_job_fails_runs_nothing_else_and_says_so(options, tm
     assert isinstance(ended.exception, LaunchError)
     assert str(ended.exception).startswith("1 of 4 jobs failed (split), 3 were not run; `hipseg status ")
     lines = ended.output.splitlines()
-    assert lines[0] == f"4 jobs, 0 complete before, 1 at once; results in {paths.root}"
+    assert lines[0] == f"jobs: 4, complete before: 0, at once: 1; results: {paths.root}"
     assert lines[-3:] == [
         "train unet fold 0: not run: waits for split, which failed",
         "train unet fold 1: not run: waits for split, which failed",
@@ -142,11 +140,3 @@ def test_the_help_loads_neither_tensorflow_nor_submitit():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
-
-
-def test_state_is_json_that_other_programs_can_read(options, tmp_path):
-    submit(*options, "--local", "--arm", "unet")
-    value = json.loads(StudyPaths(tmp_path / "results").state.read_text())
-    assert value["format_version"] == 1
-    assert value["driver_started_s"] <= time.time()
-    assert value["records"][0]["job"]["arguments"][0] == "split"

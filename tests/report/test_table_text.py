@@ -6,22 +6,22 @@ from hipseg.report.table import DEFINITION
 from hipseg.report.table_text import print_comparison
 
 TABLES = """
- Study                 Method    Dice     IoU  Accuracy  Precision  Recall      F1   Loss
- ────────────────────────────────────────────────────────────────────────────────────────
- [18]                  U-Net    0.500   0.444     0.900      0.500   0.500   0.500  0.500
-                               ±0.500  ±0.509    ±0.115     ±0.500  ±0.500  ±0.500
- This study (with TL)  U-Net    1.000   1.000     1.000      1.000   1.000   1.000  0.020
-                               ±0.000  ±0.000    ±0.000     ±0.000  ±0.000  ±0.000
+ Study                Method   Dice    IoU Accuracy Precision Recall     F1  Loss
+ ────────────────────────────────────────────────────────────────────────────────
+ [18]                 U-Net   0.500  0.444    0.900     0.500  0.500  0.500 0.500
+                             ±0.500 ±0.509   ±0.115    ±0.500 ±0.500 ±0.500
+ This study (with TL) U-Net   1.000  1.000    1.000     1.000  1.000  1.000 0.020
+                             ±0.000 ±0.000   ±0.000    ±0.000 ±0.000 ±0.000
 
 
-                                                                                All-
-                                                                          background  Dice over
- Study                 Method  Arm               Folds  Cases  Undefined    accuracy      folds
- ──────────────────────────────────────────────────────────────────────────────────────────────
- [18]                  U-Net   unet                2/2      4          1       0.800      0.375
-                                                                              ±0.163     ±0.530
- This study (with TL)  U-Net   modified-unet-tl    2/2      4          1       0.800      1.000
-                                                                              ±0.163     ±0.000
+                                                                    All-back-
+                                                                       ground Dice over
+ Study                Method Arm              Folds Cases Undefined  accuracy     folds
+ ──────────────────────────────────────────────────────────────────────────────────────
+ [18]                 U-Net  unet               2/2     4         1     0.800     0.375
+                                                                       ±0.163    ±0.530
+ This study (with TL) U-Net  modified-unet-tl   2/2     4         1     0.800     1.000
+                                                                       ±0.163    ±0.000
 
 """
 
