@@ -21,10 +21,6 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 BARE_STARTS = (b"\x08\x00", b"\x02\x00")
 """First group of a data set written without preamble: identification (0008) or file meta information (0002)."""
 
-# pydicom's warnings quote values of the file, which may name a patient: they must not reach a terminal or a log.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
-
 
 class UnreadableFileError(Exception):
     """The bytes of a file are no data set that can be walked; callers say what that means for the case."""
@@ -53,6 +49,7 @@ def read_dataset(path: Path, tags: Sequence[int] | None = None, *, has_pixels: b
         UnreadableFileError: the bytes cannot be walked as a data set.
         OSError: the file cannot be opened.
     """
+    _silence()
     # The file is opened here, so that an OSError is one of the disk: pydicom raises them for damaged bytes, too.
     with path.open("rb") as handle:
         try:
@@ -116,6 +113,15 @@ def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
     """Give the items of a sequence; none where it is missing or unreadable."""
     value = _value(dataset, keyword)
     return value if isinstance(value, pydicom.Sequence) else ()
+
+
+def _silence() -> None:
+    """Keep pydicom's warnings from the terminal and every log: they quote values of the file, which may name a patient.
+
+    Done with each file, since what runs in between may have set other filters, and values are converted after the reading.
+    """
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
 def _value(dataset: Dataset, keyword: str | int) -> Any:

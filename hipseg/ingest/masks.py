@@ -97,17 +97,16 @@ def join_layers(layers: Iterable[tuple[int, SliceBool]], shape_yx: tuple[int, in
 def _choose_by_name(sources: MaskSources, rois: Mapping[str, int]) -> list[Choice]:
     choices: list[Choice] = []
     for name, label in rois.items():
-        found = find_by_name(name.strip(), sources)
-        if len(found) > 1:
+        namesakes = find_by_name(name.strip(), sources)
+        if len(namesakes) > 1:
             raise MaskError(
-                f"the name given for label {label} is ambiguous: {len(found)} structures have it ({_count(found)}); "
+                f"the name given for label {label} is ambiguous: {len(namesakes)} structures have it ({_count(namesakes)}); "
                 "1 is expected: rename the others, or choose an overlay by its group, as 6000"
             )
-        choices += [(label, structure) for structure in found]
+        choices += [(label, structure) for structure in namesakes]
     if not choices:
-        raise MaskError(
-            f"none of the {len(rois)} names given is among its structures ({_count(find_structures(sources))}); {CHOOSE}"
-        )
+        found = _count(find_structures(sources))
+        raise MaskError(f"it has no structure of a name given with --roi ({len(rois)} given, it has {found}); {CHOOSE}")
     return choices
 
 

@@ -11,7 +11,6 @@ from typing import IO, Any
 
 import nibabel
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
 
 from hipseg.axes import VolumeI16, VolumeU8
 from hipseg.errors import ConfigError, MaskError
@@ -224,9 +223,12 @@ def _read_layout(path: Path) -> _Layout:
         try:
             header = header_class.from_fileobj(stream, check=False)
             return _parse_layout(header)
-        except (HeaderDataError, ConfigError, ValueError, TypeError, OverflowError) as error:
-            reason = str(error) if isinstance(error, ConfigError) else "a volume of numbers with a valid position is expected"
-            raise MaskError(f"a NIfTI header cannot be used: {reason}") from error
+        except MaskError:
+            raise
+        except ConfigError as error:
+            raise MaskError(f"a NIfTI header cannot be used: {error}") from error
+        except Exception as error:  # nibabel raises nearly anything on a damaged header
+            raise MaskError("a NIfTI header is damaged; a volume of numbers with its position is expected") from error
 
 
 def _parse_layout(header: nibabel.Nifti1Header) -> _Layout:

@@ -9,7 +9,16 @@ from pathlib import Path
 from pydicom.dataset import FileDataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from hipseg.ingest.dicomfile import SNIFF_BYTES, UnreadableFileError, has_dicom_prefix, may_be_bare_dicom, read_dataset, text
+from hipseg.ingest.dicomfile import (
+    PREFIX_OFFSET,
+    SNIFF_BYTES,
+    UnreadableFileError,
+    has_dicom_prefix,
+    is_cut,
+    may_be_bare_dicom,
+    read_dataset,
+    text,
+)
 from hipseg.ingest.headers import CT_CLASSES, HEADER_TAGS, ImageHeader, has_place, is_localizer, parse_header
 from hipseg.ingest.nifti import is_nifti
 
@@ -99,18 +108,31 @@ def _sort_content(scan: Scan, found: FoundFile) -> str | None:
         return _sort_dicom(scan, found, has_prefix=has_dicom_prefix(head))
     if is_nifti(found.path):
         scan.niftis.append(found)
-    elif len(head) < SNIFF_BYTES and not any(head) and not found.path.name.startswith("."):
-        # A copy that was cut off at once leaves nothing, or a part of the preamble's zeros.
+    elif _is_cut_start(head) and not found.path.name.startswith("."):
+        # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
         scan.damaged.append(replace(found, reason=CUT_SHORT))
     else:
         return NOT_OURS
     return None
 
 
-def _sort_dicom(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:
+def _is_cut_start(head: bytes) -> bool:
+    preamble, prefix = head[:PREFIX_OFFSET], head[PREFIX_OFFSET:]
+    return len(head) < SNIFF_BYTES and not any(preamble) and b"DICM".startswith(prefix)
+
+
+def _read_header(found: FoundFile) -> FileDataset | None:
+    """Read a header; None where it cannot be walked or breaks off inside a value, which may then read like another one."""
     try:
         dataset = read_dataset(found.path, HEADER_TAGS, has_pixels=False)
     except UnreadableFileError:
+        return None
+    return None if is_cut(dataset) else dataset
+
+
+def _sort_dicom(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:
+    dataset = _read_header(found)
+    if dataset is None:
         return _doubt(scan, found, has_prefix=has_prefix)
     modality, sop_class = text(dataset, "Modality"), text(dataset, "SOPClassUID")
     if modality == "RTSTRUCT":

@@ -1,0 +1,157 @@
+"""Chosen structures joined into label slices."""
+
+import numpy as np
+import pytest
+
+from hipseg.errors import ConfigError, MaskError
+from hipseg.geometry import affine_ras
+from hipseg.ingest.masks import check_rois, join_layers, open_masks
+from hipseg.ingest.pairing import NiftiFile
+from hipseg.ingest.rtstruct import read_structure_set
+from hipseg.ingest.scan import scan_tree
+from hipseg.ingest.series import order_series
+from hipseg.ingest.structures import MaskSources
+from tests.ingest.builders import Plane, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
+
+A = np.zeros((10, 12), bool)
+A[2:5, 3:6] = True
+B = np.zeros((10, 12), bool)
+B[6:8, 3:6] = True
+
+
+@pytest.fixture
+def open_with(tmp_path):
+    """Open a case of three slices: overlays by slice, contours by name, NIfTI volumes (z, y, x) by name."""
+
+    def opened(rois, overlays=None, contours=None, niftis=None, rivals=0):
+        write_ct_series(tmp_path / "ct", volume_hu(3), overlays=overlays)
+        series = order_series(scan_tree(tmp_path / "ct").images, "c0")
+        sets = (read_structure_set(write_rtstruct(tmp_path / "rs", contours)),) if contours else ()
+        files = [
+            NiftiFile(write_nifti(tmp_path / f"{name}.nii", volume.transpose(2, 1, 0), affine_ras(series.grid)), rivals)
+            for name, volume in (niftis or {}).items()
+        ]
+        kind, labels = open_masks(MaskSources(series.headers, sets, tuple(files)), series, rois)
+        return kind, np.stack([labels(z) for z in range(3)])
+
+    return opened
+
+
+def box(z):
+    """Rows 2 to 4 and columns 3 to 5 of one slice, as a contour."""
+    return rectangle_mm((-10 + 2.5 * 0.5, -10 + 5.5 * 0.5), (-20 + 1.5 * 0.75, -20 + 4.5 * 0.75), 100 + 3 * z)
+
+
+def volume(**by_slice):
+    found = np.zeros((3, 10, 12), np.uint8)
+    for name, values in by_slice.items():
+        found[int(name[1:])] = values
+    return found
+
+
+def test_the_only_overlay_becomes_label_one(open_with):
+    kind, labels = open_with({}, overlays={1: [Plane(A)]})
+    assert kind == "overlay"
+    assert labels.dtype == np.uint8
+    assert np.array_equal(labels, volume(s1=A))
+
+
+def test_overlays_take_the_labels_given(open_with):
+    planes = [Plane(A, 0x6000, label="a"), Plane(B, 0x6002, label="b")]
+    _, labels = open_with({"a": 7, "b": 9}, overlays={0: planes, 2: planes[:1]})
+    assert np.array_equal(labels, volume(s0=A * 7 + B * 9, s2=A * 7))
+
+
+def test_contours_are_filled_on_their_slices(open_with):
+    kind, labels = open_with({"a": 2}, contours={"a": [box(1)], "b": [box(0)]})
+    assert kind == "rtstruct"
+    assert np.array_equal(labels, volume(s1=A * 2))
+
+
+def test_the_only_nifti_keeps_its_labels(open_with):
+    kept = volume(s0=A * 3 + B * 200)
+    kind, labels = open_with({}, niftis={"labels": kept})
+    assert kind == "nifti"
+    assert np.array_equal(labels, kept)
+
+
+def test_nifti_values_and_whole_files_take_the_labels_given(open_with):
+    niftis = {"many": volume(s0=A * 3 + B * 200), "other": volume(s1=A * 5 + B * 6)}
+    _, labels = open_with({"many:200": 1, "other": 2}, niftis=niftis)
+    assert np.array_equal(labels, volume(s0=B, s1=(A | B) * 2))
+
+
+def test_structures_of_one_label_are_united_though_they_overlap(open_with):
+    wide = A | B
+    _, labels = open_with({"a": 1, "b": 1}, overlays={0: [Plane(wide, 0x6000, label="a"), Plane(B, 0x6002, label="b")]})
+    assert np.array_equal(labels, volume(s0=wide))
+
+
+@pytest.mark.parametrize("kind", ["overlay", "rtstruct", "nifti"])
+def test_two_labels_on_one_pixel_are_refused_with_the_count(open_with, kind):
+    given = {
+        "overlay": {"overlays": {0: [Plane(A, 0x6000, label="a"), Plane(A, 0x6002, label="b")]}},
+        "rtstruct": {"contours": {"a": [box(0)], "b": [box(0)]}},
+        "nifti": {"niftis": {"a": volume(s0=A), "b": volume(s0=A)}},
+    }[kind]
+    with pytest.raises(MaskError, match="9 pixels of one slice lie in structures of two labels, 1 and 2"):
+        open_with({"a": 1, "b": 2}, **given)
+
+
+def test_a_structure_that_this_case_lacks_leaves_the_others(open_with):
+    _, labels = open_with({"a": 1, "elsewhere": 2}, contours={"a": [box(1)]})
+    assert np.array_equal(labels, volume(s1=A))
+
+
+def test_several_structures_need_a_choice_and_are_counted_by_kind(open_with):
+    with pytest.raises(
+        MaskError, match=r"4 structures \(1 overlay, 2 RTSTRUCT, 1 NIfTI\); choose with --roi NAME=LABEL; --list-roi"
+    ):
+        open_with({}, overlays={0: [Plane(A)]}, contours={"x": [box(0)], "y": [box(1)]}, niftis={"z": volume(s0=A)})
+
+
+def test_a_case_without_any_of_the_names_is_refused(open_with):
+    with pytest.raises(MaskError, match=r"no structure of a name given with --roi \(2 given, it has 1 RTSTRUCT\)"):
+        open_with({"femur": 1, "pelvis": 2}, contours={"private text": [box(0)]})
+
+
+def test_an_ambiguous_name_is_refused_without_repeating_it(open_with):
+    with pytest.raises(
+        MaskError, match=r"name given for label 3 is ambiguous: 2 structures have it \(1 RTSTRUCT, 1 NIfTI\)"
+    ) as refusal:
+        open_with({"hip": 3}, contours={"hip": [box(0)]}, niftis={"hip": volume(s0=A)})
+    assert "hip" not in str(refusal.value)
+
+
+def test_structures_of_two_kinds_are_refused(open_with):
+    with pytest.raises(MaskError, match=r"mask sources of 2 kinds \(1 overlay, 1 NIfTI\)"):
+        open_with({"6000": 1, "z": 2}, overlays={0: [Plane(A)]}, niftis={"z": volume(s0=B)})
+
+
+def test_a_structure_set_without_areas_is_refused(open_with):
+    with pytest.raises(MaskError, match="hold no structure with an area"):
+        open_with({}, contours={"empty": []})
+
+
+def test_label_numbers_that_do_not_occur_are_refused(open_with):
+    with pytest.raises(MaskError, match="none of the label numbers chosen occurs"):
+        open_with({"labels:4": 1}, niftis={"labels": volume(s0=A * 3)})
+
+
+def test_an_empty_file_chosen_whole_is_an_empty_mask(open_with):
+    assert not open_with({"labels": 1}, niftis={"labels": volume()})[1].any()
+
+
+def test_a_file_that_fits_several_series_is_refused_when_chosen(open_with):
+    with pytest.raises(MaskError, match="fits 3 series of the tree"):
+        open_with({"labels": 1}, niftis={"labels": volume(s0=A)}, rivals=2)
+
+
+def test_nothing_to_join_is_background():
+    assert join_layers((), (2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("label", [0, -1, 256])
+def test_a_label_that_a_mask_cannot_hold_is_refused(label):
+    with pytest.raises(ConfigError, match=f"label {label} .*1 to 255"):
+        check_rois({"a": 1, "b": label})

@@ -1,0 +1,112 @@
+"""Overlay planes: bits, origin, frames, clipping, and refusals."""
+
+import numpy as np
+import pytest
+
+from hipseg.errors import MaskError
+from hipseg.ingest.overlay import PlaneLayout, lay_onto_image, read_overlay_masks
+from tests.ingest.builders import Plane, volume_hu, write_ct_series
+
+
+def read(tmp_path, plane, change=None, shape=(10, 12), syntax="1.2.840.10008.1.2.1"):
+    paths = write_ct_series(tmp_path, volume_hu(1, *shape), overlays={0: [plane]}, change=change, syntax=syntax)
+    return read_overlay_masks(paths[0], {plane.group}, shape)[plane.group]
+
+
+def some_mask(rows=10, columns=12):
+    return np.random.default_rng(1).random((rows, columns)) < 0.3
+
+
+def test_bits_run_from_the_lowest_of_the_first_byte():
+    # 0b00000101 is the first and the third pixel; 0b1 in the next byte is the ninth: row 1, column 3 of 5 columns.
+    mask = lay_onto_image(bytes([0b00000101, 0b1]), PlaneLayout((2, 5), (0, 0), 1, 1), (2, 5))
+    assert np.argwhere(mask).tolist() == [[0, 0], [0, 2], [1, 3]]
+
+
+@pytest.mark.parametrize("group", range(0x6000, 0x6020, 2))
+def test_every_group_is_read(tmp_path, group):
+    assert np.array_equal(read(tmp_path, Plane(some_mask(), group=group)), some_mask())
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_implicit_and_explicit_files_give_the_same(tmp_path, syntax):
+    assert np.array_equal(read(tmp_path, Plane(some_mask()), syntax=syntax), some_mask())
+
+
+def test_words_of_a_big_endian_file_are_turned(tmp_path):
+    def swap(dataset, _):
+        dataset[0x60003000].value = np.frombuffer(dataset[0x60003000].value, "<u2").astype(">u2").tobytes()
+
+    assert np.array_equal(read(tmp_path, Plane(some_mask()), swap, syntax="1.2.840.10008.1.2.2"), some_mask())
+
+
+def test_bytes_are_not_turned(tmp_path):
+    def as_bytes(dataset, _):
+        dataset[0x60003000].VR = "OB"
+
+    assert np.array_equal(read(tmp_path, Plane(some_mask()), as_bytes, syntax="1.2.840.10008.1.2.2"), some_mask())
+
+
+@pytest.mark.parametrize(
+    ("origin", "image", "plane"),
+    [
+        ((1, 1), np.s_[0:4, 0:5], np.s_[:, :]),
+        ((3, 2), np.s_[2:6, 1:6], np.s_[:, :]),
+        ((0, -1), np.s_[0:3, 0:3], np.s_[1:, 2:]),
+        ((9, 11), np.s_[8:10, 10:12], np.s_[:2, :2]),
+        ((11, 1), np.s_[0:0, 0:0], np.s_[0:0, 0:0]),
+        ((-9, 1), np.s_[0:0, 0:0], np.s_[0:0, 0:0]),
+    ],
+)
+def test_origin_places_a_small_plane_and_cuts_what_lies_outside(tmp_path, origin, image, plane):
+    small = some_mask(4, 5) | True
+    small[0, 0] = small[3, 4] = False
+    expected = np.zeros((10, 12), dtype=bool)
+    expected[image] = small[plane]
+    assert np.array_equal(read(tmp_path, Plane(small, origin=origin)), expected)
+
+
+def test_a_plane_larger_than_the_image_is_cut(tmp_path):
+    large = some_mask(20, 30)
+    assert np.array_equal(read(tmp_path, Plane(large, origin=(-4, -6))), large[5:15, 7:19])
+
+
+def test_only_the_frame_that_belongs_to_the_image_is_used(tmp_path):
+    # 7 x 9 bits a frame: the frames do not begin on bytes.
+    frames = np.random.default_rng(2).random((3, 7, 9)) < 0.5
+    assert np.array_equal(read(tmp_path, Plane(frames, frames=3), shape=(7, 9)), frames[0])
+    assert np.array_equal(read(tmp_path, Plane(frames, frames=3, frame_origin=1), shape=(7, 9)), frames[0])
+    assert not read(tmp_path, Plane(frames, frames=3, frame_origin=2), shape=(7, 9)).any()
+
+
+def test_frames_that_begin_before_the_image_are_counted_through():
+    frames = np.random.default_rng(3).random((3, 7, 9)) < 0.5
+    bits = np.packbits(frames.ravel(), bitorder="little").tobytes()
+    for first_frame, expected in ((0, frames[1]), (-1, frames[2]), (-2, np.zeros((7, 9), bool))):
+        assert np.array_equal(lay_onto_image(bits, PlaneLayout((7, 9), (0, 0), 3, first_frame), (7, 9)), expected)
+
+
+def test_missing_bits_are_refused_with_both_numbers(tmp_path):
+    def shorten(dataset, _):
+        dataset[0x60003000].value = dataset[0x60003000].value[:10]
+
+    with pytest.raises(MaskError, match="10 bytes of overlay, expected 15"):
+        read(tmp_path, Plane(some_mask()), shorten)
+
+
+def test_bits_inside_the_pixels_are_refused(tmp_path):
+    def embed(dataset, _):
+        dataset[0x60000100].value = 16
+        del dataset[0x60003000]
+
+    with pytest.raises(MaskError, match="6000 lies in the high bits"):
+        read(tmp_path, Plane(some_mask()), embed)
+
+
+@pytest.mark.parametrize(("tag", "words"), [(0x60003000, "without Overlay Data"), (0x60000050, "rows, columns or origin")])
+def test_an_incomplete_plane_is_refused(tmp_path, tag, words):
+    def drop(dataset, _):
+        del dataset[tag]
+
+    with pytest.raises(MaskError, match=words):
+        read(tmp_path, Plane(some_mask()), drop)

@@ -1,0 +1,113 @@
+"""Which series a mask file is given to."""
+
+import numpy as np
+import pytest
+
+from hipseg.geometry import affine_ras, make_grid
+from hipseg.ingest.pairing import SeriesIndex, pair_nifti, pair_rtstruct
+from hipseg.ingest.scan import scan_tree
+from tests.ingest.builders import FRAME_UID, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
+
+GRID = make_grid((3, 10, 12), (3.0, 0.75, 0.5), (-10, -20, 100), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+FLAT = rectangle_mm((-9, -8), (-19, -18), 103.0)
+
+
+def write(root, folder, patient="p", series="2.25.1", **options):
+    write_ct_series(root / folder, volume_hu(3), patient_id=patient, series_uid=series, **options)
+
+
+def labels(root, name, shift_mm=0.0):
+    affine = affine_ras(GRID)
+    affine[2, 3] += shift_mm
+    write_nifti(root / name, np.ones((12, 10, 3), np.uint8), affine)
+
+
+def pair_all(root):
+    """Pair every mask file of a tree: series identifiers (with the number of rivals for NIfTI) by file name."""
+    scan = scan_tree(root)
+    series = {}
+    for header in scan.images:
+        series.setdefault((header.patient_id, header.series_uid), []).append(header)
+    index = SeriesIndex(series)
+    paired = {found.path.name: [uid for _, uid in pair_rtstruct(found, index)] for found in scan.rtstructs}
+    for found in scan.niftis:
+        paired[found.path.name] = {uid: nifti.rivals for (_, uid), nifti in pair_nifti(found, index).items()}
+    return paired
+
+
+@pytest.mark.parametrize(
+    ("references", "expected"),
+    [
+        ({"series_uid": "2.25.1", "image_uids": ["2.25.2.1"], "frame_uid": "2.25.50"}, ["2.25.1"]),
+        ({"series_uid": "2.25.9", "image_uids": ["2.25.2.1"], "frame_uid": "2.25.50"}, ["2.25.2"]),
+        ({"series_uid": "2.25.9", "image_uids": ["2.25.9.1"], "frame_uid": "2.25.50"}, ["2.25.1"]),
+        ({"series_uid": "2.25.9", "image_uids": ["2.25.9.1"], "frame_uid": "2.25.51"}, []),
+        ({"series_uid": "", "image_uids": [""], "frame_uid": ""}, []),
+    ],
+)
+def test_series_then_images_then_frame_of_reference_decide(tmp_path, references, expected):
+    write(tmp_path, "a", series="2.25.1", frame_uid="2.25.50")
+    write(tmp_path, "b", series="2.25.2", frame_uid="")
+    write_rtstruct(tmp_path / "rs", {"roi": [FLAT]}, **references)
+    assert pair_all(tmp_path) == {"rs": expected}
+
+
+def test_among_series_of_one_frame_the_contours_decide(tmp_path):
+    write(tmp_path, "thick", series="2.25.1")
+    write(tmp_path, "above", series="2.25.2", origin_mm_xyz=(-10, -20, 110))
+    write(tmp_path, "kernel", series="2.25.3")
+    write_rtstruct(tmp_path / "rs", {"roi": [FLAT]}, series_uid="2.25.9", frame_uid=FRAME_UID)
+    assert pair_all(tmp_path) == {"rs": ["2.25.1", "2.25.3"]}
+
+
+def test_contours_on_no_slice_of_their_frame_are_given_to_all_of_it_for_the_refusal(tmp_path):
+    write(tmp_path, "a", series="2.25.1")
+    write(tmp_path, "b", series="2.25.2", origin_mm_xyz=(-10, -20, 110))
+    write_rtstruct(tmp_path / "rs", {"roi": [FLAT + np.array([0, 0, 500])]}, series_uid="2.25.9")
+    assert pair_all(tmp_path) == {"rs": ["2.25.1", "2.25.2"]}
+
+
+@pytest.mark.parametrize("place", ["p1", "p1/CT", "p1/CT/deeper", "p1/masks/bone"])
+def test_the_only_series_near_by_has_the_labels_whether_they_fit_or_not(tmp_path, place):
+    write(tmp_path, "p1/CT", series="2.25.1")
+    write(tmp_path, "p2/CT", series="2.25.2")
+    labels(tmp_path, f"{place}/m.nii", shift_mm=500)
+    assert pair_all(tmp_path) == {"m.nii": {"2.25.1": 0}}
+
+
+def test_of_several_series_the_one_on_the_grid_has_the_labels(tmp_path):
+    write(tmp_path, "a", patient="p1", series="2.25.1")
+    write(tmp_path, "b", patient="p2", series="2.25.2", origin_mm_xyz=(-10, -20, 400))
+    labels(tmp_path, "masks/m.nii.gz")
+    assert pair_all(tmp_path) == {"m.nii.gz": {"2.25.1": 0}}
+
+
+def test_labels_that_fit_several_series_name_their_rivals(tmp_path):
+    write(tmp_path, "a", patient="p1", series="2.25.1")
+    write(tmp_path, "b", patient="p2", series="2.25.2")
+    labels(tmp_path, "m.nii")
+    assert pair_all(tmp_path) == {"m.nii": {"2.25.1": 1, "2.25.2": 1}}
+
+
+@pytest.mark.parametrize(("other", "expected"), [("p1", {"2.25.1": 0, "2.25.2": 0}), ("p2", {})])
+def test_labels_that_fit_no_series_are_one_patients_or_nobodys(tmp_path, other, expected):
+    write(tmp_path, "a", patient="p1", series="2.25.1")
+    write(tmp_path, "b", patient=other, series="2.25.2")
+    labels(tmp_path, "m.nii", shift_mm=1)
+    assert pair_all(tmp_path) == {"m.nii": expected}
+
+
+def test_two_series_in_one_folder_are_told_apart_by_grid(tmp_path):
+    write(tmp_path, "a", series="2.25.1", origin_mm_xyz=(-10, -20, 400))
+    for path in (tmp_path / "a").iterdir():
+        path.rename(path.with_name(f"first{path.name}"))
+    write(tmp_path, "a", series="2.25.2")
+    labels(tmp_path, "a/m.nii")
+    assert pair_all(tmp_path) == {"m.nii": {"2.25.2": 0}}
+
+
+def test_a_broken_series_does_not_fit(tmp_path):
+    write(tmp_path, "a", series="2.25.1", change=lambda dataset, _: setattr(dataset, "PixelSpacing", None))
+    write(tmp_path, "b", series="2.25.2")
+    labels(tmp_path, "m.nii")
+    assert pair_all(tmp_path) == {"m.nii": {"2.25.2": 0}}

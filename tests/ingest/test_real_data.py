@@ -1,0 +1,155 @@
+"""The published scans: what is read equals other readers' answer, and what cannot be read is refused in words."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813 - its own usual name
+
+from hipseg.errors import HipsegError, SeriesError
+from hipseg.ingest.cases import SourceCase, find_cases, open_case
+from hipseg.ingest.dicomfile import read_dataset
+from hipseg.ingest.headers import HEADER_TAGS, parse_header
+from hipseg.ingest.overlay import read_overlay_masks
+from hipseg.ingest.pixels import read_slice_hu
+
+pytestmark = pytest.mark.data
+
+IBSI_CASES = 12
+
+
+@pytest.fixture(scope="module")
+def ibsi_cases(data_root: Path) -> tuple[SourceCase, ...]:
+    return find_cases(data_root / "ibsi-sts-hip").cases
+
+
+def read_case(source: SourceCase, rois: dict[str, int]) -> tuple[np.ndarray, np.ndarray, str | None]:
+    opened = open_case(source, "c0", rois)
+    slices = list(opened.slices)
+    return np.stack([hu for hu, _ in slices]), np.stack([labels for _, labels in slices]), opened.mask_kind
+
+
+def read_with_simpleitk(folder: Path) -> sitk.Image:
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    return reader.Execute()
+
+
+def test_all_twelve_patients_equal_simpleitk_and_the_published_masks_voxel_for_voxel(data_root, ibsi_cases):
+    root = data_root / "ibsi-sts-hip"
+    assert len(ibsi_cases) == IBSI_CASES
+    for source in ibsi_cases:
+        patient = root / source.folder.split("/")[0]
+        image = read_with_simpleitk(patient / "CT")
+        # The publisher's array is [column, row, slice by rising z], without flips.
+        published = sitk.GetArrayFromImage(sitk.ReadImage(str(patient / "CT_mask.nii.gz")))
+        volume_hu, from_contours, kind = read_case(source, {"GTV_Mass_CT": 1})
+        assert kind == "rtstruct"
+        assert np.array_equal(volume_hu, sitk.GetArrayFromImage(image))
+        assert np.count_nonzero(from_contours != published) == 0
+        assert published.any()
+        grid = open_case(source, "c0", {"CT_mask": 1}).grid
+        assert grid.spacing_mm_zyx == pytest.approx(image.GetSpacing()[::-1], abs=1e-6)
+        assert grid.origin_mm_xyz == pytest.approx(image.GetOrigin(), abs=1e-6)
+        assert np.array(grid.directions_xyz).T.ravel() == pytest.approx(image.GetDirection())
+
+
+def test_the_published_nifti_masks_are_read_as_published(data_root, ibsi_cases):
+    for source in ibsi_cases:
+        path = data_root / "ibsi-sts-hip" / source.folder.split("/")[0] / "CT_mask.nii.gz"
+        published = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        _, labels, kind = read_case(source, {"CT_mask": 1})
+        assert kind == "nifti"
+        assert np.array_equal(labels, published)
+
+
+def test_jpeg_2000_series_without_identifiers_equals_simpleitk(data_root):
+    (source,) = find_cases(data_root / "totalseg-body-dicom-j2k").cases
+    assert (source.series_uid, source.folder) == ("CT", "CT")
+    volume_hu, labels, kind = read_case(source, {})
+    paths = sorted((data_root / "totalseg-body-dicom-j2k" / "CT").iterdir())
+    images = [sitk.ReadImage(str(path)) for path in paths]
+    images.sort(key=lambda image: float(image.GetOrigin()[2]))
+    assert np.array_equal(volume_hu, np.concatenate([sitk.GetArrayFromImage(image) for image in images]))
+    # The rows of the label file run the other way: bones read as air where that is missed.
+    assert kind == "nifti"
+    vertebra = volume_hu[labels == 32]
+    assert vertebra.size == 23576
+    assert vertebra.mean() == pytest.approx(267, abs=1)
+
+
+def test_one_slice_in_many_transfer_syntaxes_gives_the_same_values_or_names_the_syntax(data_root):
+    expected, refused = None, {}
+    lossless = ("BigEndian", "Deflated", "LittleEndian", "JPEG2000LosslessOnly", "JPEGLSLossless", "RLE")
+    folder = data_root / "ct-transfer-syntaxes"
+    for path in sorted(folder.glob("CTImage*.dcm")):
+        header = parse_header(read_dataset(path, HEADER_TAGS, has_pixels=False), path, ".")
+        try:
+            image_hu = read_slice_hu(path, header)
+        except SeriesError as error:
+            refused[path.name.split("_")[1]] = str(error)
+            continue
+        if any(word in path.name for word in lossless):
+            expected = image_hu if expected is None else expected
+            assert np.array_equal(image_hu, expected), path.name
+    assert (expected.min(), expected.max()) == (-3024, 1378)
+    assert "JPEG Lossless, Non-Hierarchical" in refused["JPEGProcess14TransferSyntax"]
+    assert not any(word in name for name in refused for word in lossless)
+
+
+def test_turned_series_equals_simpleitk(data_root):
+    folder = data_root / "tiny-series" / "torchio-17"
+    (source,) = find_cases(folder).cases
+    opened = open_case(source, "c0", {})
+    image = read_with_simpleitk(folder)
+    assert np.array_equal(np.stack([hu for hu, _ in opened.slices]), sitk.GetArrayFromImage(image))
+    assert opened.grid.origin_mm_xyz == pytest.approx(image.GetOrigin())
+    assert np.array(opened.grid.directions_xyz).T.ravel() == pytest.approx(image.GetDirection())
+
+
+@pytest.mark.parametrize(("name", "ones"), [("I10", 2361), ("I20", 4007), ("I30", 4007)])
+def test_real_overlay_planes_hold_the_published_number_of_ones(data_root, name, ones):
+    path = data_root / "overlay-philips-ct" / name
+    masks = read_overlay_masks(path, {0x6000}, (256, 512))
+    assert np.count_nonzero(masks[0x6000]) == ones
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("ge-head-gantry-tilt", r"gantry tilt in case c0: .*18\.5 degrees"),
+        ("missing-slice-geometry", r"slice gap in case c0: 10\.00 mm between slices 3 and 4 of 4 .*1 slice missing.*5\.00"),
+        ("tiny-series/monai-two-stacks", r"slice gap in case c0: 202\.50 mm between slices 1 and 2 of 4"),
+        ("dcmqi-ct-seg/tiny24x38x3/multiframe", "multi-frame CT in case c0"),
+        ("rt-utils-rtstruct/oriented_data", "fractions of a Hounsfield unit"),
+        ("rt-utils-rtstruct/one_slice_data", "single slice without extent in case c0"),
+        ("ct-transfer-syntaxes", "duplicate positions in case c0"),
+    ],
+)
+def test_real_series_that_are_no_volume_are_refused_by_what_is_wrong(data_root, folder, words):
+    (source,) = find_cases(data_root / folder).cases
+    with pytest.raises(SeriesError, match=words):
+        list(open_case(source, "c0", {}).slices)
+
+
+def test_no_real_folder_gives_a_traceback_or_a_word_of_its_content(data_root, caplog, recwarn):
+    warnings.simplefilter("default")
+    logging.getLogger("pydicom").propagate = True
+    for folder in sorted(path for path in data_root.iterdir() if path.is_dir()):
+        if folder.name == "ibsi-sts-hip":
+            continue
+        try:
+            found = find_cases(folder)
+        except HipsegError as error:
+            assert "no CT series" in str(error)
+            continue
+        for source in found.cases:
+            try:
+                list(open_case(source, "c0", {}).slices)
+            except HipsegError as error:
+                for private in (source.patient_id, source.series_uid, source.images[0].path.name):
+                    assert len(private) <= 2 or private not in str(error)
+    assert caplog.records == []
+    assert [str(one.message) for one in recwarn] == []

@@ -1,0 +1,157 @@
+"""What the walk says of every kind of file, and that none of them vanishes."""
+
+import os
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.uid import MediaStorageDirectoryStorage, SecondaryCaptureImageStorage
+
+from hipseg.ingest.scan import scan_tree
+from tests.ingest.builders import cut, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
+
+
+def write_image(folder, **values):
+    """Write one CT image, and change or drop elements of it afterwards."""
+    path = write_ct_series(folder, volume_hu(1))[0]
+    dataset = dcmread(path)
+    for keyword, value in values.items():
+        if value is None:
+            del dataset[keyword]
+        else:
+            setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    return path
+
+
+def reasons(root):
+    scan = scan_tree(root)
+    kept = len(scan.images) + len(scan.rtstructs) + len(scan.niftis) + len(scan.damaged)
+    assert kept + sum(scan.set_aside.values()) == scan.files_seen
+    return dict(scan.set_aside)
+
+
+def test_images_structure_sets_and_volumes_are_told_apart_by_content(tmp_path):
+    write_image(tmp_path / "a").rename(tmp_path / "a" / "notes.txt")
+    write_rtstruct(tmp_path / "scan.dcm", {"roi": [rectangle_mm((0, 1), (0, 1), 0)]})
+    write_nifti(tmp_path / "v.nii", np.zeros((2, 2, 2), np.uint8), np.eye(4)).rename(tmp_path / "volume.dcm")
+    (tmp_path / "image.dcm").write_text("not an image")
+    scan = scan_tree(tmp_path)
+    assert [header.folder for header in scan.images] == ["a"]
+    assert [(found.path.name, found.folder) for found in scan.rtstructs + scan.niftis] == [("scan.dcm", "."), ("volume.dcm", ".")]
+    assert reasons(tmp_path) == {"not DICOM or NIfTI": 1}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"Modality": "MR"}, "modality MR"),
+        ({"Modality": "John Smith"}, "another modality"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "REF_SURVIEW"]}, "localizer"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66", "Modality": None}, "DICOM object without a modality"),
+    ],
+)
+def test_what_is_no_slice_of_a_ct_volume_is_set_aside_with_its_reason(tmp_path, values, reason):
+    write_image(tmp_path, **values)
+    assert reasons(tmp_path) == {reason: 1}
+
+
+def test_a_screenshot_is_set_aside_and_a_secondary_capture_with_a_place_is_an_image(tmp_path):
+    write_image(tmp_path / "a", SOPClassUID=SecondaryCaptureImageStorage, ImagePositionPatient=None, ImageOrientationPatient=None)
+    write_image(tmp_path / "b", SOPClassUID=SecondaryCaptureImageStorage)
+    assert reasons(tmp_path) == {"CT object without a place in the patient (screenshot, report or raw data)": 1}
+    assert [header.folder for header in scan_tree(tmp_path).images] == ["b"]
+
+
+def test_an_emptied_class_or_modality_is_made_up_for_by_the_other(tmp_path):
+    write_image(tmp_path / "a", SOPClassUID="")
+    write_image(tmp_path / "b", Modality="")
+    assert len(scan_tree(tmp_path).images) == 2
+
+
+def test_a_directory_file_is_named(tmp_path):
+    path = write_image(tmp_path, Modality=None, SOPClassUID=None)
+    dataset = dcmread(path)
+    dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    dataset.save_as(path)
+    assert reasons(tmp_path) == {"DICOM directory": 1}
+
+
+def test_a_data_set_without_preamble_is_read(tmp_path):
+    path = write_image(tmp_path)
+    with_preamble = path.read_bytes()
+    path.write_bytes(with_preamble[132:])
+    assert len(scan_tree(tmp_path).images) == 1
+    # From the first element of the data set on: no file meta information either.
+    path.write_bytes(with_preamble[with_preamble.index(b"\x08\x00\x08\x00CS") :])
+    assert [header.transfer_syntax for header in scan_tree(tmp_path).images] == ["1.2.840.10008.1.2.1"]
+
+
+@pytest.mark.parametrize("size", [0, 60, 131])
+def test_a_file_cut_within_its_preamble_may_be_a_slice(tmp_path, size):
+    cut(write_image(tmp_path), size)
+    scan = scan_tree(tmp_path)
+    assert [found.reason for found in scan.damaged] == ["empty file"]
+
+
+def test_an_empty_hidden_file_is_nothing(tmp_path):
+    (tmp_path / ".keep").touch()
+    assert reasons(tmp_path) == {"not DICOM or NIfTI": 1}
+
+
+def test_a_header_cut_anywhere_is_damaged_or_an_image_without_pixels(tmp_path):
+    path = write_image(tmp_path)
+    whole = path.read_bytes()
+    rows = whole.index(b"\x28\x00\x10\x00US")
+    for size in range(132, whole.index(b"\xe0\x7f\x10\x00"), 7):
+        path.write_bytes(whole[:size])
+        scan = scan_tree(tmp_path)
+        assert len(scan.damaged) + len(scan.images) == 1
+        if size <= rows:
+            assert [found.reason for found in scan.damaged] == ["damaged DICOM file"]
+
+
+def test_links_are_counted_and_not_followed(tmp_path):
+    outside = tmp_path / "outside"
+    write_image(outside)
+    root = tmp_path / "root"
+    write_image(root / "own")
+    (root / "folder").symlink_to(outside)
+    (root / "loop").symlink_to(root)
+    (root / "file").symlink_to(next(outside.iterdir()))
+    assert [header.folder for header in scan_tree(root).images] == ["own"]
+    assert reasons(root) == {"symbolic link, not followed": 3}
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert reasons(tmp_path) == {"not a regular file": 1}
+
+
+def test_what_cannot_be_opened_is_counted(tmp_path, monkeypatch):
+    (tmp_path / "locked").write_bytes(b"x" * 200)
+    (tmp_path / "closed").mkdir()
+    # Permissions do not hold a superuser back, who may be running this.
+    opened, listed = type(tmp_path).open, os.scandir
+
+    def refuse(path, *args, **options):
+        if path.name == "locked":
+            raise PermissionError
+        return opened(path, *args, **options)
+
+    def refuse_listing(path):
+        if str(path).endswith("closed"):
+            raise PermissionError
+        return listed(path)
+
+    monkeypatch.setattr(type(tmp_path), "open", refuse)
+    monkeypatch.setattr(os, "scandir", refuse_listing)
+    assert reasons(tmp_path) == {"cannot be opened": 2}
+
+
+def test_the_order_of_finds_is_that_of_the_names(tmp_path):
+    for name in ("b", "c", "a"):
+        write_image(tmp_path / name)
+    assert [header.folder for header in scan_tree(tmp_path).images] == ["a", "b", "c"]

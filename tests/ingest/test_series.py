@@ -1,0 +1,159 @@
+"""Order and grid of a series, and every reason why images are no volume."""
+
+import random
+
+import numpy as np
+import pytest
+
+from hipseg.errors import SeriesError
+from hipseg.geometry import affine_lps
+from hipseg.ingest.scan import scan_tree
+from hipseg.ingest.series import order_series
+from tests.ingest.builders import volume_hu, write_ct_series
+
+OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
+"""Rows along (0.8, 0.6, 0), columns downwards: the normal is (-0.6, 0.8, 0)."""
+
+
+def order(tmp_path, change=None, slices=5, **options):
+    write_ct_series(tmp_path, volume_hu(slices), change=change, **options)
+    return order_series(scan_tree(tmp_path).images, "c0ffee")
+
+
+def moved(**by_slice):
+    """Move slices, in mm along z: moved(s2=0.5)."""
+
+    def change(dataset, z):
+        if f"s{z}" in by_slice:
+            x, y, height = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y, height + by_slice[f"s{z}"]]
+
+    return change
+
+
+def only(number, **values):
+    def change(dataset, z):
+        if z == number:
+            for keyword, value in values.items():
+                setattr(dataset, keyword, value)
+
+    return change
+
+
+def test_slices_rise_along_the_normal_whatever_their_names_and_order(tmp_path):
+    series = order(tmp_path)
+    assert [header.instance_number for header in series.headers] == [1, 2, 3, 4, 5]
+    shuffled = list(series.headers)
+    random.Random(4).shuffle(shuffled)
+    assert order_series(shuffled, "c0ffee") == series
+
+
+def test_grid_takes_rows_first_from_pixel_spacing(tmp_path):
+    grid = order(tmp_path).grid
+    assert grid.shape_zyx == (5, 10, 12)
+    assert grid.spacing_mm_zyx == pytest.approx((3.0, 0.75, 0.5))
+    assert grid.origin_mm_xyz == (-10.0, -20.0, 100.0)
+    assert grid.directions_xyz == ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+
+
+def test_axial_slices_rise_to_the_head_even_when_rows_run_backwards(tmp_path):
+    grid = order(tmp_path, orientation=(-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)).grid
+    assert grid.directions_xyz[2] == (0, 0, 1)
+    assert grid.origin_mm_xyz[2] == 100.0
+
+
+def test_a_left_handed_pair_of_directions_rises_to_the_feet(tmp_path):
+    assert order(tmp_path, orientation=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)).grid.directions_xyz[2] == (0, 0, -1)
+
+
+def test_an_oblique_grid_maps_voxels_where_the_headers_say(tmp_path):
+    series = order(tmp_path, orientation=OBLIQUE)
+    assert series.grid.directions_xyz[2] == pytest.approx((-0.6, 0.8, 0.0))
+    for z, header in enumerate(series.headers):
+        assert affine_lps(series.grid) @ [0, 0, z, 1] == pytest.approx([*header.position_mm, 1.0], abs=1e-5)
+    # Third column, second row: 2 * 0.5 mm along a row and 1 * 0.75 mm along a column.
+    assert affine_lps(series.grid) @ [2, 1, 0, 1] == pytest.approx([-10 + 0.8, -20 + 0.6, 100 - 0.75, 1.0])
+
+
+def test_rounded_positions_are_accepted_and_averaged(tmp_path):
+    grid = order(tmp_path, moved(s1=0.04, s3=-0.04)).grid
+    assert grid.spacing_mm_zyx[0] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(("moved_slices", "place"), [((3, 4), "3 and 4"), ((4,), "4 and 5")])
+def test_a_missing_slice_is_refused_by_place_and_number(tmp_path, moved_slices, place):
+    words = rf"slice gap in case c0ffee: 6\.00 mm between slices {place} of 5 .*1 slice missing.*3\.00 ± 0\.1"
+    with pytest.raises(SeriesError, match=words):
+        order(tmp_path, moved(**{f"s{z}": 3.0 for z in moved_slices}))
+
+
+def test_a_crooked_gap_is_refused_without_guessing_missing_slices(tmp_path):
+    with pytest.raises(SeriesError, match=r"3\.50 mm between slices 2 and 3 of 5 by position, expected 3\.00") as refusal:
+        order(tmp_path, moved(s2=0.5, s3=0.5, s4=0.5))
+    assert "missing" not in str(refusal.value)
+
+
+def test_small_gaps_that_add_up_are_refused(tmp_path):
+    # Each gap of the second half is 0.09 mm too long: none is out of bounds, together they are 0.45 mm.
+    drift = {f"s{z}": 0.09 * (z - 5) for z in range(6, 11)}
+    with pytest.raises(SeriesError, match=r"uneven slices in case c0ffee: slice 6 of 11 .* lies 0\.2"):
+        order(tmp_path, moved(**drift), slices=11)
+
+
+def test_duplicate_positions_are_refused_by_place(tmp_path):
+    with pytest.raises(SeriesError, match=r"duplicate positions in case c0ffee: slices 2 and 3 of 5 .*different images; 1 such"):
+        order(tmp_path, moved(s2=-3.0))
+
+
+def test_a_copied_image_is_called_a_copy(tmp_path):
+    path = write_ct_series(tmp_path, volume_hu(3))[1]
+    (tmp_path / "copy").write_bytes(path.read_bytes())
+    with pytest.raises(SeriesError, match=r"slices 2 and 3 of 4 .*the same image twice.*remove the copy"):
+        order_series(scan_tree(tmp_path).images, "c0ffee")
+
+
+def test_gantry_tilt_is_refused_with_its_angle(tmp_path):
+    def tilt(dataset, z):
+        x, y, height = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y + z * 3.0 * np.tan(np.radians(10)), height]
+
+    with pytest.raises(SeriesError, match=r"gantry tilt in case c0ffee: slice 5 of 5 .*2\.1 mm beside.*10\.0 degrees"):
+        order(tmp_path, tilt)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"Rows": 9}, r"mixed image sizes .*2 in 5 images \(4 of 10 x 12, 1 of 9 x 12\)"),
+        ({"PixelSpacing": [0.75, 0.6]}, r"mixed pixel spacings .*1 of 0\.75 x 0\.6 mm"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0.9998, 0.02]}, r"mixed orientations .*1 of .*0\.9998, 0\.0200"),
+        ({"FrameOfReferenceUID": "2.25.5"}, "mixed frames of reference .*2 in 5 images"),
+        ({"ImagePositionPatient": None}, r"1 of 5 images \(the first has instance number 3\) without Image Position"),
+        ({"ImageOrientationPatient": [1, 0, 0]}, "without Image Orientation"),
+        ({"PixelSpacing": [0, 0.5]}, "without Pixel Spacing"),
+        ({"RescaleSlope": None}, "without Rescale Slope"),
+        ({"RescaleIntercept": None}, "without Rescale Intercept"),
+        ({"RescaleType": "ED"}, "without Rescale Type .* HU"),
+        ({"SamplesPerPixel": 3}, "without one sample a pixel"),
+        ({"NumberOfFrames": 2}, "multi-frame CT in case c0ffee: 1 of 5 files"),
+    ],
+)
+def test_one_image_that_differs_refuses_the_series(tmp_path, values, words):
+    with pytest.raises(SeriesError, match=words):
+        order(tmp_path, only(2, **values))
+
+
+@pytest.mark.parametrize("orientation", [(1.0, 0.0, 0.0, 0.5, 0.8, 0.0), (2.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.0,) * 6])
+def test_an_impossible_orientation_is_refused(tmp_path, orientation):
+    with pytest.raises(SeriesError, match="impossible orientation in case c0ffee"):
+        order(tmp_path, orientation=orientation)
+
+
+def test_a_single_slice_takes_its_extent_from_the_header(tmp_path):
+    assert order(tmp_path / "a", slices=1).grid.spacing_mm_zyx[0] == 3.0
+    assert order(tmp_path / "b", only(0, SpacingBetweenSlices=2.5), slices=1).grid.spacing_mm_zyx[0] == 2.5
+
+
+def test_a_single_slice_without_extent_is_refused(tmp_path):
+    with pytest.raises(SeriesError, match="single slice without extent in case c0ffee"):
+        order(tmp_path, only(0, SliceThickness=None), slices=1)
