@@ -131,7 +131,7 @@ def _under(prefix: str, archive: Mapping[str, NDArray[Any]]) -> Arrays:
 
 
 def _values(variables: Sequence[keras.Variable]) -> Arrays:
-    values = {variable.path: np.array(variable.value) for variable in variables}
+    values = {variable.path: variable.value.numpy().copy() for variable in variables}
     if len(values) != len(variables):
         raise TrainError(f"{len(variables)} variables share {len(values)} names; each needs its own to be saved")
     return values

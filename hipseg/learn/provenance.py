@@ -93,9 +93,17 @@ def read_provenance(paths: FoldPaths) -> Provenance:
 
 def digest_settings(settings: StudySettings) -> str:
     """Give the SHA-256 of settings without paths and threads, which belong to the machine and not to the experiment."""
-    threads = {"threads"}
-    machine = {"shards": True, "results": True, "train": threads, "pretrain": {"shards": True, "train": threads}}
-    return digest_json(settings.model_dump(mode="json", exclude=machine))
+    return digest_json(
+        settings.model_dump(
+            mode="json",
+            exclude={
+                "shards": True,
+                "results": True,
+                "train": {"threads"},
+                "pretrain": {"shards": True, "train": {"threads"}},
+            },
+        )
+    )
 
 
 def _versions() -> dict[str, str]:

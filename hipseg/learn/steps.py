@@ -1,7 +1,6 @@
 """One step of training and of validation: loss, gradients, counts of pixels."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
@@ -15,23 +14,15 @@ Step = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """Images and truth -> the loss (scalar) and the counts of `count_pixels`."""
 
 
-@dataclass(frozen=True)
-class Steps:
-    """The compiled steps of one model. `train` changes its weights; `validate` uses the moving statistics and changes nothing."""
-
-    train: Step
-    validate: Step
-
-
 def keep_gradients(gradients: Gradients) -> Gradients:
     """Leave gradients as they are: what one process alone does where several would average theirs."""
     return gradients
 
 
-def compile_steps(
+def compile_training(
     model: keras.Model, optimizer: keras.Optimizer, threshold: float, average: AverageGradients = keep_gradients
-) -> Steps:
-    """Compile the steps of a model.
+) -> Step:
+    """Compile the step that changes a model's weights and its moving statistics.
 
     Args:
         model: ends in sigmoids.
@@ -39,9 +30,8 @@ def compile_steps(
         threshold: probabilities from here on count as foreground.
         average: what happens to the gradients before they are applied.
     Returns:
-        The steps, for batches of any size.
+        The step, for batches of any size.
     """
-    signature = (tf.TensorSpec(model.input_shape), tf.TensorSpec(model.output_shape))
 
     def train(images: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -51,12 +41,17 @@ def compile_steps(
         optimizer.apply(average(gradients), model.trainable_variables)
         return loss, count_pixels(truth, probabilities, threshold)
 
+    return _compile(train, model)
+
+
+def compile_validation(model: keras.Model, threshold: float) -> Step:
+    """Compile the step that measures a model in inference mode, with its moving statistics, and changes nothing."""
+
     def validate(images: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         probabilities = model(images, training=False)
         return binary_cross_entropy(truth, probabilities), count_pixels(truth, probabilities, threshold)
 
-    # XLA was slower than the plain graph in every trial on processors, and operations between ranks do not compile.
-    return Steps(*(tf.function(step, input_signature=signature, jit_compile=False) for step in (train, validate)))
+    return _compile(validate, model)
 
 
 def binary_cross_entropy(truth: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
@@ -86,3 +81,9 @@ def count_pixels(truth: tf.Tensor, probabilities: tf.Tensor, threshold: float) -
     in_truth, in_answer = truth > 0.5, probabilities >= threshold
     kinds = (in_truth & in_answer, ~in_truth & in_answer, in_truth & ~in_answer, ~in_truth & ~in_answer)
     return tf.stack([tf.math.count_nonzero(kind, axis=(0, 1, 2)) for kind in kinds], axis=-1)
+
+
+def _compile(step: Step, model: keras.Model) -> Step:
+    # XLA was slower than the plain graph in every trial on processors, and operations between ranks do not compile.
+    signature = (tf.TensorSpec(model.input_shape), tf.TensorSpec(model.output_shape))
+    return tf.function(step, input_signature=signature, jit_compile=False)

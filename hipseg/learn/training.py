@@ -17,7 +17,7 @@ from hipseg.learn.batches import SliceFeed, count_batches, shuffled_order
 from hipseg.learn.checkpoints import capture, load_checkpoint, restore, save_best, save_last
 from hipseg.learn.history import EpochRow, ScalarLog, append_row, best_row
 from hipseg.learn.progress import EpochProgress
-from hipseg.learn.steps import AverageGradients, Step, Steps, compile_steps, keep_gradients
+from hipseg.learn.steps import AverageGradients, Step, compile_training, compile_validation, keep_gradients
 from hipseg.runs import FoldPaths
 from hipseg.score.overlap import NO_COUNTS, Counts, accuracy, dice, iou
 
@@ -38,6 +38,14 @@ class Pass:
     def pooled(self) -> Counts:
         """Pixels of all outputs."""
         return sum(self.counts, NO_COUNTS)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The compiled steps of one model."""
+
+    train: Step
+    validate: Step
 
 
 def train_model(
@@ -69,9 +77,10 @@ def train_model(
         ShardError: a slice is damaged.
         ConfigError: a file cannot be written.
     """
-    optimizer = keras.optimizers.Adam(settings.learning_rate)
+    # Without a name of its own, a second optimizer of a process would not find its variables in a checkpoint of the first.
+    optimizer = keras.optimizers.Adam(settings.learning_rate, name="adam")
     optimizer.build(model.trainable_variables)
-    steps = compile_steps(model, optimizer, settings.threshold, average)
+    steps = Steps(compile_training(model, optimizer, settings.threshold, average), compile_validation(model, settings.threshold))
     history: list[EpochRow] = []
     with contextlib.closing(ScalarLog(paths.tensorboard)) as scalars, EpochProgress(console, title, settings.epochs) as progress:
         for epoch in range(1, settings.epochs + 1):
@@ -93,10 +102,7 @@ def train_model(
 
 def validate_model(model: keras.Model, validation: SliceFeed, settings: TrainSettings) -> Pass:
     """Measure a network on some slices, each output by itself; its weights stay as they are."""
-    optimizer = keras.optimizers.Adam(settings.learning_rate)
-    optimizer.build(model.trainable_variables)
-    steps = compile_steps(model, optimizer, settings.threshold)
-    return _run_pass(steps.validate, _in_order(validation, settings), "validation", None)
+    return _run_pass(compile_validation(model, settings.threshold), _in_order(validation, settings), "validation", None)
 
 
 def save_model(model: keras.Model, paths: FoldPaths) -> None:

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from hipseg.config import FeedSettings
+from hipseg.errors import ConfigError, ShardError
+from hipseg.learn.batches import count_batches, normalise, open_feed, separate, share_out, shuffled_order
+from hipseg.shards.reader import open_reader
+from tests.learn.builders import COLUMNS, ROWS, SLICES, disc_case, pack_discs
+
+FEED = FeedSettings(input_side=256, window_hu=(-200, 1000))
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    return pack_discs(tmp_path_factory.mktemp("shards"), 2)
+
+
+def test_slices_come_in_the_order_asked_for_windowed_and_padded(packed):
+    paths, manifest = packed
+    order = np.array([SLICES + 2, 0, SLICES - 1])
+    with open_feed(paths, manifest.cases, FEED, ((1,), (2,))) as feed:
+        assert len(feed) == 2 * SLICES
+        ((images, truth),) = feed.batches(order, 8)
+    assert images.shape == (3, 256, 256, 1)
+    assert truth.shape == (3, 256, 256, 2)
+    top, left = (256 - ROWS) // 2, (256 - COLUMNS) // 2
+    for place, (case, z) in enumerate([(1, 2), (0, 0), (0, SLICES - 1)]):
+        image, labels = disc_case(case)
+        inside = (place, slice(top, top + ROWS), slice(left, left + COLUMNS))
+        expected = np.clip((image[z].astype(np.float32) + 200) / 1200, 0, 1)
+        assert np.allclose(images.numpy()[inside][..., 0], expected, atol=1e-6)
+        assert np.array_equal(truth.numpy()[inside][..., 0], labels[z] == 1)
+        assert np.array_equal(truth.numpy()[inside][..., 1], labels[z] == 2)
+    assert images.numpy()[:, 0].max() == 0
+    assert truth.numpy().sum() == sum((disc_case(case)[1][z] > 0).sum() for case, z in [(1, 2), (0, 0), (0, SLICES - 1)])
+
+
+def test_an_epoch_feeds_every_slice_once(packed):
+    paths, manifest = packed
+    with open_feed(paths, manifest.cases, FEED, ((1, 2),)) as feed:
+        batches = list(feed.batches(shuffled_order(len(feed), 0, 1), 4))
+        sums = sorted(float(slice_truth.numpy().sum()) for _, truth in batches for slice_truth in truth)
+    assert [len(images) for images, _ in batches] == [4, 3, 3]
+    assert sums == sorted(float((labels > 0).sum()) for case in (0, 1) for labels in disc_case(case)[1])
+
+
+def test_order_follows_from_seed_and_epoch_alone():
+    assert np.array_equal(shuffled_order(20, 3, 7), shuffled_order(20, 3, 7))
+    assert sorted(shuffled_order(20, 3, 7)) == list(range(20))
+    assert not np.array_equal(shuffled_order(20, 3, 7), shuffled_order(20, 3, 8))
+    assert not np.array_equal(shuffled_order(20, 3, 7), shuffled_order(20, 4, 7))
+
+
+@pytest.mark.parametrize(("slices", "sizes"), [(17, [6, 6, 5]), (16, [8, 8]), (9, [5, 4]), (1, [1]), (0, [])])
+def test_batches_are_as_equal_as_they_can_be(slices, sizes):
+    groups = share_out(np.arange(slices), 8)
+    assert [len(group) for group in groups] == sizes
+    assert [int(i) for group in groups for i in group] == list(range(slices))
+    assert count_batches(slices, 8) == len(sizes)
+
+
+def test_window_is_mapped_linearly_and_clamped():
+    images = normalise(np.array([[[-1000, -200, 400, 1000, 3000]]], np.int16), (-200.0, 1000.0))
+    assert images.shape == (1, 1, 5, 1)
+    assert images.numpy().ravel().tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+def test_labels_of_one_structure_are_joined_and_others_are_background():
+    truth = separate(np.array([[[0, 1, 2, 3, 255]]], np.uint8), ((1, 255), (3,)))
+    assert truth.numpy()[0, 0].tolist() == [[0, 0], [1, 0], [0, 0], [0, 1], [1, 0]]
+
+
+def test_damaged_slice_is_an_error_of_ours(tmp_path):
+    paths, manifest = pack_discs(tmp_path, 1)
+    shard = paths.shard(manifest.cases[0].shard)
+    with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
+        with shard.open("r+b") as handle:
+            handle.write(bytes(shard.stat().st_size))
+        with pytest.raises(ShardError, match="case c0 is damaged"):
+            list(feed.batches(feed.all_slices(), 2))
+
+
+def test_feed_can_be_left_before_its_end(packed):
+    paths, manifest = packed
+    with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
+        batches = feed.batches(feed.all_slices(), 1)
+        next(batches)
+        batches.close()
+        assert list(batches) == []
+
+
+def test_readers_are_closed_with_the_feed(packed):
+    paths, manifest = packed
+    with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
+        pass
+    with pytest.raises(ValueError, match="reader of case c0 is closed"):
+        next(feed.batches(feed.all_slices(), 1))
+
+
+def test_case_larger_than_the_input_is_refused_by_name(packed):
+    paths, manifest = packed
+    with open_reader(paths, manifest.cases[0]) as reader:
+        assert reader.grid.shape_zyx[1] > 64
+    with pytest.raises(ConfigError, match="case c0"), open_feed(paths, manifest.cases, FeedSettings(input_side=64), ((1,),)):
+        pass
+
+
+def test_no_case_is_refused(packed):
+    with pytest.raises(ShardError, match="no case"), open_feed(packed[0], (), FEED, ((1,),)):
+        pass

@@ -1,0 +1,78 @@
+import dataclasses
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from hipseg import __version__
+from hipseg.config import StudySettings, load_settings
+from hipseg.errors import TrainError
+from hipseg.learn import provenance
+from hipseg.learn.provenance import begin_record, describe_run, digest_settings, end_record, read_provenance
+from hipseg.runs import FoldPaths
+
+ENVIRONMENT = {"SLURM_JOB_ID": "42", "SLURM_ARRAY_TASK_ID": "3", "USER": "someone", "SLURM_JOB_USER": "someone"}
+
+
+def described(**changes):
+    return dataclasses.replace(describe_run(StudySettings(), "d" * 64, "s" * 64, ENVIRONMENT), **changes)
+
+
+def test_versions_are_those_that_run():
+    versions = described().versions
+    assert versions["hipseg"] == __version__
+    assert versions["tensorflow"] == tf.__version__
+    assert set(versions) == {"hipseg", "python", "tensorflow", "keras", "numpy", "h5py"}
+
+
+def test_only_the_ids_of_the_cluster_are_kept():
+    assert described().slurm == {"SLURM_JOB_ID": "42", "SLURM_ARRAY_TASK_ID": "3"}
+    assert describe_run(StudySettings(), "d", "s", {}).slurm == {}
+
+
+def test_commit_is_that_of_the_checkout():
+    folder = Path(provenance.__file__).parent
+    answer = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        pytest.skip("not a git checkout")
+    assert described().commit is None or re.fullmatch("[0-9a-f]{40}", described().commit)
+
+
+def test_commit_of_somebody_elses_checkout_is_not_taken_for_ours(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "hipseg"
+    (package / "learn").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    author = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+    for command in (("init",), (*author, "commit", "--allow-empty", "-m", "Theirs")):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True, capture_output=True)
+    monkeypatch.setattr(provenance, "__file__", str(package / "learn" / "provenance.py"))
+    assert described().commit is None
+
+
+def test_record_is_read_back_with_its_settings(tmp_path):
+    paths, settings = FoldPaths(tmp_path), StudySettings(folds=7)
+    begin_record(paths, settings, described())
+    assert read_provenance(paths) == described(started=read_provenance(paths).started)
+    assert load_settings(paths.settings) == settings
+    assert json.loads(paths.provenance.read_text())["ranks"] == 1
+    end_record(paths, described(), 12.3456)
+    assert read_provenance(paths).seconds == 12.346
+
+
+def test_paths_and_threads_do_not_change_the_digest_of_settings_and_all_else_does():
+    base = digest_settings(StudySettings())
+    train = StudySettings().train
+    assert (
+        digest_settings(StudySettings(shards="elsewhere", results="there", train=train.model_copy(update={"threads": 3}))) == base
+    )
+    assert digest_settings(StudySettings(folds=4)) != base
+    assert digest_settings(StudySettings(train=train.model_copy(update={"epochs": 3}))) != base
+
+
+def test_damaged_record_is_refused(tmp_path):
+    (tmp_path / "provenance.json").write_text('{"ranks": 1}')
+    with pytest.raises(TrainError, match="damaged provenance"):
+        read_provenance(FoldPaths(tmp_path))

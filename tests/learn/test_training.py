@@ -1,0 +1,129 @@
+import contextlib
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from hipseg.config import TrainSettings
+from hipseg.errors import TrainError
+from hipseg.learn.batches import open_feed
+from hipseg.learn.checkpoints import load_checkpoint
+from hipseg.learn.history import read_history
+from hipseg.learn.networks import build_network
+from hipseg.learn.runtime import prepare_runtime
+from hipseg.learn.steps import count_pixels
+from hipseg.learn.training import train_model, validate_model
+from hipseg.runs import FoldPaths
+from hipseg.score.overlap import NO_COUNTS, Counts, dice
+from tests.learn.builders import pack_discs, quiet_console, small_settings
+
+
+@pytest.fixture(scope="module")
+def feeds(tmp_path_factory):
+    """Slices of three patients to learn from and of one to validate with."""
+    root = tmp_path_factory.mktemp("shards")
+    paths, manifest = pack_discs(root, 4)
+    settings = small_settings(root)
+    with contextlib.ExitStack() as stack:
+        yield tuple(
+            stack.enter_context(open_feed(paths, records, settings.feed, ((1,),)))
+            for records in (manifest.cases[:3], manifest.cases[3:])
+        )
+
+
+def train(feeds, root, network="modified-unet", console=None, momentum=0.9, **changes):
+    networks = small_settings(root).networks
+    modified = networks.modified_unet.model_copy(update={"momentum": momentum})
+    networks = networks.model_copy(update={"modified_unet": modified})
+    options = TrainSettings(epochs=2, batch_size=4).model_copy(update=changes)
+    prepare_runtime(options)
+    model = build_network(network, networks, 256, seed=options.seed)
+    paths = FoldPaths(root)
+    history = train_model(model, *feeds, options, paths=paths, title="toy", console=console or quiet_console())
+    return model, history, paths
+
+
+def test_same_seed_gives_the_same_weights_and_history(feeds, tmp_path):
+    first, again = (train(feeds, tmp_path / name, seed=5) for name in ("first", "again"))
+    assert all(np.array_equal(a, b) for a, b in zip(first[0].get_weights(), again[0].get_weights(), strict=True))
+    assert [dataclasses.replace(row, seconds=0) for row in first[1]] == [dataclasses.replace(row, seconds=0) for row in again[1]]
+
+
+def test_run_leaves_history_checkpoints_and_the_best_model(feeds, tmp_path):
+    console = quiet_console()
+    model, history, paths = train(feeds, tmp_path, "unet", console, epochs=3)
+    assert read_history(paths.history) == history
+    assert [row.epoch for row in history] == [1, 2, 3]
+    best = max(range(3), key=lambda index: history[index].val_dice)
+    checkpoint = load_checkpoint(paths.checkpoint("best"))
+    assert checkpoint.history == history[: best + 1]
+    assert load_checkpoint(paths.checkpoint("last")).history == history
+    assert load_checkpoint(paths.checkpoint("previous")).history == history[:2]
+    saved = keras.saving.load_model(paths.model)
+    for variable in saved.variables:
+        assert np.array_equal(variable.value.numpy(), checkpoint.model[variable.path])
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), saved.get_weights(), strict=True))
+    assert list((paths.tensorboard / "training").iterdir())
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("toy, epoch 1/3: ")
+    assert lines[0].endswith("(best so far)")
+
+
+def test_scores_of_the_history_are_those_of_all_pixels(feeds, tmp_path):
+    settings = TrainSettings(epochs=1, batch_size=4)
+    model, history, _ = train(feeds, tmp_path, "unet", epochs=1)
+    measured = validate_model(model, feeds[1], settings)
+    by_hand = NO_COUNTS
+    for images, truth in feeds[1].batches(feeds[1].all_slices(), 2):
+        ((tp, fp, fn, tn),) = count_pixels(truth, model(images), 0.5).numpy().tolist()
+        by_hand += Counts(tp, fp, fn, tn)
+    assert measured.pooled == by_hand
+    assert by_hand.total == len(feeds[1]) * 256 * 256
+    assert history[0].val_dice == dice(by_hand)
+    assert history[0].val_loss == pytest.approx(measured.loss, rel=1e-5)
+
+
+def test_loss_that_is_no_number_ends_the_run_by_epoch_and_step(feeds, tmp_path):
+    with pytest.raises(TrainError, match=r"loss is nan in .*epoch 1, step \d"):
+        train(feeds, tmp_path, "unet", learning_rate=float("nan"))
+
+
+def test_gradients_of_a_run_go_through_the_hook(feeds, tmp_path):
+    settings = small_settings(tmp_path)
+    model = build_network("unet", settings.networks, 256)
+    before = [np.array(weight) for weight in model.get_weights()]
+    silence = lambda gradients: [0 * gradient for gradient in gradients]  # noqa: E731
+    options = TrainSettings(epochs=1, batch_size=8)
+    train_model(model, *feeds, options, paths=FoldPaths(tmp_path), title="toy", console=quiet_console(), average=silence)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.slow
+def test_network_learns_and_its_moving_statistics_keep_up_with_its_weights(feeds, tmp_path):
+    model, history, _ = train(feeds, tmp_path, epochs=20, learning_rate=0.01)
+    assert history[-1].loss < 0.01 < 0.5 < history[0].loss
+    by_moving, by_batch = dice_by_statistics(model, feeds[1])
+    assert by_moving > 0.9
+    assert abs(by_moving - by_batch) < 0.05
+
+
+@pytest.mark.slow
+def test_moving_statistics_of_a_momentum_of_0_99_lag_behind_so_that_inference_finds_nothing(feeds, tmp_path):
+    """Why the momentum is 0.9: training looks perfect either way."""
+    _, history, _ = train(feeds, tmp_path, epochs=20, learning_rate=0.01, momentum=0.99)
+    assert history[-1].dice > 0.9
+    assert history[-1].val_dice < 0.5
+
+
+def dice_by_statistics(model, feed):
+    """Dice in inference mode, with the moving statistics, and with those of each batch."""
+    scores = []
+    for is_training in (False, True):
+        counts = NO_COUNTS
+        for images, truth in feed.batches(feed.all_slices(), 8):
+            ((tp, fp, fn, tn),) = count_pixels(truth, model(images, training=is_training), 0.5).numpy().tolist()
+            counts += Counts(tp, fp, fn, tn)
+        scores.append(dice(counts))
+    return scores
