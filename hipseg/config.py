@@ -14,7 +14,8 @@ from hipseg.errors import ConfigError
 NetworkName = Literal["unet", "modified-unet"]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+ArmName = Annotated[str, Field(pattern=r"^(?!(pretraining|jobs)$)[a-z0-9][a-z0-9_-]{0,40}$")]
+"""An arm is a folder of the results, beside those of the pretraining and the jobs."""
 
 DEFAULT_CONFIG = Path("configs/study.yaml")
 """What a command reads when no `--config` is given and the file is there."""

@@ -61,6 +61,7 @@ def test_an_override_is_laid_over_the_file(settings_file):
         ("train: {epochs: many}", "train.epochs.*found 'many'"),
         ("folds: 1", "folds.*found 1"),
         ("arms: {'../x': {network: unet, study: s, method: m}}", "arms"),
+        ("arms: {pretraining: {network: unet, study: s, method: m}}", "arms.pretraining"),
         ("[1, 2]", "holds a list"),
         ("a: [", "is not YAML"),
     ],

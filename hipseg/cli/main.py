@@ -63,7 +63,9 @@ def run(arguments: Sequence[str]) -> None:
         click.ClickException: the command line itself is wrong.
         SystemExit: the command ended with an exit code of its own.
     """
-    root.main(args=list(arguments), prog_name="hipseg", standalone_mode=False)
+    exit_code = root.main(args=list(arguments), prog_name="hipseg", standalone_mode=False)
+    if exit_code:
+        raise SystemExit(exit_code)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,8 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except HipsegError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as ending:
-        sys.exit(ending.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
