@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hipseg.axes import HIP_LABEL, ORGAN_LABELS
 from hipseg.errors import ConfigError
@@ -14,8 +14,17 @@ from hipseg.errors import ConfigError
 NetworkName = Literal["unet", "modified-unet"]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-ArmName = Annotated[str, Field(pattern=r"^(?!(pretraining|jobs)$)[a-z0-9][a-z0-9_-]{0,40}$")]
-"""An arm is a folder of the results, beside those of the pretraining and the jobs."""
+NOT_ARMS = ("pretraining", "jobs")
+"""Folders of the results that stand beside those of the arms."""
+
+
+def _refuse_taken_name(name: str) -> str:
+    if name in NOT_ARMS:
+        raise ValueError(f"{name} is another folder of the results; call the arm otherwise")
+    return name
+
+
+ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$"), AfterValidator(_refuse_taken_name)]
 
 DEFAULT_CONFIG = Path("configs/study.yaml")
 """What a command reads when no `--config` is given and the file is there."""
