@@ -17,7 +17,7 @@ def test_help_names_every_command_and_the_help_of_each_is_its_own():
     for name, words in program.COMMANDS.items():
         assert f"\n  {name} " in shown.stdout
         command = program.root.get_command(None, name)
-        assert command.get_short_help_str(limit=200) == words.rstrip("."), name
+        assert command.get_short_help_str(limit=200).rstrip(".") == words.rstrip("."), name
 
 
 def test_every_kind_of_error_has_an_exit_code_of_its_own():
