@@ -11,7 +11,7 @@ from hipseg.errors import HipsegError
 
 COMMANDS = {
     "pack": "Pack CT series and their masks into shards.",
-    "phantom": "Write a seeded pediatric hip CT phantom data set as DICOM.",
+    "phantom": "Write a made-up pediatric hip CT data set into DIR, a new or empty folder.",
     "inspect": "Show what is in a packed data set.",
     "verify": "Check every checksum and rule of a packed data set.",
     "unpack": "Give the packed cases back as NIfTI in their original grid.",
