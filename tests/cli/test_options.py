@@ -3,7 +3,8 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from hipseg.cli.options import config_options
+from hipseg.cli.options import as_overrides, config_options
+from hipseg.config import load_settings
 
 
 @click.command()
@@ -19,3 +20,11 @@ def test_a_command_gets_the_file_and_the_overrides_in_order():
 
 def test_both_may_be_left_out():
     assert CliRunner().invoke(show, []).output == "(None, ())\n"
+
+
+def test_options_of_their_own_become_overrides_and_those_not_given_are_left_out():
+    values = {"shards": "12", "results": "a: b", "train.epochs": 3, "train.batch_size": None}
+    settings = load_settings(None, as_overrides(values))
+    # A folder of digits stays text, and one that looks like YAML too.
+    assert (str(settings.shards), str(settings.results), settings.train.epochs) == ("12", "a: b", 3)
+    assert settings.train.batch_size == 8

@@ -1,0 +1,128 @@
+import json
+import shutil
+
+import pytest
+
+from hipseg.config import load_settings
+from hipseg.errors import ConfigError, ShardError, TrainError
+from hipseg.fsio import digest_file, write_json
+from hipseg.learn.fold import prepare_fold, train_fold
+from hipseg.learn.networks import build_network
+from hipseg.learn.provenance import digest_settings, read_provenance
+from hipseg.learn.training import save_model
+from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.shards.manifest import read_manifest
+from hipseg.splits import digest_splits, read_splits
+from tests.learn.builders import pack_discs, quiet_console, small_settings
+
+
+def settings_of(root):
+    return small_settings(root, train={"epochs": 1, "batch_size": 8})
+
+
+def train(settings, arm, fold):
+    console = quiet_console()
+    run = prepare_fold(settings, arm, fold)
+    train_fold(run, overwrite=False, environment={"SLURM_JOB_ID": "7"}, console=console)
+    return run.paths, console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """Three patients in three folds, and fold 0 of the U-Net trained but not scored."""
+    root = tmp_path_factory.mktemp("study")
+    pack_discs(root / "shards", 3, folds=3)
+    train(settings_of(root), "unet", 0)
+    return root
+
+
+@pytest.fixture
+def study(template, tmp_path):
+    """Settings of a copy of the data."""
+    shutil.copytree(template / "shards", tmp_path / "shards")
+    return settings_of(tmp_path)
+
+
+@pytest.fixture
+def trained(template, study):
+    """The paths of the trained run, copied into the study."""
+    shutil.copytree(template / "results", study.results)
+    return StudyPaths(study.results).fold("unet", 0)
+
+
+def test_run_leaves_settings_and_provenance(template):
+    settings = settings_of(template)
+    paths = StudyPaths(settings.results).fold("unet", 0)
+    assert paths.root == settings.results / "unet" / "fold_0"
+    assert load_settings(paths.settings) == settings
+    provenance = read_provenance(paths)
+    manifest = read_manifest(DatasetPaths(settings.shards))
+    assert provenance.data_digest == manifest.data_digest
+    assert provenance.split_digest == digest_splits(read_splits(DatasetPaths(settings.shards), manifest))
+    assert provenance.settings_digest == digest_settings(settings)
+    assert (provenance.ranks, provenance.slurm) == (1, {"SLURM_JOB_ID": "7"})
+    assert provenance.seconds > 0
+    assert not paths.transfer.exists()
+    assert not paths.is_complete
+
+
+def test_unfinished_run_starts_anew(study, trained):
+    before = trained.provenance.read_bytes()
+    paths, said = train(study, "unet", 0)
+    assert paths == trained
+    assert "removed the unfinished earlier run" in said
+    assert len(paths.history.read_text().splitlines()) == 2
+    assert paths.provenance.read_bytes() != before
+
+
+def test_complete_run_is_refused_and_stays(study, trained):
+    trained.summary.write_text("{}")
+    model = trained.model.read_bytes()
+    with pytest.raises(ConfigError, match=r"unet fold 0 is complete already.*--overwrite"):
+        train(study, "unet", 0)
+    assert trained.is_complete
+    assert trained.model.read_bytes() == model
+
+
+def test_fine_tuning_starts_from_the_pretraining_and_says_so(study):
+    pretraining = StudyPaths(study.results).pretraining
+    save_model(build_network("modified-unet", study.networks, 256, outputs=2, seed=9), pretraining)
+    write_json(pretraining.summary, {"model_digest": digest_file(pretraining.model)})
+    paths, _ = train(
+        study.model_copy(update={"pretrain": study.pretrain.model_copy(update={"freeze": ("enc",)})}), "modified-unet-tl", 0
+    )
+    record = json.loads(paths.transfer.read_text())
+    assert record["source_digest"] == digest_file(pretraining.model)
+    assert len(record["frozen"]) == 16
+
+
+@pytest.mark.parametrize(
+    ("arm", "fold", "error", "message"),
+    [
+        ("unet", 7, ConfigError, "no fold 7"),
+        ("unet", -1, ConfigError, "no fold -1"),
+        ("resnet", 0, ConfigError, "no arm 'resnet'"),
+        ("modified-unet-tl", 0, TrainError, "hipseg pretrain"),
+    ],
+)
+def test_what_cannot_start_leaves_nothing_behind(study, arm, fold, error, message):
+    with pytest.raises(error, match=message):
+        prepare_fold(study, arm, fold)
+    assert not study.results.exists()
+
+
+def test_missing_splits_are_refused_with_the_command(tmp_path):
+    pack_discs(tmp_path / "shards", 3)
+    with pytest.raises(ShardError, match="hipseg split"):
+        prepare_fold(small_settings(tmp_path), "unet", 0)
+
+
+def test_earlier_run_stays_when_the_data_of_the_next_cannot_be_read(study, trained):
+    trained.summary.write_text("{}")
+    run = prepare_fold(study, "unet", 0)
+    for record in run.manifest.cases:
+        DatasetPaths(study.shards).shard(record.shard).write_bytes(b"damaged")
+    with pytest.raises(ShardError, match="damaged"):
+        train_fold(run, overwrite=True, environment={}, console=quiet_console())
+    assert trained.is_complete
+    assert trained.model.exists()

@@ -1,0 +1,85 @@
+import dataclasses
+import json
+
+import keras
+import pytest
+
+from hipseg.errors import ConfigError, ShardError
+from hipseg.fsio import digest_file
+from hipseg.learn.history import best_row, read_history
+from hipseg.learn.pretraining import hold_out, organ_targets, pretrain
+from hipseg.runs import StudyPaths
+from tests.learn.builders import pack_discs, quiet_console, small_settings
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return pack_discs(tmp_path_factory.mktemp("shards"), 12)[1].cases
+
+
+def test_one_patient_in_ten_is_held_out(records):
+    split = hold_out(records, seed=0)
+    assert len(split.val) == 2
+    assert sorted(split.train + split.val) == sorted(one.case for one in records)
+
+
+def test_at_least_one_patient_is_held_out_and_one_is_left(records):
+    split = hold_out(records[:2], seed=0)
+    assert (len(split.train), len(split.val)) == (1, 1)
+
+
+def test_hold_out_follows_from_the_seed(records):
+    assert hold_out(records, seed=1) == hold_out(records, seed=1)
+    assert len({hold_out(records, seed=seed).val for seed in range(6)}) > 1
+
+
+def test_cases_without_a_mask_are_left_out(records):
+    bare = dataclasses.replace(records[0], mask_digest=None, mask_kind=None, label_voxels={})
+    split = hold_out((bare, *records[1:]), seed=0)
+    assert bare.case not in split.train + split.val
+
+
+def test_cases_of_one_patient_stay_on_one_side(records):
+    one_patient = [dataclasses.replace(one, patient="p0") for one in records[:6]]
+    for seed in range(6):
+        split = hold_out((*one_patient, *records[6:]), seed)
+        sides = {case in split.val for case in (one.case for one in one_patient)}
+        assert len(sides) == 1
+
+
+def test_a_single_patient_is_refused(records):
+    with pytest.raises(ShardError, match=r"at least 2 patients.*found 1"):
+        hold_out([dataclasses.replace(one, patient="p0") for one in records], seed=0)
+
+
+def test_organs_have_outputs_in_the_order_of_their_names():
+    assert organ_targets({"liver": 1, "bone": 5, "kidneys": 4}) == ((5,), (4,), (1,))
+
+
+def test_pretraining_leaves_a_model_with_an_output_an_organ_and_a_summary(tmp_path):
+    pack_discs(tmp_path / "organs", 3)
+    settings, console = small_settings(tmp_path), quiet_console()
+    pretrain(settings, overwrite=False, environment={}, console=console)
+    paths = StudyPaths(tmp_path / "results").pretraining
+    summary = json.loads(paths.summary.read_text())
+    history = read_history(paths.history)
+    assert keras.saving.load_model(paths.model).output_shape == (None, 256, 256, 2)
+    assert summary["network"] == "modified-unet"
+    assert summary["model_digest"] == digest_file(paths.model)
+    assert (len(summary["cases"]["train"]), len(summary["cases"]["val"])) == (2, 1)
+    assert {name: organ["label"] for name, organ in summary["organs"].items()} == {"bright": 1, "dark": 2}
+    for organ in summary["organs"].values():
+        assert organ["tp"] + organ["fp"] + organ["fn"] + organ["tn"] == 5 * 256 * 256
+        assert organ["dice"] == pytest.approx(2 * organ["tp"] / (2 * organ["tp"] + organ["fp"] + organ["fn"]))
+    pooled = [sum(organ[kind] for organ in summary["organs"].values()) for kind in ("tp", "fp", "fn")]
+    assert best_row(history).val_dice == pytest.approx(2 * pooled[0] / (2 * pooled[0] + pooled[1] + pooled[2]))
+    assert summary["best_epoch"] == best_row(history).epoch
+    assert "Dice of the held-out patients: bright" in console.file.getvalue()
+    with pytest.raises(ConfigError, match="pretraining is complete already"):
+        pretrain(settings, overwrite=False, environment={}, console=console)
+
+
+def test_nothing_is_left_where_no_data_is(tmp_path):
+    with pytest.raises(ShardError):
+        pretrain(small_settings(tmp_path), overwrite=False, environment={}, console=quiet_console())
+    assert not (tmp_path / "results").exists()
