@@ -1,8 +1,7 @@
 """Bones as solids. Measures are those of a grown person in a frame centred between the hip joints, scaled to the patient.
 
 Tabled points are (lateral, back, up) in mm: away from the middle, towards the back, towards the head.
-Source of the measures: own estimates after the proportions in Gray's Anatomy, 41st edition, chapters 'Pelvic girdle' and
-'Vertebral column'; they are to be believable, not exact.
+The measures are estimates made for this phantom: they are to be believable and let the parts fit, not to be anthropometry.
 """
 
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from hipseg.phantom.shapes import ArrayF32, Compound, Cone, Cup, Ellipsoid, Grow
 BLEND_MM = 9.0
 JOINT_SPACE_MM = 4.0
 SACROILIAC_SPACE_MM = 2.6
-THINNEST_PLATE_MM = 2.7
+THINNEST_PLATE_MM = 3.0
 """Half-thickness below which no bone plate goes, whatever the age: about five pixels of a child's scan on 256 x 256."""
 
 ILIUM_HEIGHTS_MM = (6.0, 25.0, 48.0, 70.0, 95.0, 115.0, 129.0, 134.0)
@@ -116,7 +115,7 @@ def make_hip_bone(frame: Frame, hip: Hip, age_years: float) -> Compound:
     cup = Cup(
         centre,
         radius + JOINT_SPACE_MM * frame.scale,
-        radius + (JOINT_SPACE_MM + 8) * frame.scale,
+        radius + JOINT_SPACE_MM * frame.scale + max(8.5 * frame.scale, 6.0),
         _unit(frame.side * 0.72, -0.3, -0.5 - 0.35 * steepness),
         (5 - 9 * steepness) * frame.scale,
     )
@@ -230,12 +229,12 @@ def _make_wing(frame: Frame) -> Ribbon:
 
 
 def _make_triradiate_cartilage(frame: Frame, age_years: float) -> tuple[Solid, ...]:
-    # It ossifies at 12 to 14 years; until then a cleft runs through the socket's floor. Source: Gray's Anatomy, as above.
+    # It ossifies at 12 to 14 years; until then a cleft runs through the socket's floor, aslant, so that no slice lies in it.
     if age_years >= 13:
         return ()
     thickness = 3.4 - 0.14 * age_years
     within = Ellipsoid(frame.point(60, 4, 2), frame.sizes(22, 44, 30))
-    return (Sheet(frame.point(66, 0, 300), 302 * frame.scale, thickness, within),)
+    return (Sheet(frame.point(276, 0, 210), 298.5 * frame.scale, thickness, within),)
 
 
 def _make_growth_plates(

@@ -47,7 +47,7 @@ def make_pelvic_layers(patient: Patient) -> tuple[Layer, ...]:
     frame = Frame(patient.scale)
     layers = _make_back(frame)
     layers += [Layer(frame.ball((side * 27, 52, -42), (17, 24, 24)), FAT_HU) for side in (1, -1)]
-    layers += make_bowel(patient, count=22, low=(-62, -62, 30), high=(62, 26, 128))
+    layers += make_bowel(patient, count=22, low=(-46, -58, 34), high=(46, 14, 128))
     layers += make_bladder(patient, label=0)
     layers += [
         Layer(frame.rod((0, 50, -42), (0, 52, 12), 12, 16), BOWEL_WALL_HU),

@@ -18,10 +18,10 @@ NORMAL_MIGRATION, DISLOCATED_MIGRATION = 0.12, 1.05
 the hip is in place, from 1 on it is dislocated."""
 HIP_RANGE_MM, TRUNK_RANGE_MM = (-100.0, 135.0), (-70.0, 385.0)
 """What the scans cover in a grown person, seen from the hip joints."""
-MAX_SPACING_MM = 5.0
+MAX_SPACING_MM = 3.5
 """Slices of the hip are never farther apart, however few are asked for: the scan then covers less, about the joints. Those of
 the trunk are, since it is the organs that count there; then there are gaps between them."""
-MAX_THICKNESS_MM, MIN_SPACING_MM = 10.0, 0.5
+MAX_HIP_THICKNESS_MM, MAX_TRUNK_THICKNESS_MM, MIN_SPACING_MM = 2.5, 10.0, 0.5
 JOINT_ROOF_MM = 10.0
 """Middle of a scan that cannot cover all: just over the joints' centres, where head and socket are both in view."""
 
@@ -144,7 +144,7 @@ def _plan_patient(options: PhantomOptions, number: int, age_years: float, severi
         vessel_hu=random.uniform(150, 280) if number % 3 == 0 else 45.0,
         has_bowel_contrast=number % 3 != 2,
         has_metal=options.metal and number % 2 == 1,
-        noise_hu=random.uniform(8, 20),
+        noise_hu=random.uniform(6, 14),
         blur=random.uniform(0.1, 0.2),
         thickness_mm=thickness,
         grid=grid,
@@ -185,7 +185,7 @@ def _draw_hip(random: np.random.Generator, side: Literal[1, -1], migration: floa
 def _draw_grid(
     random: np.random.Generator, options: PhantomOptions, scale: float, width_mm: float, middle: tuple[float, float, float]
 ) -> tuple[Grid, float]:
-    pixel_mm = round(width_mm * random.uniform(1.08, 1.25)) / options.matrix
+    pixel_mm = round(width_mm * random.uniform(1.05, 1.18)) / options.matrix
     low, high = TRUNK_RANGE_MM if options.organs else HIP_RANGE_MM
     wanted = (high - low) * scale * random.uniform(0.92, 1.0) / options.slices
     spacing_mm = wanted if options.organs else min(wanted, MAX_SPACING_MM)
@@ -197,6 +197,7 @@ def _draw_grid(
     origin = np.round([shift[0] - half + middle[0], shift[1] - half + middle[1] + 18 * scale, first + middle[2]], 3)
     shape = (options.slices, options.matrix, options.matrix)
     grid = make_grid(shape, (spacing_mm, pixel_mm, pixel_mm), origin, np.eye(3))
-    # Some scanners reconstruct slices that overlap.
-    thickness_mm = min(MAX_THICKNESS_MM, spacing_mm * (1.25 if random.random() < 0.3 else 1.0))
+    # Some scanners reconstruct slices that overlap, and thin slices farther apart than they are thick.
+    overlapping_mm = spacing_mm * (1.25 if random.random() < 0.3 else 1.0)
+    thickness_mm = min(overlapping_mm, MAX_TRUNK_THICKNESS_MM if options.organs else MAX_HIP_THICKNESS_MM)
     return grid, round(thickness_mm, 2)

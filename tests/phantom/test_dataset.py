@@ -100,7 +100,7 @@ def test_metal_is_in_the_images_of_every_second_patient(tmp_path):
         image = pydicom.dcmread(path)
         hu = int(image.pixel_array.max()) + int(image.RescaleIntercept)
         highest[image.PatientID] = max(hu, highest.get(image.PatientID, 0))
-    assert highest["PHANTOM-0001"] == 3071
+    assert highest["PHANTOM-0001"] > 2500
     assert highest["PHANTOM-0002"] < 2000
 
 
