@@ -39,11 +39,13 @@ digest=$({ env | grep '^HOROVOD_' | sort; echo "${CXXFLAGS:-} ${external[*]}"; "
   cat "$lock"; find tools/horovod_include -type f -exec cat {} +; } | sha256sum | cut -c1-12)
 kept="${HIPSEG_CACHE:-.cache}/wheels/horovod-$release-tf$tensorflow-$tag-$digest"
 
-# --- compile, unless the same wheel is kept; it appears under its name only when it is whole ---
-if ! compgen -G "$kept/*.whl" > /dev/null; then
-  mkdir -p "$(dirname "$kept")"
+has_wheel() { compgen -G "$kept/*.whl" > /dev/null; }
+
+# The folder appears under its name only when the wheel in it is whole.
+compile() {
+  local building
   building=$(mktemp --directory "$kept.XXXXXX")
-  trap 'rm -rf "$building"' EXIT
+  trap "rm -rf '$building'" EXIT
   echo "compiling Horovod $release for TensorFlow $tensorflow, once (2 to 5 minutes); log in $kept.log"
   if ! PATH="$(dirname "$python"):$PATH" \
     CXXFLAGS="-I$PWD/tools/horovod_include ${external[*]/#/-I$include/external/} ${CXXFLAGS:-}" \
@@ -54,7 +56,13 @@ if ! compgen -G "$kept/*.whl" > /dev/null; then
     exit 1
   fi
   chmod 755 "$building" # mktemp's folder is private; a cache may be shared
-  # Where another build of the same wheel was faster, its folder stays.
-  mv --no-target-directory "$building" "$kept" 2> /dev/null || compgen -G "$kept/*.whl" > /dev/null
+  mv --no-target-directory "$building" "$kept"
+}
+
+if ! has_wheel; then
+  mkdir -p "$(dirname "$kept")"
+  exec 9> "$kept.lock"
+  flock 9 # whoever comes second waits, and finds the wheel
+  has_wheel || compile
 fi
 "$python" -m pip install --quiet --no-deps --no-index --force-reinstall "$kept"/*.whl
