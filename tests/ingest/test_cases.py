@@ -114,6 +114,15 @@ def test_one_series_of_several_studies_without_patient_is_one_case(tmp_path):
     assert the_case(tmp_path).patient_id == "2.25.4.6"
 
 
+def test_a_slice_that_lost_its_patient_is_still_of_its_series(tmp_path):
+    def lose(dataset, z):
+        if z == 1:
+            dataset.PatientID = dataset.StudyInstanceUID = ""
+
+    write_ct_series(tmp_path / "hip07", volume_hu(), patient_id="hip07", change=lose)
+    assert np.array_equal(read(the_case(tmp_path))[1], volume_hu())
+
+
 def test_cases_do_not_depend_on_the_order_of_folders(tmp_path):
     for root, names in ((tmp_path / "x", "abc"), (tmp_path / "y", "cab")):
         for patient, name in zip("123", names, strict=True):
