@@ -14,10 +14,12 @@ MACHINE_PATH = re.compile(r"(?<![\w.$}/-])/(?:work|home|root)/\w")
 INDEX_ADDRESS = re.compile(r"--(?:extra-)?index-[u]rl|--find-[l]inks|https?://\S+/simple|pypi[.]org|pythonhosted[.]org")
 
 NO_MIRRORS = {
+    "cli/test_bad_input.py": "runs the program on what users get wrong",
     "ingest/test_real_data.py": "reads real CT data sets",
     "launch/test_sbatch.py": "reads the job scripts in slurm/",
     "pack/test_real_patients.py": "packs real CT data sets",
     "shards/test_golden.py": "reads files of every format version",
+    "test_readme.py": "runs the README",
 }
 """Test modules that stand for no single module, and what for."""
 
