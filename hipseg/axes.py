@@ -1,6 +1,4 @@
-"""Array aliases with their axes, and the label numbers. Volumes are (z, y, x); patient points are (x, y, z) in LPS mm."""
-
-from types import MappingProxyType
+"""Array aliases with their axes. Volumes are (z, y, x); patient points are (x, y, z) in LPS mm."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +19,3 @@ PointsF64 = NDArray[np.float64]
 """float64 (n, 3), patient points (x, y, z) in LPS millimetres."""
 MatrixF64 = NDArray[np.float64]
 """float64 (3, 3) or (4, 4), a linear or affine map."""
-
-BACKGROUND_LABEL = 0
-HIP_LABEL = 1
-AIR_HU = -1000
-"""Hounsfield units of air; what a slice is padded with."""
-
-ORGAN_LABELS = MappingProxyType({"liver": 1, "bladder": 2, "lungs": 3, "kidneys": 4, "bone": 5, "brain": 6})
-"""CT-ORG's label numbers. Source: Rister et al., CT-ORG, Scientific Data 7 (2020) 381."""

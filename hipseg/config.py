@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hipseg.axes import HIP_LABEL, ORGAN_LABELS
 from hipseg.errors import ConfigError
+from hipseg.labels import HIP_LABEL, ORGAN_LABELS
 
 NetworkName = Literal["unet", "modified-unet"]
 Positive = Annotated[int, Field(ge=1)]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from hipseg.axes import HIP_LABEL
 from hipseg.config import StudySettings, load_settings
 from hipseg.errors import ConfigError, TrainError
 from hipseg.fsio import digest_file, unwritable, write_json
 from hipseg.ingest.nifti import write_volume
+from hipseg.labels import HIP_LABEL
 from hipseg.learn.fold import title
 from hipseg.learn.history import EpochRow, best_row, read_history
 from hipseg.learn.prediction import Infer, compile_inference, load_model, predict_slices

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hipseg.axes import BACKGROUND_LABEL, SliceBool, VolumeU8
+from hipseg.axes import SliceBool, VolumeU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.nifti import LABEL_MAX, read_labels_on
@@ -26,6 +26,7 @@ from hipseg.ingest.structures import (
     find_structures,
     kind_of,
 )
+from hipseg.labels import BACKGROUND_LABEL
 
 SliceU8 = NDArray[np.uint8]
 """uint8 (y, x), label numbers; 0 is background."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hipseg.axes import AIR_HU, BACKGROUND_LABEL
 from hipseg.config import FeedSettings
 from hipseg.errors import ConfigError
 from hipseg.geometry import Grid
+from hipseg.labels import AIR_HU, BACKGROUND_LABEL
 
 SliceI16 = NDArray[np.int16]
 """int16 (y, x), Hounsfield units."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hipseg.axes import HIP_LABEL, ORGAN_LABELS
+from hipseg.labels import HIP_LABEL, ORGAN_LABELS
 from hipseg.phantom.bones import (
     Bone,
     Frame,

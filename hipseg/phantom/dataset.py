@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hipseg.axes import HIP_LABEL, ORGAN_LABELS
 from hipseg.errors import ConfigError
 from hipseg.fsio import unwritable
 from hipseg.ingest.nifti import write_volume
+from hipseg.labels import HIP_LABEL, ORGAN_LABELS
 from hipseg.phantom.anatomy import make_anatomy
 from hipseg.phantom.dicom import LOCALIZER_NUMBER, SERIES_NUMBER, STRUCTURES_NUMBER, write_ct_series, write_localizer
 from hipseg.phantom.identity import Identity

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hipseg.axes import ORGAN_LABELS
+from hipseg.labels import ORGAN_LABELS
 from hipseg.phantom.bones import Frame
 from hipseg.phantom.patients import Patient
 from hipseg.phantom.shapes import Compound, Grown, Point, Solid, Tube

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hipseg.axes import AIR_HU
 from hipseg.geometry import affine_lps
+from hipseg.labels import AIR_HU
 from hipseg.phantom.anatomy import Anatomy
 from hipseg.phantom.patients import Patient
 from hipseg.phantom.shapes import ArrayF32, Plane, Solid, measure, share_inside

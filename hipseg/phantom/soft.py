@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hipseg.axes import AIR_HU
+from hipseg.labels import AIR_HU
 from hipseg.phantom.bones import Frame, find_head
 from hipseg.phantom.patients import Patient
 from hipseg.phantom.shapes import FAR_MM, ArrayF32, Compound, Cone, Plane, Solid, Tube, measure, share_inside

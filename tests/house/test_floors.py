@@ -7,7 +7,7 @@ import pytest
 import hipseg
 from tests.house.imports import Rules, find_modules, find_violations
 
-GROUND = ("errors", "axes")
+GROUND = ("errors", "axes", "labels")
 BASE = ("geometry", "config", "fsio", "runs")
 
 FLOORS = (

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hipseg.axes import AIR_HU
 from hipseg.config import FeedSettings
 from hipseg.errors import ConfigError
 from hipseg.geometry import make_grid
+from hipseg.labels import AIR_HU
 from hipseg.learn.fit import SliceFit, fit_image, fit_labels, plan_fit, unfit_probabilities
 
 PAD = FeedSettings(input_side=256)

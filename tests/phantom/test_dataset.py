@@ -7,9 +7,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from hipseg.axes import ORGAN_LABELS
 from hipseg.errors import ConfigError
 from hipseg.ingest.cases import find_cases, open_case
+from hipseg.labels import ORGAN_LABELS
 from hipseg.phantom.anatomy import make_anatomy
 from hipseg.phantom.dataset import write_phantom
 from hipseg.phantom.options import PhantomOptions

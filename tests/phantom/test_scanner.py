@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hipseg.axes import HIP_LABEL, ORGAN_LABELS
+from hipseg.labels import HIP_LABEL, ORGAN_LABELS
 from hipseg.phantom.anatomy import make_anatomy
 from hipseg.phantom.bones import Frame, find_head
 from hipseg.phantom.options import PhantomOptions

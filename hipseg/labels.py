@@ -1,0 +1,11 @@
+"""Label numbers, and the Hounsfield units of air. Apart from `axes`, so that settings are read without NumPy."""
+
+from types import MappingProxyType
+
+BACKGROUND_LABEL = 0
+HIP_LABEL = 1
+AIR_HU = -1000
+"""Hounsfield units of air; what a slice is padded with."""
+
+ORGAN_LABELS = MappingProxyType({"liver": 1, "bladder": 2, "lungs": 3, "kidneys": 4, "bone": 5, "brain": 6})
+"""CT-ORG's label numbers. Source: Rister et al., CT-ORG, Scientific Data 7 (2020) 381."""
