@@ -87,8 +87,8 @@ def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:
     """Read the folds of a data set and check them against its manifest.
 
     Raises:
-        ShardError: the file is missing or damaged, names a case that is not packed or has no mask, or lets a patient or an
-            image be on both sides.
+        ShardError: the file is missing or damaged, names a case that is not packed or has no mask, leaves out one that has a
+            mask, or lets a patient or an image be on both sides.
     """
     if not paths.splits.is_file():
         raise ShardError(f"no splits at {paths.splits}; write them with `hipseg split {paths.root}`")
@@ -105,6 +105,12 @@ def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:
     validated = [case for split in splits for case in split.val]
     if twice := sorted({case for case in validated if validated.count(case) > 1}):
         raise ShardError(f"case {twice[0]} is validated more than once in {paths.splits}; write them again with `hipseg split`")
+    # Cases packed after the folds were dealt would otherwise vanish from the study without a word.
+    if left_out := sorted({one.case for one in manifest.cases if one.has_mask} - set(validated)):
+        raise ShardError(
+            f"case {left_out[0]} has a mask and is validated in no fold of {paths.splits} ({len(left_out)} such cases); "
+            f"deal all cases anew with `hipseg split {paths.root} --folds {len(splits)} --overwrite`"
+        )
     return splits
 
 

@@ -129,6 +129,14 @@ def test_wrong_splits_are_refused(tmp_path, value, message):
         read_splits(DatasetPaths(tmp_path), manifest)
 
 
+def test_cases_packed_after_the_folds_were_dealt_are_not_left_out_silently(tmp_path):
+    paths = DatasetPaths(tmp_path)
+    write_splits(paths, split_patients(TEN, 5, seed=0))
+    later = (record("c95", "p95"), record("c96", "p95"), record("c97", "p97", has_mask=False))
+    with pytest.raises(ShardError, match=r"case c95 .* in no fold .*\(2 such cases\); .*--folds 5 --overwrite"):
+        read_splits(paths, manifest_of(*TEN, *later))
+
+
 def test_a_fold_is_chosen_by_its_number():
     splits = (Split(("a",), ("b",)), Split(("b",), ("a",)))
     assert choose_fold(splits, 1) is splits[1]
