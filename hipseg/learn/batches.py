@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hipseg.config import FeedSettings
-from hipseg.errors import ShardError
+from hipseg.errors import ConfigError, ShardError
 from hipseg.learn.fit import SliceFit, fit_image, fit_labels, plan_fit
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord
@@ -109,6 +109,29 @@ def open_feed(paths: DatasetPaths, records: Sequence[CaseRecord], feed: FeedSett
         raise ShardError(f"no case of {paths.root} to feed; each side of a split needs at least one case with a mask")
     with ExitStack() as stack:
         yield SliceFeed([stack.enter_context(open_reader(paths, record)) for record in records], feed, targets)
+
+
+def check_labels(records: Sequence[CaseRecord], targets: Targets, key: str) -> None:
+    """Refuse to train where nothing is to be found: a wrong label number would pass for a network that learns nothing.
+
+    Args:
+        records: the cases to learn from.
+        targets: the label numbers of each output; some of the outputs may be nowhere.
+        key: the setting that the targets come from, for the message.
+    Raises:
+        ConfigError: none of the labels occurs in any case.
+    """
+    wanted = sorted({number for numbers in targets for number in numbers})
+    there = sorted({label for record in records for label in record.label_voxels})
+    if not set(wanted) & set(there):
+        raise ConfigError(
+            f"no voxel to learn from: {key} asks for {_list(wanted)}, the {len(records)} cases to train on have {_list(there)}; "
+            f"set {key} to labels that are there (`hipseg inspect` shows them)"
+        )
+
+
+def _list(labels: Sequence[int]) -> str:
+    return f"label {', '.join(map(str, labels))}" if labels else "no label"
 
 
 def shuffled_order(slices: int, seed: int, epoch: int) -> Indices:

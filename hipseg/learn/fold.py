@@ -9,7 +9,7 @@ import keras
 from rich.console import Console
 
 from hipseg.config import StudySettings
-from hipseg.learn.batches import open_feed
+from hipseg.learn.batches import check_labels, open_feed
 from hipseg.learn.networks import build_network
 from hipseg.learn.provenance import begin_record, describe_run, end_record
 from hipseg.learn.runtime import prepare_runtime
@@ -56,7 +56,8 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int) -> PreparedFold:
     Returns:
         The run, ready to start.
     Raises:
-        ConfigError: there is no such arm or fold, or the network cannot be built as the settings say.
+        ConfigError: there is no such arm or fold, no case to train on has a target label, or the network cannot be built as
+            the settings say.
         ShardError: data or splits are missing or damaged.
         TrainError: the pretraining that the arm starts from is missing or does not fit.
     """
@@ -65,6 +66,7 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int) -> PreparedFold:
     manifest = read_manifest(dataset)
     splits = read_splits(dataset, manifest)
     split = choose_fold(splits, fold)
+    check_labels([manifest.record(case) for case in split.train], (settings.target_labels,), "target_labels")
     prepare_runtime(settings.train)
     model = build_network(network, settings.networks, settings.feed.input_side, seed=settings.train.seed)
     transfer = load_pretrained(model, network, study.pretraining, settings.pretrain.freeze) if has_transfer else None

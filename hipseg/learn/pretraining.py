@@ -11,7 +11,7 @@ from rich.console import Console
 from hipseg.config import StudySettings
 from hipseg.errors import ShardError
 from hipseg.fsio import digest_file, write_json
-from hipseg.learn.batches import SliceFeed, Targets, open_feed
+from hipseg.learn.batches import SliceFeed, Targets, check_labels, open_feed
 from hipseg.learn.history import EpochRow, best_row
 from hipseg.learn.networks import build_network
 from hipseg.learn.progress import say
@@ -39,7 +39,8 @@ def pretrain(settings: StudySettings, *, overwrite: bool, environment: Mapping[s
         environment: the process's variables, for the cluster's ids.
         console: where progress is shown.
     Raises:
-        ConfigError: no arm uses the pretraining, it is complete, or the data does not fit the network.
+        ConfigError: no arm uses the pretraining, it is complete, no organ is there to learn, or the data does not fit the
+            network.
         ShardError: the data is missing or damaged, or has masks of fewer than two patients.
         TrainError: training failed.
     """
@@ -48,6 +49,7 @@ def pretrain(settings: StudySettings, *, overwrite: bool, environment: Mapping[s
     paths = StudyPaths(settings.results).pretraining
     manifest = read_manifest(DatasetPaths(settings.pretrain.shards))
     split = hold_out(manifest.cases, train.seed)
+    check_labels([manifest.record(case) for case in split.train], organ_targets(organs), "pretrain.organs")
     prepare_runtime(train)
     model = build_network(name, settings.networks, settings.feed.input_side, len(organs), train.seed)
     with hold_run(paths, TITLE), contextlib.ExitStack() as stack:

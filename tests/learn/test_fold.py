@@ -111,6 +111,11 @@ def test_what_cannot_start_leaves_nothing_behind(study, arm, fold, error, messag
     assert not study.results.exists()
 
 
+def test_a_wrong_label_number_is_refused_before_a_network_learns_nothing(study):
+    with pytest.raises(ConfigError, match="target_labels asks for label 9"):
+        prepare_fold(study.model_copy(update={"target_labels": (9,)}), "unet", 0)
+
+
 def test_missing_splits_are_refused_with_the_command(tmp_path):
     pack_discs(tmp_path / "shards", 3)
     with pytest.raises(ShardError, match="hipseg split"):

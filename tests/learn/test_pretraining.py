@@ -79,6 +79,15 @@ def test_pretraining_leaves_a_model_with_an_output_an_organ_and_a_summary(tmp_pa
         pretrain(settings, overwrite=False, environment={}, console=console)
 
 
+def test_organs_that_are_nowhere_are_refused(tmp_path):
+    pack_discs(tmp_path / "organs", 3)
+    settings = small_settings(tmp_path)
+    pretraining = settings.pretrain.model_copy(update={"organs": {"liver": 8, "brain": 9}})
+    with pytest.raises(ConfigError, match=r"pretrain\.organs asks for label 8, 9"):
+        pretrain(settings.model_copy(update={"pretrain": pretraining}), overwrite=False, environment={}, console=quiet_console())
+    assert not (tmp_path / "results").exists()
+
+
 def test_nothing_is_left_where_no_data_is(tmp_path):
     with pytest.raises(ShardError):
         pretrain(small_settings(tmp_path), overwrite=False, environment={}, console=quiet_console())
