@@ -53,6 +53,11 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
     )
 
 
+def count_patients(records: Sequence[CaseRecord]) -> int:
+    """Count the patients with a mask as `split_patients` deals them: those who share an image are one."""
+    return len(_patients_in_order([one for one in records if one.has_mask]))
+
+
 def _patients_in_order(records: Sequence[CaseRecord]) -> list[list[CaseRecord]]:
     """Group cases by patient, equal images joining patients; ordered by each group's first image digest."""
     joined = {one.patient: one.patient for one in records}

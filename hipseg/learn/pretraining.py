@@ -22,8 +22,8 @@ from hipseg.learn.transfer import transfer_network
 from hipseg.learn.workspace import check_free, clear_run, hold_run
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.score.overlap import dice
-from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest, same_images
-from hipseg.splits import Split, digest_splits, split_patients
+from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest
+from hipseg.splits import Split, count_patients, digest_splits, split_patients
 
 HOLDOUT_PARTS = 10
 """One patient in ten is held out to choose the best epoch by."""
@@ -82,14 +82,12 @@ def hold_out(records: Sequence[CaseRecord], seed: int) -> Split:
     Raises:
         ShardError: fewer than two patients have a mask.
     """
-    masked = [one for one in records if one.has_mask]
-    # Patients with equal images are kept together as one; this many are left at least.
-    patients = len({one.patient for one in masked}) - sum(len(group) - 1 for group in same_images(masked))
-    if len({one.patient for one in masked}) < 2:
+    patients = count_patients(records)
+    if patients < 2:
         raise ShardError(
             f"pretraining needs masks of at least 2 patients, one to learn from and one to validate with; found {patients}"
         )
-    return split_patients(masked, max(2, min(HOLDOUT_PARTS, patients)), seed)[0]
+    return split_patients(records, min(HOLDOUT_PARTS, patients), seed)[0]
 
 
 def organ_targets(organs: Mapping[str, int]) -> Targets:

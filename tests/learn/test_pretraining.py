@@ -52,6 +52,12 @@ def test_a_single_patient_is_refused(records):
         hold_out([dataclasses.replace(one, patient="p0") for one in records], seed=0)
 
 
+def test_one_patient_packed_twice_is_refused_as_one(records):
+    twin = dataclasses.replace(records[1], image_digest=records[0].image_digest)
+    with pytest.raises(ShardError, match=r"at least 2 patients.*found 1"):
+        hold_out([records[0], twin], seed=0)
+
+
 def test_organs_have_outputs_in_the_order_of_their_names():
     assert organ_targets({"liver": 1, "bone": 5, "kidneys": 4}) == ((5,), (4,), (1,))
 
