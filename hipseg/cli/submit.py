@@ -12,7 +12,7 @@ from hipseg.errors import LaunchError
 from hipseg.fsio import locked, write_text
 from hipseg.launch.graph import AGGREGATE, Job, Part, choose_part, plan_study, share_threads
 from hipseg.launch.local import refuse_cluster, run_study
-from hipseg.launch.machine import Machine, count_runs, count_threads, look_at_machine
+from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
 from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
 from hipseg.launch.state import Record, StudyState
 from hipseg.runs import StudyPaths
@@ -82,7 +82,8 @@ def _make_plan(settings: StudySettings, part: Part, max_running: int | None) -> 
     done = find_done(paths, settings, jobs)
     check_earlier(paths, manifests, done)
     machine = look_at_machine()
-    runs_at_once = max_running or count_runs(machine)
+    memory_bytes = estimate_memory_bytes(settings, {settings.arm(arm).network for arm in part.arms})
+    runs_at_once = max_running or count_runs(machine, memory_bytes)
     if runs_at_once > 1 and settings.train.threads == 0:
         jobs = share_threads(jobs, count_threads(machine, runs_at_once))
     return Plan(paths, settings, jobs, done, manifests, machine, runs_at_once)

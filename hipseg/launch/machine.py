@@ -1,15 +1,21 @@
 """What this machine carries: cores, memory and graphics cards that this process may use, and how many runs fit at once."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from hipseg.config import NetworkName, StudySettings
+
 THREADS_A_RUN = 2
 """Fewer leave a run waiting for its batches: one thread decodes shards, one computes."""
-MEMORY_A_RUN_BYTES = 3 * 1024**3
-"""TensorFlow, one batch of 512x512 slices and one case in memory; a run of the default networks stays below it."""
+BASE_MEMORY_BYTES = 2 * 1024**3
+"""TensorFlow, weights with Adam's moments, a checkpoint and one case's masks. Measured: 1.3 GiB for the modified U-Net."""
+FLOAT_BYTES = 4
+WORKING_SHARE = 1.3
+"""Memory of a training step over that of the features kept for its gradients. Measured: 1.24 to 1.35 for the U-Net."""
 CGROUP = Path("/sys/fs/cgroup")
 """Where a container's limits stand. Source: Linux documentation, Control Group v2, cpu.max and memory.max."""
 DEVICES = Path("/dev")
@@ -48,9 +54,36 @@ def look_at_machine(cgroup: Path = CGROUP, devices: Path = DEVICES) -> Machine:
     return Machine(cores, memory_bytes, _find_gpus(devices))
 
 
-def count_runs(machine: Machine) -> int:
+def estimate_memory_bytes(settings: StudySettings, networks: Iterable[NetworkName]) -> int:
+    """Estimate what one run needs at most: the network's features grow with its filters, the input and the batch.
+
+    Args:
+        settings: the study.
+        networks: those of the arms that are run.
+    """
+    batch = max(settings.train.batch_size, settings.pretrain.train.batch_size)
+    floats = max((_floats_a_pixel(settings, network) for network in networks), default=0.0)
+    features_bytes = floats * FLOAT_BYTES * batch * settings.feed.input_side**2
+    return BASE_MEMORY_BYTES + round(WORKING_SHARE * features_bytes)
+
+
+def _floats_a_pixel(settings: StudySettings, network: NetworkName) -> float:
+    """Count the features that a training step keeps for each pixel of the input."""
+    if network == "unet":
+        # Two convolutions down, one up, a join of both and two more: 7 times the filters; each level below has half of that.
+        return 14.0 * settings.networks.unet.base_filters
+    blocks = settings.networks.modified_unet
+    # Convolution, activation and normalisation in each block, and on the way up the join with the skip of the same size.
+    down = sum(3 * filters / 4.0**level for level, filters in enumerate(blocks.encoder_filters, start=1))
+    up = sum(5 * filters / 4.0**level for level, filters in enumerate(reversed(blocks.decoder_filters), start=1))
+    return down + up + 2
+
+
+def count_runs(machine: Machine, memory_a_run_bytes: int) -> int:
     """Give the number of runs that fit at once, at least 1: by cores and memory, and one to a graphics card."""
-    fitting = [machine.cores // THREADS_A_RUN, machine.memory_bytes // MEMORY_A_RUN_BYTES]
+    # Beside a card a run keeps its features in the card's own memory.
+    memory_bytes = BASE_MEMORY_BYTES if machine.gpus else memory_a_run_bytes
+    fitting = [machine.cores // THREADS_A_RUN, machine.memory_bytes // memory_bytes]
     if machine.gpus:
         fitting.append(len(machine.gpus))
     return max(1, min(fitting))

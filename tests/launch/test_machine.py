@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from hipseg.launch.machine import Machine, count_runs, count_threads, look_at_machine
+from hipseg.config import StudySettings
+from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
 
 GIB = 1024**3
 
@@ -17,7 +18,28 @@ GIB = 1024**3
     ],
 )
 def test_runs_at_once_follow_the_scarcest_of_cores_memory_and_cards(machine, runs):
-    assert count_runs(machine) == runs
+    assert count_runs(machine, 3 * GIB) == runs
+
+
+def test_a_card_has_memory_of_its_own_for_the_features():
+    machine = Machine(cores=64, memory_bytes=20 * GIB, gpus=("0", "1"))
+    assert count_runs(machine, 15 * GIB) == 2
+
+
+def test_memory_of_the_standard_unet_grows_with_filters_input_and_batch():
+    # 64 filters, 512x512, 8 slices: 14 * 64 * 512 * 512 * 8 floats of 4 bytes are 7 GiB, and 1.3 times that on top of 2 GiB.
+    default = StudySettings()
+    assert estimate_memory_bytes(default, ["unet"]) == pytest.approx((2 + 1.3 * 7) * GIB)
+    slim = StudySettings.model_validate({"feed": {"input_side": 256}, "networks": {"unet": {"base_filters": 4}}})
+    assert estimate_memory_bytes(slim, ["unet"]) < 2.2 * GIB
+    big = StudySettings.model_validate({"pretrain": {"train": {"batch_size": 16}}})
+    assert estimate_memory_bytes(big, ["unet"]) == pytest.approx((2 + 1.3 * 14) * GIB)
+
+
+def test_the_hungriest_network_of_a_study_counts():
+    default = StudySettings()
+    assert estimate_memory_bytes(default, ["modified-unet"]) < 3 * GIB
+    assert estimate_memory_bytes(default, ["modified-unet", "unet"]) == estimate_memory_bytes(default, ["unet"])
 
 
 def test_the_cores_are_shared_and_every_run_gets_one_at_least():
