@@ -238,7 +238,9 @@ def start_job(folder: Path, arguments: tuple[str, ...], gpus: str) -> Any:
 def read_outcome(submitted: Any) -> Outcome:
     """Read how a finished submitit job ended; a job without a result was killed from outside."""
     if not submitted.paths.result_pickle.is_file():
-        return Outcome(137, "ended without a result: killed from outside, perhaps for want of memory")
+        return Outcome(
+            137, "ended without a result: killed from outside, perhaps for want of memory (a smaller train.batch_size needs less)"
+        )
     if submitted.exception() is not None:
         return Outcome(BUG_EXIT_CODE, "the job could not be loaded; the traceback is in the log")
     outcome: Outcome = submitted.result()

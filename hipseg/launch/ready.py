@@ -8,7 +8,7 @@ from hipseg.config import StudySettings, load_settings
 from hipseg.errors import ConfigError, LaunchError, ShardError
 from hipseg.fsio import digest_file, read_json
 from hipseg.launch.graph import PRETRAINING, Job, Part, needs_pretraining
-from hipseg.launch.state import Record, is_alive, read_state
+from hipseg.launch.state import Record, is_alive, is_seen_from_here, read_state
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
 
 HIP_SHARDS = "shards"
@@ -109,9 +109,11 @@ def check_earlier(paths: StudyPaths, manifests: Mapping[str, str], done: frozens
     running = [record for record in earlier.records if record.stage == "running" and _still_runs(record, earlier.host)]
     if running:
         first = running[0]
+        # From another host nobody can see whether the job lives, and the host may be gone for good, as a container is.
+        elsewhere = "" if is_seen_from_here(earlier.host) else f" there, or delete {paths.state} if nothing runs there any more"
         raise LaunchError(
             f"{first.job.name} of an earlier submit still runs (process {first.pid} on {earlier.host}); "
-            f"wait for it, or stop it with `kill -INT {first.pid}`"
+            f"wait for it, or stop it with `kill -INT {first.pid}`{elsewhere}"
         )
     for name, digest in earlier.manifests.items():
         if done and manifests.get(name, digest) != digest:

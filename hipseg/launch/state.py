@@ -102,9 +102,14 @@ def read_state(paths: StudyPaths) -> StudyState:
         ) from error
 
 
+def is_seen_from_here(host: str) -> bool:
+    """Say whether a study's processes are processes of this machine."""
+    return host == socket.gethostname()
+
+
 def is_alive(pid: int | None, started_s: float | None, host: str) -> bool | None:
     """Say whether a recorded process still runs; None where it was started on another host, which cannot be seen from here."""
-    if host != socket.gethostname():
+    if not is_seen_from_here(host):
         return None
     if pid is None or started_s is None:
         return False

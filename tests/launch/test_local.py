@@ -142,7 +142,7 @@ def test_a_job_that_is_killed_has_failed(paths, tmp_path):
     assert stages(state) == {"endless": "failed"}
     assert (state.record("endless").exit_code, state.record("endless").error) == (
         137,
-        "ended without a result: killed from outside, perhaps for want of memory",
+        "ended without a result: killed from outside, perhaps for want of memory (a smaller train.batch_size needs less)",
     )
 
 

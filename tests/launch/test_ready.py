@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import socket
@@ -10,7 +11,7 @@ from hipseg.errors import ConfigError, LaunchError, ShardError
 from hipseg.fsio import digest_file
 from hipseg.launch.graph import choose_part, plan_study
 from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
-from hipseg.launch.state import Record, StudyState, write_state
+from hipseg.launch.state import Record, StudyState, read_state, write_state
 from hipseg.runs import DatasetPaths, StudyPaths
 
 
@@ -158,6 +159,14 @@ def test_data_packed_anew_does_not_mix_with_runs_that_are_done(settings):
     check_earlier(paths, {"shards": "new"}, frozenset())
     with pytest.raises(LaunchError, match=r"the shards have been packed anew since .*, and 1 of its runs are done"):
         check_earlier(paths, {"shards": "new"}, frozenset({"a run"}))
+
+
+def test_a_job_of_a_machine_that_may_be_gone_is_no_dead_end(settings):
+    paths, jobs = plan(settings)
+    remember(paths, Record(jobs[1], "running", pid=7, started_s=time.time()), {})
+    write_state(paths, dataclasses.replace(read_state(paths), host="elsewhere"))
+    with pytest.raises(LaunchError, match=r"process 7 on elsewhere.*or delete .*study\.json if nothing runs there any more"):
+        check_earlier(paths, {}, frozenset())
 
 
 def test_a_job_that_outlived_its_study_is_not_started_twice(settings):
