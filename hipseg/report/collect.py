@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,11 +72,12 @@ class Collection:
     gaps: tuple[str, ...] = ()
 
 
-def collect(paths: StudyPaths, *, allow_partial: bool = False) -> Collection:
+def collect(paths: StudyPaths, planned: Iterable[tuple[str, int]] = (), *, allow_partial: bool = False) -> Collection:
     """Read every complete fold of a results folder.
 
     Args:
         paths: the results.
+        planned: arm and fold of each run that was submitted; one that left no folder is missing all the same.
         allow_partial: leave out what is partial or damaged and name it in the answer; otherwise it is an error.
     Returns:
         The arms that have a complete fold; nothing is missing unless `allow_partial`.
@@ -92,7 +93,7 @@ def collect(paths: StudyPaths, *, allow_partial: bool = False) -> Collection:
             folds.append(_read_fold(paths.fold(arm, number), arm, number))
         except ReportError as error:
             gaps.append(str(error))
-    gaps += _find_missing(folds, found)
+    gaps += _find_missing(folds, found, planned)
     if gaps and not allow_partial:
         raise ReportError(f"{'; '.join(gaps)}; {CURE}")
     if not folds:
@@ -163,10 +164,10 @@ def _check_scores(scores: Sequence[CaseScore], facts: dict[str, Any], arm: str, 
         raise ReportError(f"case {twice[0]} is scored twice")
 
 
-def _find_missing(folds: list[FoldResult], found: list[tuple[str, int]]) -> list[str]:
+def _find_missing(folds: list[FoldResult], found: list[tuple[str, int]], planned: Iterable[tuple[str, int]]) -> list[str]:
     count = max((fold.folds for fold in folds), default=0)
-    arms = sorted({arm for arm, _ in found})
-    return [f"fold {k} of arm {arm} is missing" for arm in arms for k in range(count) if (arm, k) not in found]
+    wanted = {(arm, k) for arm, _ in found for k in range(count)} | set(planned)
+    return [f"fold {k} of arm {arm} is missing" for arm, k in sorted(wanted - set(found))]
 
 
 def _check_agreement(folds: list[FoldResult]) -> None:

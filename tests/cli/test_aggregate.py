@@ -4,6 +4,8 @@ from click.testing import CliRunner
 
 from hipseg.cli.aggregate import command
 from hipseg.errors import ReportError
+from hipseg.launch.graph import Job
+from hipseg.launch.state import Record, StudyState, write_state
 from hipseg.runs import StudyPaths
 
 from ..report.results import write_results
@@ -36,6 +38,16 @@ def test_a_partial_fold_is_an_error_and_no_table_is_written(tmp_path):
     assert ReportError.exit_code == 8
     assert "fold 1 of arm unet is partial" in str(ended.exception)
     assert not any(paths.comparison(form).exists() for form in FORMS)
+
+
+def test_an_arm_that_was_submitted_and_never_begun_is_an_error(tmp_path):
+    write_results(tmp_path)
+    job = Job("train modified-unet fold 0", ("train",), arm="modified-unet", fold=0)
+    write_state(StudyPaths(tmp_path), StudyState((Record(job, "not run"), Record(Job("split", ("split",)))), "here", 1, 0.0))
+    ended = aggregate(tmp_path)
+    assert isinstance(ended.exception, ReportError)
+    assert "fold 0 of arm modified-unet is missing" in str(ended.exception)
+    assert "PARTIAL: fold 0 of arm modified-unet is missing" in aggregate(tmp_path, "--allow-partial").output
 
 
 def test_allowing_partial_folds_stamps_every_output(tmp_path):

@@ -138,6 +138,14 @@ def test_a_case_scored_twice_in_a_fold_is_refused(paths):
         collect(paths)
 
 
+def test_an_arm_that_was_planned_and_left_nothing_is_missing(paths):
+    planned = [("unet", 0), ("unet", 1), ("modified-unet", 1), ("modified-unet", 0)]
+    with pytest.raises(ReportError, match=r"^fold 0 of arm modified-unet is missing; fold 1 of arm modified-unet is missing; "):
+        collect(paths, planned)
+    assert len(collect(paths, planned, allow_partial=True).gaps) == 2
+    assert collect(paths, planned[:2]).gaps == ()
+
+
 def test_every_gap_is_named_at_once(paths):
     make_partial(paths)
     shutil.rmtree(paths.fold("modified-unet-tl", 0).root)
