@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from hipseg.errors import ConfigError
 from hipseg.labels import HIP_LABEL, ORGAN_LABELS
 
 NetworkName = Literal["unet", "modified-unet"]
 Positive = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Label = Annotated[int, Field(ge=1, le=255)]
+"""A label number of a mask, which shards hold as uint8."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 NOT_ARMS = ("pretraining", "jobs")
 """Folders of the results that stand beside those of the arms."""
@@ -44,9 +47,9 @@ class FeedSettings(Settings):
     """
 
     input_side: Positive = 512
-    window_hu: tuple[float, float] = (-200.0, 1000.0)
+    window_hu: tuple[FiniteFloat, FiniteFloat] = (-200.0, 1000.0)
     fit: Literal["pad", "resample"] = "pad"
-    spacing_mm: Annotated[float, Field(gt=0)] | None = None
+    spacing_mm: PositiveFloat | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "FeedSettings":
@@ -62,7 +65,7 @@ class ModifiedUnetSettings(Settings):
 
     encoder_filters: tuple[Positive, ...] = (8, 16, 32, 64, 128, 256, 512, 1024)
     decoder_filters: tuple[Positive, ...] = (512, 256, 128, 64, 32, 16, 8)
-    leaky_slope: float = 0.02
+    leaky_slope: FiniteFloat = 0.02
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     normalise_output: bool = False
 
@@ -85,7 +88,7 @@ class TrainSettings(Settings):
 
     epochs: Positive = 100
     batch_size: Positive = 8
-    learning_rate: Annotated[float, Field(gt=0)] = 0.001
+    learning_rate: PositiveFloat = 0.001
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     seed: Seed = 0
     threads: Annotated[int, Field(ge=0)] = 0
@@ -96,7 +99,7 @@ class PretrainSettings(Settings):
     """The pretraining run: a sigmoid for each organ, then all but the head goes into fine-tuning."""
 
     shards: Path = Path("shards-pretrain")
-    organs: dict[str, Positive] = dict(ORGAN_LABELS)
+    organs: Annotated[dict[str, Label], Field(min_length=1)] = dict(ORGAN_LABELS)
     freeze: tuple[str, ...] = ()
     """Layers held fixed in fine-tuning, by the beginning of their names."""
     train: TrainSettings = TrainSettings()
@@ -127,13 +130,13 @@ class StudySettings(Settings):
     results: Path = Path("results")
     folds: Annotated[int, Field(ge=2)] = 5
     split_seed: Seed = 0
-    target_labels: tuple[Positive, ...] = (HIP_LABEL,)
+    target_labels: Annotated[tuple[Label, ...], Field(min_length=1)] = (HIP_LABEL,)
     """Labels of the mask that count as the hip, joined into one structure."""
     feed: FeedSettings = FeedSettings()
     networks: NetworkSettings = NetworkSettings()
     train: TrainSettings = TrainSettings()
     pretrain: PretrainSettings = PretrainSettings()
-    arms: dict[ArmName, ArmSettings] = DEFAULT_ARMS
+    arms: Annotated[dict[ArmName, ArmSettings], Field(min_length=1)] = DEFAULT_ARMS
 
     def arm(self, name: str) -> ArmSettings:
         """Look an arm up by name.
