@@ -2,6 +2,7 @@
 
 import difflib
 import typing
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,11 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Label = Annotated[int, Field(ge=1, le=255)]
 """A label number of a mask, which shards hold as uint8."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+BLOCKS = 8
+"""Encoder blocks of the modified U-Net, and decoder blocks. Source: thesis section 3.1."""
+MIN_INPUT_SIDE = 256
+"""Eight halvings take 256 down to one element; a smaller input has nothing left for the last encoder block."""
+INPUT_SIDES = f"a power of two of at least {MIN_INPUT_SIDE}, as 512"
 NOT_ARMS = ("pretraining", "jobs")
 """Folders of the results that stand beside those of the arms."""
 
@@ -31,6 +37,11 @@ ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$"), AfterVali
 
 DEFAULT_CONFIG = Path("configs/study.yaml")
 """What a command reads when no `--config` is given and the file is there."""
+
+
+def is_input_side(side: int) -> bool:
+    """Say whether the networks take an input of so many rows and columns."""
+    return side >= MIN_INPUT_SIDE and not side & (side - 1)
 
 
 class Settings(BaseModel):
@@ -53,6 +64,8 @@ class FeedSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "FeedSettings":
+        if not is_input_side(self.input_side):
+            raise ValueError(f"input_side is {self.input_side}; needed is {INPUT_SIDES}")
         if self.window_hu[0] >= self.window_hu[1]:
             raise ValueError(f"window_hu {list(self.window_hu)} is empty or reversed; low must be below high")
         if (self.fit == "resample") != (self.spacing_mm is not None):
@@ -68,6 +81,18 @@ class ModifiedUnetSettings(Settings):
     leaky_slope: FiniteFloat = 0.02
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     normalise_output: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ModifiedUnetSettings":
+        down, up = self.encoder_filters, self.decoder_filters
+        if len(down) != BLOCKS or any(b <= a for a, b in pairwise(down)):
+            raise ValueError(f"encoder_filters is {list(down)}; {BLOCKS} numbers are needed, each above the one before")
+        # The output block is the last decoder block and has one filter for a single structure.
+        if len(up) != BLOCKS - 1 or any(b >= a for a, b in pairwise((*up, 1))):
+            raise ValueError(
+                f"decoder_filters is {list(up)}; {BLOCKS - 1} numbers are needed, each below the one before, the last above 1"
+            )
+        return self
 
 
 class UnetSettings(Settings):
@@ -216,8 +241,10 @@ def _explain(error: ValidationError, where: str) -> str:
         near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {', '.join(valid)}"
         return f"unknown key {dotted!r} in {where}; {hint}"
-    detail = first["msg"].removeprefix("Value error, ")
-    return f"wrong value in {where}: {dotted or 'settings'}: {detail}; found {first.get('input')!r}"[:600]
+    if first["type"] == "value_error":
+        # A check of ours, which says itself what was found.
+        return f"wrong value in {where}: {dotted or 'settings'}: {first['msg'].removeprefix('Value error, ')}"
+    return f"wrong value in {where}: {dotted or 'settings'}: {first['msg']}; found {first.get('input')!r}"[:600]
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:

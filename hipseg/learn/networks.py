@@ -4,18 +4,22 @@ A layer's initial weights follow from the seed and its name alone, so that they 
 """
 
 import zlib
-from itertools import pairwise
 from typing import TypeAlias, assert_never
 
 import keras
 from keras import layers
 
-from hipseg.config import ModifiedUnetSettings, NetworkName, NetworkSettings, UnetSettings
+from hipseg.config import (
+    BLOCKS,
+    INPUT_SIDES,
+    ModifiedUnetSettings,
+    NetworkName,
+    NetworkSettings,
+    UnetSettings,
+    is_input_side,
+)
 from hipseg.errors import ConfigError
 
-MIN_INPUT_SIDE = 256
-"""Eight halvings take 256 down to one element; a smaller input has nothing left for the last encoder block."""
-BLOCKS = 8
 KERNEL = 4
 STRIDE = 2
 PLAIN_DECODER_BLOCKS = 3
@@ -40,10 +44,10 @@ def build_network(name: NetworkName, settings: NetworkSettings, input_side: int,
     Returns:
         A functional model from float32 (batch, side, side, 1) in 0..1 to float32 (batch, side, side, outputs) in 0..1.
     Raises:
-        ConfigError: the side is no power of two of at least 256, or the filters are not as many or not ordered as they must be.
+        ConfigError: the side is no power of two of at least 256, or no output is asked for.
     """
-    if input_side < MIN_INPUT_SIDE or input_side & (input_side - 1):
-        raise ConfigError(f"feed.input_side is {input_side}; {name} takes a power of two of at least {MIN_INPUT_SIDE}, as 512")
+    if not is_input_side(input_side):
+        raise ConfigError(f"feed.input_side is {input_side}; {name} takes {INPUT_SIDES}")
     if outputs < 1:
         raise ConfigError(f"{name} was asked for {outputs} outputs; at least 1 is needed")
     image = keras.Input((input_side, input_side, 1), name="image")
@@ -64,7 +68,6 @@ def is_head(name: NetworkName, layer: str) -> bool:
 
 def _modified_unet(image: Tensor, settings: ModifiedUnetSettings, outputs: int, seed: int) -> Tensor:
     """Chain eight encoder and eight decoder blocks, with seven skips. Source: thesis section 3.1."""
-    _check_filters(settings)
     x, encoded = image, []
     for block, filters in enumerate(settings.encoder_filters, start=1):
         x = _encoder_block(x, block, filters, settings, seed)
@@ -91,17 +94,6 @@ def _decoder_block(x: Tensor, block: int, filters: int, settings: ModifiedUnetSe
     if settings.normalise_output if is_output else block > PLAIN_DECODER_BLOCKS:
         x = layers.BatchNormalization(momentum=settings.momentum, name=f"{name}_norm")(x)
     return layers.Activation("sigmoid" if is_output else "relu", name=f"{name}_act")(x)
-
-
-def _check_filters(settings: ModifiedUnetSettings) -> None:
-    down, up = settings.encoder_filters, settings.decoder_filters
-    key = "networks.modified_unet"
-    if len(down) != BLOCKS or any(b <= a for a, b in pairwise(down)):
-        raise ConfigError(f"{key}.encoder_filters is {list(down)}; {BLOCKS} numbers are needed, each above the one before")
-    if len(up) != BLOCKS - 1 or any(b >= a for a, b in pairwise((*up, 1))):
-        raise ConfigError(
-            f"{key}.decoder_filters is {list(up)}; {BLOCKS - 1} numbers are needed, each below the one before, the last above 1"
-        )
 
 
 def _standard_unet(image: Tensor, settings: UnetSettings, outputs: int, seed: int) -> Tensor:

@@ -101,7 +101,10 @@ def test_case_larger_than_the_input_is_refused_by_name(packed):
     paths, manifest = packed
     with open_reader(paths, manifest.cases[0]) as reader:
         assert reader.grid.shape_zyx[1] > 64
-    with pytest.raises(ConfigError, match="case c0"), open_feed(paths, manifest.cases, FeedSettings(input_side=64), ((1,),)):
+    with (
+        pytest.raises(ConfigError, match="case c0"),
+        open_feed(paths, manifest.cases, FEED.model_copy(update={"input_side": 64}), ((1,),)),
+    ):
         pass
 
 

@@ -131,26 +131,6 @@ class TestModifiedUnet:
         assert model.get_layer("enc8_conv").output.shape[1:] == (1, 1, 8)
         assert model.output_shape == (None, 256, 256, 1)
 
-    @pytest.mark.parametrize(
-        "filters",
-        [(8, 16, 32, 64, 128, 256, 512), (8, 16, 16, 64, 128, 256, 512, 1024)],
-        ids=["seven", "not rising"],
-    )
-    def test_wrong_encoder_filters_are_refused(self, filters):
-        settings = NetworkSettings(modified_unet=ModifiedUnetSettings(encoder_filters=filters))
-        with pytest.raises(ConfigError, match=r"encoder_filters.*8 numbers"):
-            build_network("modified-unet", settings, 256)
-
-    @pytest.mark.parametrize(
-        "filters",
-        [(512, 256, 128, 64, 32, 16), (512, 256, 256, 64, 32, 16, 8), (7, 6, 5, 4, 3, 2, 1)],
-        ids=["six", "not falling", "falls to the output's one"],
-    )
-    def test_wrong_decoder_filters_are_refused(self, filters):
-        settings = NetworkSettings(modified_unet=ModifiedUnetSettings(decoder_filters=filters))
-        with pytest.raises(ConfigError, match=r"decoder_filters.*7 numbers"):
-            build_network("modified-unet", settings, 256)
-
 
 class TestStandardUnet:
     def test_has_eighteen_3x3_and_one_1x1_convolutions_and_four_2x2_up(self, standard):
