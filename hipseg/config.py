@@ -193,7 +193,9 @@ def load_settings(path: Path | None, overrides: tuple[str, ...] = ()) -> StudySe
     try:
         return StudySettings.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, str(path) if path else "the settings given")) from error
+        # Once merged, nobody can tell which of the two a value came from.
+        sources = [str(path)] * bool(path) + ["the options given"] * bool(overrides)
+        raise ConfigError(_explain(error, " or ".join(sources))) from error
 
 
 def dump_settings(settings: StudySettings) -> str:

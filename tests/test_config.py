@@ -100,6 +100,12 @@ def test_a_wrong_override_is_refused(settings_file, override):
         load_settings(settings_file("folds: 4"), (override,))
 
 
+def test_a_wrong_value_may_come_from_the_options_and_not_the_file(settings_file):
+    file = settings_file("folds: 4")
+    with pytest.raises(ConfigError, match=rf"wrong value in {file} or the options given: train.epochs"):
+        load_settings(file, ("train.epochs=0",))
+
+
 def test_settings_cannot_be_changed_afterwards():
     with pytest.raises(ValidationError, match="frozen"):
         StudySettings().folds = 3
