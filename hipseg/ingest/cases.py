@@ -76,11 +76,13 @@ class OpenedCase:
         mask_kind: kind of mask source; None where there is none at all.
         slices: by rising slice number of the grid, int16 (y, x) HU with uint8 (y, x) labels, None without mask. Running it
             may raise SeriesError or MaskError.
+        warnings: what was taken although it is not as it should be, one sentence each, without any text of the source.
     """
 
     grid: Grid
     mask_kind: MaskKind | None
     slices: Iterator[tuple[NDArray[np.int16], NDArray[np.uint8] | None]]
+    warnings: tuple[str, ...] = ()
 
 
 def find_cases(root: Path) -> FoundCases:
