@@ -22,7 +22,8 @@ HOUNSFIELD_TYPES = ("", "HU", "US")
 
 _KEYWORDS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID",
-    "SeriesInstanceUID", "InstanceNumber", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient",
+    "SeriesInstanceUID", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "FrameOfReferenceUID",
+    "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "NumberOfFrames", "SamplesPerPixel", "Rows", "Columns",
     "BitsAllocated", "BitsStored", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope",
     "RescaleIntercept", "RescaleType",
@@ -51,6 +52,9 @@ class ImageHeader:
         orientation: Image Orientation (Patient), direction of a row, then of a column.
         pixel_spacing_mm: distance between rows, then between columns.
         padding: lowest and highest stored value that stand for no measurement.
+        acquisition_number, time_point, stack_id: what tells several stacks of one series apart.
+        frame: number of the frame in an enhanced multi-frame file, counted from 0; None for a file of one image.
+        flaw: why the image cannot be part of a volume, in our own words; empty where nothing is wrong.
     """
 
     path: Path
@@ -77,6 +81,11 @@ class ImageHeader:
     padding: tuple[int, int] | None
     transfer_syntax: str
     overlays: tuple[OverlayName, ...]
+    acquisition_number: int | None = None
+    time_point: int | None = None
+    stack_id: str = ""
+    frame: int | None = None
+    flaw: str = ""
 
 
 def parse_header(dataset: FileDataset, path: Path, folder: str) -> ImageHeader:
@@ -107,6 +116,8 @@ def parse_header(dataset: FileDataset, path: Path, folder: str) -> ImageHeader:
         padding=_parse_padding(dataset),
         transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
         overlays=tuple(_parse_overlays(dataset)),
+        acquisition_number=integer(dataset, "AcquisitionNumber"),
+        time_point=integer(dataset, "TemporalPositionIdentifier"),
     )
 
 
