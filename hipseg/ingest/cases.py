@@ -19,6 +19,7 @@ from hipseg.ingest.pixels import SliceI16, read_slice_hu
 from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.scan import FoundFile, Scan, scan_tree
 from hipseg.ingest.series import OrderedSeries, order_series
+from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_names
 
 __all__ = ["FoundCases", "OpenedCase", "SourceCase", "StructureName", "find_cases", "list_structures", "open_case"]
@@ -26,45 +27,6 @@ __all__ = ["FoundCases", "OpenedCase", "SourceCase", "StructureName", "find_case
 UNPAIRED_RTSTRUCT = "RTSTRUCT of no CT series here"
 DAMAGED_RTSTRUCT = "damaged RTSTRUCT"
 UNPAIRED_NIFTI = "NIfTI on the grid of no CT series here"
-
-
-@dataclass(frozen=True, repr=False)
-class SourceCase:
-    """One CT series with the mask sources that belong to it, nothing decoded yet.
-
-    Everything in here is private: it names a patient or was written by somebody. It is not shown when printed.
-
-    Args:
-        patient_id: from DICOM; where that is empty, the study identifier, else the folder.
-        series_uid: from DICOM; where that is empty, the folder.
-        folder: deepest folder that holds all its images, relative to the scanned root.
-        images: headers in no certain order.
-        rtstructs, niftis: mask files that belong to it.
-        damaged: number of files that must be slices of it and cannot be read.
-    """
-
-    patient_id: str
-    series_uid: str
-    folder: str
-    images: tuple[ImageHeader, ...]
-    rtstructs: tuple[Path, ...] = ()
-    niftis: tuple[NiftiFile, ...] = ()
-    damaged: int = 0
-
-
-@dataclass(frozen=True, repr=False)
-class FoundCases:
-    """What a folder tree holds.
-
-    Args:
-        cases: sorted by patient and series, whatever the order of the folders.
-        files_seen: number of files and links looked at.
-        set_aside: number of files by the reason why they belong to no case.
-    """
-
-    cases: tuple[SourceCase, ...]
-    files_seen: int
-    set_aside: Mapping[str, int]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from hipseg.axes import BACKGROUND_LABEL, SliceBool, VolumeU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
-from hipseg.ingest.nifti import LABEL_MAX, read_labels_on
+from hipseg.ingest.labels import LABEL_MAX
+from hipseg.ingest.nifti import read_labels_on
 from hipseg.ingest.overlay import read_overlay_masks
 from hipseg.ingest.polygons import fill_even_odd
 from hipseg.ingest.rtstruct import Polygons, Structure, place_contours
@@ -157,7 +158,7 @@ def _open_contours(choices: Sequence[Choice], grid: Grid) -> LabelSlices:
 
 
 def _open_niftis(choices: Sequence[Choice], grid: Grid, *, keeps_labels: bool) -> LabelSlices:
-    by_path: dict[Path, list[tuple[int, int | None]]] = defaultdict(list)
+    by_path: dict[Path, list[tuple[int, NiftiStructure]]] = defaultdict(list)
     for label, structure in choices:
         if isinstance(structure, NiftiStructure):
             if structure.file.rivals:
@@ -165,7 +166,7 @@ def _open_niftis(choices: Sequence[Choice], grid: Grid, *, keeps_labels: bool) -
                     f"a NIfTI mask fits {structure.file.rivals + 1} series of the tree, which it belongs to cannot be told; "
                     "put it into the folder of its series"
                 )
-            by_path[structure.file.path].append((label, structure.value))
+            by_path[structure.file.path].append((label, structure))
     joined: VolumeU8 = np.zeros(grid.shape_zyx, dtype=np.uint8)
     is_found = False
     for path, wanted in by_path.items():
@@ -178,13 +179,13 @@ def _open_niftis(choices: Sequence[Choice], grid: Grid, *, keeps_labels: bool) -
     return lambda z: joined[z]
 
 
-def _join_volume(joined: VolumeU8, volume: VolumeU8, wanted: Sequence[tuple[int, int | None]]) -> bool:
-    """Paint the chosen values of one file onto a label volume; say whether any of them occurs, or a whole file was wanted."""
+def _join_volume(joined: VolumeU8, volume: VolumeU8, wanted: Sequence[tuple[int, NiftiStructure]]) -> bool:
+    """Paint the chosen values of one file onto a label volume; say whether any occurs or need not."""
     is_found = False
     for z, image in enumerate(volume):
-        for label, value in wanted:
-            mask = image > 0 if value is None else image == value
-            is_found |= value is None or bool(mask.any())
+        for label, structure in wanted:
+            mask = image > 0 if structure.value is None else image == structure.value
+            is_found |= structure.value is None or structure.is_declared or bool(mask.any())
             _paint(joined[z], mask, label)
     return is_found
 

@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import Grid
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.nifti import match_axes, read_grid
+from hipseg.ingest.nifti import read_grid
 from hipseg.ingest.rtstruct import References, StructureSet, count_on_slices, read_structure_set
 from hipseg.ingest.scan import FoundFile
 from hipseg.ingest.series import order_series
+from hipseg.ingest.turning import match_axes
 
 SeriesKey = tuple[str, str]
 """Patient and series identifier; private."""
@@ -20,10 +21,18 @@ SeriesMap = Mapping[SeriesKey, Sequence[ImageHeader]]
 
 @dataclass(frozen=True, repr=False)
 class NiftiFile:
-    """A NIfTI file beside a series; `rivals` is the number of other series that it fits as well."""
+    """A NIfTI file beside a series.
+
+    Args:
+        path: the file.
+        rivals: number of other series that it fits as well.
+        names: names of its label numbers, where its data set declares them; any of them may be absent from the file. Empty where
+            nothing is declared.
+    """
 
     path: Path
     rivals: int = 0
+    names: tuple[tuple[str, int], ...] = ()
 
 
 class SeriesIndex:
@@ -130,7 +139,7 @@ def _lies_on(own: Grid | None, grid: Grid | None) -> bool:
     if own is None or grid is None:
         return False
     try:
-        match_axes(own, grid)
+        match_axes(own, grid, "")
     except MaskError:
         return False
     return True

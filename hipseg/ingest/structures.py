@@ -7,7 +7,8 @@ from typing import Literal
 
 from hipseg.errors import MaskError
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.nifti import LABEL_MAX, name_stem, read_label_values
+from hipseg.ingest.labels import LABEL_MAX
+from hipseg.ingest.nifti import name_stem, read_label_values
 from hipseg.ingest.pairing import NiftiFile
 from hipseg.ingest.rtstruct import Structure, StructureSet
 
@@ -40,10 +41,14 @@ class OverlayStructure:
 
 @dataclass(frozen=True, repr=False)
 class NiftiStructure:
-    """A NIfTI label file: the voxels of one value, or all that are not zero."""
+    """A NIfTI label file: the voxels of one value, or all that are not zero.
+
+    `is_declared` says that its data set declares the value, so that a file without such voxels is an empty mask, no mistake.
+    """
 
     file: NiftiFile
     value: int | None = None
+    is_declared: bool = False
 
 
 AnyStructure = OverlayStructure | Structure | NiftiStructure
@@ -77,7 +82,8 @@ def find_by_name(name: str, sources: MaskSources) -> tuple[AnyStructure, ...]:
 
     Args:
         name: an overlay's label, description or group (as 6000); an RTSTRUCT's ROI Name; a NIfTI file's name without
-            .nii or .nii.gz, followed by a colon and a number for the voxels of one value.
+            .nii or .nii.gz, followed by a colon and a number for the voxels of one value, or the name that its data set
+            declares for a value.
         sources: where to look.
     """
     return (
@@ -144,11 +150,14 @@ def _overlays_by_name(name: str, headers: Sequence[ImageHeader]) -> Iterable[Ove
 
 
 def _drawn_structures(sources: MaskSources) -> Iterable[Structure]:
-    frame_uid = sources.headers[0].frame_uid
+    frame_uid = sources.headers[0].frame_uid if sources.headers else ""
     return (structure for one in sources.structure_sets for structure in one.structures_in(frame_uid))
 
 
 def _niftis_by_name(name: str, files: Sequence[NiftiFile]) -> Iterable[NiftiStructure]:
+    found = [NiftiStructure(file, value, True) for file in files for declared, value in file.names if declared == name]
+    if found:
+        return found
     found = [NiftiStructure(file) for file in files if name_stem(file.path) == name]
     stem, _, value = name.rpartition(":")
     if value.isascii() and value.isdigit() and 1 <= int(value) <= LABEL_MAX:
@@ -157,7 +166,9 @@ def _niftis_by_name(name: str, files: Sequence[NiftiFile]) -> Iterable[NiftiStru
 
 
 def _nifti_names(file: NiftiFile) -> list[str]:
-    """Name a NIfTI file, and each of its label numbers where it holds several."""
+    """Name a NIfTI file, and each of its label numbers where it holds several; or as its data set declares them."""
+    if file.names:
+        return [name for name, _ in file.names]
     stem = name_stem(file.path)
     try:
         values = read_label_values(file.path)
