@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from hipseg.errors import ConfigError, MaskError, SeriesError
 from hipseg.geometry import Grid
+from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.hounsfield import check_hu
 from hipseg.ingest.masks import LabelSlices, check_rois, open_masks
 from hipseg.ingest.pairing import NiftiFile, SeriesIndex, SeriesKey, pair_nifti, pair_rtstruct
 from hipseg.ingest.pixels import SliceI16, read_slice_hu
@@ -20,7 +22,9 @@ from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.scan import FoundFile, Scan, scan_tree
 from hipseg.ingest.series import OrderedSeries, order_series
 from hipseg.ingest.source import FoundCases, SourceCase
+from hipseg.ingest.stacks import split_stacks
 from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_names
+from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image, straighten_labels
 
 __all__ = ["FoundCases", "OpenedCase", "SourceCase", "StructureName", "find_cases", "list_structures", "open_case"]
 
@@ -66,11 +70,14 @@ def find_cases(root: Path) -> FoundCases:
     damaged = _place_damaged(scan.damaged, series, set_aside)
     if not series:
         raise SeriesError(_say_none(scan, set_aside))
+    series, stacks = _split(series, damaged)
     index = SeriesIndex(series)
     rtstructs = _place_rtstructs(scan.rtstructs, index, set_aside)
     niftis = _place_niftis(scan.niftis, index, set_aside)
     cases = tuple(
-        SourceCase(*key, _common_folder(images), images, tuple(rtstructs[key]), tuple(niftis[key]), damaged[key])
+        SourceCase(
+            *key, _common_folder(images), images, tuple(rtstructs[key]), tuple(niftis[key]), damaged[key], stacks=stacks[key]
+        )
         for key, images in sorted(series.items())
     )
     return FoundCases(cases, scan.files_seen, MappingProxyType(dict(sorted(set_aside.items()))))
@@ -85,13 +92,14 @@ def list_structures(source: SourceCase) -> tuple[StructureName, ...]:
     return find_names(_mask_sources(source, source.images))
 
 
-def open_case(source: SourceCase, case: str, rois: Mapping[str, int]) -> OpenedCase:
+def open_case(source: SourceCase, case: str, rois: Mapping[str, int], *, untilt: bool = False) -> OpenedCase:
     """Check a case and open it for reading.
 
     Args:
         source: the case, as `find_cases` gives it.
         case: its key, for messages.
         rois: label number by structure name; empty for the case's only structure (label 1; a NIfTI keeps its labels).
+        untilt: whether a series with gantry tilt is sheared back instead of refused.
     Returns:
         The opened case. At most one slice is decoded at a time.
     Raises:
@@ -105,13 +113,30 @@ def open_case(source: SourceCase, case: str, rois: Mapping[str, int]) -> OpenedC
             f"damaged file in case {case}: {source.damaged} of {len(source.images) + source.damaged} files beside each other are "
             "empty or break off inside the header; copy or export the series again"
         )
-    series = order_series(source.images, case)
+    series = order_series(source.images, case, takes_tilt=untilt)
+    plan = plan_straightening(series) if series.shifts_mm_yx else None
     try:
-        sources = _mask_sources(source, series.headers)
-        kind, labels = (None, None) if sources.is_empty else open_masks(sources, series, rois)
+        kind, labels = _open_labels(source, series, plan, rois)
     except MaskError as error:
         raise MaskError(f"mask of case {case}: {error}") from error
-    return OpenedCase(series.grid, kind, _read_slices(series, labels, case))
+    grid, warnings = (series.grid, series.warnings) if plan is None else (plan.series.grid, plan.series.warnings)
+    if source.stacks > 1:
+        warnings = (f"one of {source.stacks} stacks of one series, each packed as a case of its own", *warnings)
+    return OpenedCase(grid, kind, _read_slices(series, labels, case, plan), warnings)
+
+
+def _open_labels(
+    source: SourceCase, series: OrderedSeries, plan: Straightening | None, rois: Mapping[str, int]
+) -> tuple[MaskKind | None, LabelSlices | None]:
+    sources = _mask_sources(source, series.headers)
+    if sources.is_empty:
+        return None, None
+    kind, labels = open_masks(sources, series if plan is None else plan.series, rois)
+    if plan is None or kind != "overlay":
+        # What lies in millimetres, as contours do, falls on the straight grid by itself.
+        return kind, labels
+    _, tilted = open_masks(sources, series, rois)
+    return kind, lambda z: straighten_labels(tilted(z), plan, z)
 
 
 def _is_folder(root: Path) -> bool:
@@ -123,16 +148,19 @@ def _is_folder(root: Path) -> bool:
 
 
 def _read_slices(
-    series: OrderedSeries, labels: LabelSlices | None, case: str
+    series: OrderedSeries, labels: LabelSlices | None, case: str, plan: Straightening | None
 ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
+    frames = FrameReader()
     for z, header in enumerate(series.headers):
         where = f"case {case}, slice {z + 1} of {len(series.headers)} by position"
         try:
-            image_hu = read_slice_hu(header.path, header)
+            image_hu = read_slice_hu(header.path, header) if header.frame is None else frames.read_hu(header)
+            check_hu(image_hu, header)
         except SeriesError as error:
             raise SeriesError(f"{where}: {error}") from error
         try:
-            yield image_hu, None if labels is None else labels(z)
+            straight_hu = image_hu if plan is None else straighten_image(image_hu, plan, z)
+            yield straight_hu, None if labels is None else labels(z)
         except MaskError as error:
             raise MaskError(f"mask of {where}: {error}") from error
 
@@ -152,6 +180,20 @@ def _group(images: Sequence[ImageHeader]) -> dict[SeriesKey, tuple[ImageHeader, 
         key = (patient_id or _stand_in(found), series_uid)
         series[key] = (*series.get(key, ()), *found)
     return series
+
+
+def _split(
+    series: Mapping[SeriesKey, tuple[ImageHeader, ...]], damaged: Mapping[SeriesKey, int]
+) -> tuple[dict[SeriesKey, tuple[ImageHeader, ...]], dict[SeriesKey, int]]:
+    """Split series into stacks where the headers do; a series with damaged files stays whole and is refused."""
+    split: dict[SeriesKey, tuple[ImageHeader, ...]] = {}
+    stacks: dict[SeriesKey, int] = {}
+    for (patient_id, series_uid), images in series.items():
+        parts = {"": images} if damaged.get((patient_id, series_uid)) else split_stacks(images)
+        for name, stack in parts.items():
+            key = (patient_id, series_uid + name)
+            split[key], stacks[key] = stack, len(parts)
+    return split, stacks
 
 
 def _stand_in(images: Sequence[ImageHeader]) -> str:

@@ -98,7 +98,7 @@ def _decode(dataset: FileDataset, header: ImageHeader) -> NDArray[np.integer]:
         if found < expected:
             raise SeriesError(f"{found} bytes of pixels, expected {expected}; {EXPORT_AGAIN}")
     else:
-        dataset.pixel_array_options(decoding_plugin=_choose_decoder(syntax))
+        dataset.pixel_array_options(decoding_plugin=choose_decoder(syntax))
     try:
         stored: NDArray[np.integer] = dataset.pixel_array
     except Exception as error:  # decoders raise nearly anything on damaged bytes
@@ -115,7 +115,8 @@ def _expected_bytes(header: ImageHeader) -> int:
     return (header.rows or 0) * (header.columns or 0) * (header.bits_allocated or 0) // 8
 
 
-def _choose_decoder(syntax: UID) -> str:
+def choose_decoder(syntax: UID) -> str:
+    """Name the plugin of pydicom that decodes a compressed transfer syntax."""
     if syntax == RLELossless:
         return DECODERS["RLE"]
     return DECODERS["JPEG-LS"] if "JPEG-LS" in syntax.name else DECODERS["JPEG"]

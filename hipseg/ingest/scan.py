@@ -19,7 +19,8 @@ from hipseg.ingest.dicomfile import (
     read_dataset,
     text,
 )
-from hipseg.ingest.headers import CT_CLASSES, HEADER_TAGS, ImageHeader, has_place, is_localizer, parse_header
+from hipseg.ingest.enhanced import read_frame_headers
+from hipseg.ingest.headers import CT_CLASSES, ENHANCED_CT, HEADER_TAGS, ImageHeader, has_place, is_localizer, parse_header
 from hipseg.ingest.nifti import is_nifti
 
 KNOWN_MODALITIES = frozenset(
@@ -155,9 +156,15 @@ def _sort_ct(scan: Scan, found: FoundFile, dataset: FileDataset) -> str | None:
     header = parse_header(dataset, found.path, found.folder)
     if header.rows is None or header.columns is None:
         # The header breaks off before the description of the pixels; what stands there may itself be cut.
+        headers: tuple[ImageHeader, ...] | None = None
+    elif text(dataset, "SOPClassUID") in ENHANCED_CT:
+        headers = read_frame_headers(found.path, found.folder)
+    else:
+        headers = (header,)
+    if headers is None:
         scan.damaged.append(replace(found, reason=DAMAGED, series_uid=header.series_uid))
     else:
-        scan.images.append(header)
+        scan.images.extend(headers)
     return None
 
 

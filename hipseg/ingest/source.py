@@ -30,6 +30,7 @@ class SourceCase:
         volume: the CT as one NIfTI volume, in place of images.
         fault: why it cannot be packed at all, in our own words; empty where nothing is known to be wrong.
         subset: side of the publisher's own split; None where there is none.
+        stacks: number of stacks that its series was split into, of which it is one.
     """
 
     patient_id: str
@@ -42,6 +43,7 @@ class SourceCase:
     volume: Path | None = None
     fault: str = ""
     subset: Subset | None = None
+    stacks: int = 1
 
 
 @dataclass(frozen=True, repr=False)
