@@ -31,6 +31,7 @@ SHOWN_LABELS = 6
 @click.option(
     "--roi", "roi_options", metavar="NAME=LABEL", multiple=True, help="Pack this structure under this label; repeatable."
 )
+@click.option("--untilt", is_flag=True, help="Shear series with gantry tilt back, instead of refusing them.")
 @click.option("--list-roi", is_flag=True, help="Only show the names of the structures. They come out of the source: private.")
 @click.option("--salt-file", type=click.Path(path_type=Path), help="The salt of the keys. [default: ~/.config/hipseg/salt]")
 @click.option(
@@ -41,7 +42,14 @@ SHOWN_LABELS = 6
     help="Write which patient, series and folder each key stands for. Private; outside OUTPUT.",
 )
 def command(
-    *, data: Path, output: Path, roi_options: tuple[str, ...], list_roi: bool, salt_file: Path | None, key_table: Path | None
+    *,
+    data: Path,
+    output: Path,
+    roi_options: tuple[str, ...],
+    untilt: bool,
+    list_roi: bool,
+    salt_file: Path | None,
+    key_table: Path | None,
 ) -> None:
     """Pack CT series and their masks into shards.
 
@@ -62,7 +70,7 @@ def command(
     cases = key_cases(found, salt)
     if key_table is not None:
         merge_key_table(key_table, (_key_row(one) for one in cases))
-    outcomes = _pack(cases, paths, PackPlan(rois, salt_id(salt), found.set_aside))
+    outcomes = _pack(cases, paths, PackPlan(rois, salt_id(salt), found.set_aside, untilt))
     _close(outcomes, found, paths, rois)
 
 

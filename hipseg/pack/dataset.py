@@ -36,11 +36,13 @@ class PackPlan:
         rois: structure name -> label; must be that of the cases already packed.
         salt_id: of the salt that made the keys; must be that of the cases already packed.
         set_aside: files that were no input, by reason.
+        untilt: whether series with gantry tilt are sheared back instead of refused.
     """
 
     rois: Mapping[str, int]
     salt_id: str
     set_aside: Mapping[str, int]
+    untilt: bool = False
 
 
 def check_output(data: Path, paths: DatasetPaths) -> None:
@@ -106,7 +108,7 @@ def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) 
     with locked(paths.lock, str(paths.root)):
         manifest = _extend(paths, plan)
         for case in cases:
-            outcome = _pack_case(case, paths, plan.rois)
+            outcome = _pack_case(case, paths, plan)
             manifest = _with_outcome(manifest, outcome)
             write_manifest(paths, manifest)
             yield outcome
@@ -133,10 +135,10 @@ def _say_rois(rois: Mapping[str, int]) -> str:
     return " ".join(f"--roi {name}={label}" for name, label in sorted(rois.items())) or "no --roi"
 
 
-def _pack_case(keyed: KeyedCase, paths: DatasetPaths, rois: Mapping[str, int]) -> CaseRecord | Refusal:
+def _pack_case(keyed: KeyedCase, paths: DatasetPaths, plan: PackPlan) -> CaseRecord | Refusal:
     shard = shard_name(keyed.case)
     try:
-        opened = open_case(keyed.source, keyed.case, rois)
+        opened = open_case(keyed.source, keyed.case, plan.rois, untilt=plan.untilt)
         written = write_shard(
             paths.shard(shard), keyed.case, keyed.patient, opened.grid, opened.slices, has_mask=opened.mask_kind is not None
         )
