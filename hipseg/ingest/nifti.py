@@ -16,7 +16,7 @@ from hipseg.axes import VolumeI16, VolumeU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.fsio import replacing
 from hipseg.geometry import Grid, affine_ras, grid_distance_mm, grid_from_affine_ras
-from hipseg.ingest.labels import LABEL_MAX, VoxelLayout, check_size, read_layer
+from hipseg.ingest.labels import VoxelLayout, check_size, read_layer
 from hipseg.ingest.turning import match_axes, turn_volume
 
 GZIP_START = b"\x1f\x8b"
@@ -51,7 +51,7 @@ def name_stem(path: Path) -> str:
 
 def read_grid(path: Path) -> Grid:
     """Read the grid of a NIfTI volume from its header; see `read_labels`."""
-    return _read_layout(path).grid
+    return read_layout(path).grid
 
 
 def read_labels(path: Path) -> tuple[VolumeU8, Grid]:
@@ -65,9 +65,9 @@ def read_labels(path: Path) -> tuple[VolumeU8, Grid]:
         MaskError: no readable NIfTI volume in one file, without position, cut short, or not labels.
     Source: NIfTI-1 (nifti1.h), data scaling and 'orientation'.
     """
-    layout = _read_layout(path)
+    layout = read_layout(path)
     check_size(layout, path, WHAT)
-    with _opened(path) as stream:
+    with open_unpacked(path) as stream:
         stream.seek(layout.offset_bytes)
         return read_layer(stream, layout, WHAT), layout.grid
 
@@ -132,7 +132,7 @@ def _compressing(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
     """Open a NIfTI file for reading, unpacked; every fault of the file inside the block is a MaskError."""
     try:
         with path.open("rb") as raw:
@@ -165,14 +165,22 @@ def _find_header(head: bytes) -> Any:
     return None
 
 
-def _read_layout(path: Path) -> VoxelLayout:
-    with _opened(path) as stream:
+def read_layout(path: Path, what: str = WHAT) -> VoxelLayout:
+    """Read where the voxels of a NIfTI volume lie, from its header.
+
+    Args:
+        path: the file, compressed or not.
+        what: what the file is, for messages.
+    Raises:
+        MaskError: no readable header of one volume of numbers with its position.
+    """
+    with open_unpacked(path) as stream:
         header_class = _find_header(_read_head(path))
         if header_class is None:
             raise MaskError("a NIfTI file has lost its header; copy it again")
         try:
             header = header_class.from_fileobj(stream, check=False)
-            return _parse_layout(header)
+            return _parse_layout(header, what)
         except MaskError:
             raise
         except ConfigError as error:
@@ -181,23 +189,23 @@ def _read_layout(path: Path) -> VoxelLayout:
             raise MaskError("a NIfTI header is damaged; a volume of numbers with its position is expected") from error
 
 
-def _parse_layout(header: nibabel.Nifti1Header) -> VoxelLayout:
+def _parse_layout(header: nibabel.Nifti1Header, what: str) -> VoxelLayout:
     shape = tuple(int(n) for n in header.get_data_shape())
     if len(shape) < 2 or max(shape[3:], default=1) > 1:
-        raise MaskError(f"a NIfTI mask has shape {shape}; one volume (x, y, z) is expected")
+        raise MaskError(f"{what} has shape {shape}; one volume (x, y, z) is expected")
     if not header["sform_code"] and not header["qform_code"]:
-        raise MaskError("a NIfTI mask does not say where it lies (qform and sform codes are 0); write it with its position")
+        raise MaskError(f"{what} does not say where it lies (qform and sform codes are 0); write it with its position")
     x, y, z = (*shape, 1)[:3]
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
-        raise MaskError(f"a NIfTI mask holds values of type {dtype}; whole numbers 0 to {LABEL_MAX} are expected")
+        raise MaskError(f"{what} holds values of type {dtype}; plain numbers are expected")
     slope, intercept = header.get_slope_inter()
     return VoxelLayout(
-        _parse_grid(header, (z, y, x)), dtype, int(header["vox_offset"]), 1.0 if slope is None else slope, intercept or 0.0
+        _parse_grid(header, (z, y, x), what), dtype, int(header["vox_offset"]), 1.0 if slope is None else slope, intercept or 0.0
     )
 
 
-def _parse_grid(header: nibabel.Nifti1Header, shape_zyx: tuple[int, int, int]) -> Grid:
+def _parse_grid(header: nibabel.Nifti1Header, shape_zyx: tuple[int, int, int], what: str) -> Grid:
     """Give the grid: sform before qform, as NIfTI-1 has it; where the two contradict each other, neither is believed."""
     unit_mm = MM_BY_UNIT.get(header.get_xyzt_units()[0], 1.0)
     codes = {"sform": header.get_sform(coded=True), "qform": header.get_qform(coded=True)}
@@ -205,7 +213,7 @@ def _parse_grid(header: nibabel.Nifti1Header, shape_zyx: tuple[int, int, int]) -
     apart_mm = grid_distance_mm(grids[0], grids[-1])
     if apart_mm > FORMS_TOLERANCE * min(grids[0].spacing_mm_zyx):
         raise MaskError(
-            f"a NIfTI mask says in two ways where it lies: the corners that its sform and its qform give are up to "
+            f"{what} says in two ways where it lies: the corners that its sform and its qform give are up to "
             f"{apart_mm:.2f} mm apart, at most half a voxel is accepted; write it with one of the two"
         )
     return grids[0]

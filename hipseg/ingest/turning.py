@@ -1,13 +1,15 @@
 """A volume counted along other axes: found out from the grids, done without moving a voxel."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hipseg.axes import VolumeU8
 from hipseg.errors import MaskError
 from hipseg.geometry import Grid, grid_distance_mm, is_same_grid, make_grid
 
+Voxel = TypeVar("Voxel", np.int16, np.uint8, np.bool_)
 ALIGNED = 0.999
 """Cosine above which two axes run along each other; whether the voxels meet, the corners of the grids decide."""
 
@@ -38,17 +40,18 @@ def match_axes(own: Grid, grid: Grid, what: str) -> AxisMatch:
     if sorted(sources) != [0, 1, 2] or np.abs(along).min() < ALIGNED:
         raise MaskError(f"{what} does not fit: its axes run at an angle to those of the series; resample it onto the series")
     axes = AxisMatch(tuple(sources), tuple(bool(cosine < 0) for cosine in along))
-    _check_same(_turn_grid(own, axes), grid, what)
+    _check_same(turn_grid(own, axes), grid, what)
     return axes
 
 
-def turn_volume(volume: VolumeU8, axes: AxisMatch) -> VolumeU8:
+def turn_volume(volume: NDArray[Voxel], axes: AxisMatch) -> NDArray[Voxel]:
     """Count a volume (z, y, x) along other axes; the result is a view."""
     turned = volume.transpose([2 - axis for axis in reversed(axes.sources_xyz)])
     return turned[tuple(slice(None, None, -1 if is_flipped else 1) for is_flipped in reversed(axes.are_flipped_xyz))]
 
 
-def _turn_grid(own: Grid, axes: AxisMatch) -> Grid:
+def turn_grid(own: Grid, axes: AxisMatch) -> Grid:
+    """Give the grid of a volume that is counted along other axes; its voxels lie where they lay."""
     order, is_flipped = list(axes.sources_xyz), np.array(axes.are_flipped_xyz)
     shape_xyz = np.array(own.shape_zyx[::-1])[order]
     spacing_xyz = np.array(own.spacing_mm_zyx[::-1])[order]
