@@ -143,8 +143,9 @@ def _locate(path: Path) -> _FrameFile:
         if syntax == DeflatedExplicitVRLittleEndian:
             raise SeriesError(f"a deflated multi-frame file, of which no single frame can be read; {EXPORT_AGAIN} uncompressed")
         with path.open("rb") as handle:
-            element = dcmread(handle, force=True, defer_size=DEFERRED_BYTES, specific_tags=[PIXEL_DATA]).get_item(PIXEL_DATA)
-        offset = _offset(element)
+            # Asked for by its tag, the element would be read whole.
+            elements = list(dcmread(handle, force=True, defer_size=DEFERRED_BYTES, specific_tags=[PIXEL_DATA]).values())
+        offset = _offset(next((one for one in elements if one.tag == PIXEL_DATA), None))
         options = {"transfer_syntax_uid": syntax, "pixel_keyword": "PixelData", "pixel_vr": "OW"}
         return _FrameFile(path, offset, syntax, as_pixel_options(header, **options))
     except OSError as error:

@@ -12,7 +12,7 @@ from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.labels import LABEL_MAX
 from hipseg.ingest.nifti import read_labels_on
-from hipseg.ingest.overlay import read_overlay_masks
+from hipseg.ingest.overlay import FIRST_FRAME, read_overlay_masks
 from hipseg.ingest.polygons import fill_even_odd
 from hipseg.ingest.rtstruct import Polygons, Structure, place_contours
 from hipseg.ingest.series import OrderedSeries
@@ -137,7 +137,9 @@ def _open_overlays(choices: Sequence[Choice], series: OrderedSeries) -> LabelSli
         groups = [(label, structure.groups[z]) for label, structure in chosen if z in structure.groups]
         if not groups:
             return join_layers((), shape_yx)
-        masks = read_overlay_masks(series.headers[z].path, {group for _, group in groups}, shape_yx)
+        header = series.headers[z]
+        frame = FIRST_FRAME + (header.frame or 0)
+        masks = read_overlay_masks(header.path, {group for _, group in groups}, shape_yx, frame)
         return join_layers(((label, masks[group]) for label, group in groups), shape_yx)
 
     return read_slice
