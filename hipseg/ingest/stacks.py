@@ -28,14 +28,16 @@ _MARKS: dict[str, Callable[[ImageHeader], Hashable]] = {
 }
 """What may tell stacks apart, the surest first. Source: DICOM PS3.3 C.7.6.16.2.2.2, C.7.6.2.1.1 and C.7.6.16.2.2.1."""
 _OVERLAPPING = ("time point", "acquisition")
-"""Marks that scanners also change within one volume: where such stacks lie one after the other, slices between are missing."""
+"""Marks that scanners also change within one volume: where such stacks lie one after the other, they are that volume, or slices
+between them are missing. Stacks that lie in each other are two, even if their slices alternate evenly."""
 
 
 def split_stacks(images: Sequence[ImageHeader]) -> dict[str, tuple[ImageHeader, ...]]:
     """Split the images of one series into the stacks that they are.
 
-    A series that is one volume stays whole, whatever its headers say. One that is none is split by the first mark that leaves
-    nothing but volumes of at least two images; where no mark does, it stays whole and is refused when it is opened.
+    A series is split by the first mark that leaves nothing but volumes of at least two images; by stack or orientation only if it
+    is no volume itself, by time point or acquisition only if the stacks lie in each other. Where no mark does, it stays whole,
+    and is refused when it is opened if it is no volume.
 
     Args:
         images: at least one image of one series, in any order.
@@ -46,8 +48,9 @@ def split_stacks(images: Sequence[ImageHeader]) -> dict[str, tuple[ImageHeader, 
         stacks: dict[Hashable, list[ImageHeader]] = defaultdict(list)
         for header in images:
             stacks[mark(header)].append(header)
-        is_clean = len(stacks) > 1 and not _is_volume(images) and all(map(_is_stack, stacks.values()))
-        if is_clean and (name not in _OVERLAPPING or _overlap(stacks.values())):
+        if len(stacks) < MIN_STACK or not all(map(_is_stack, stacks.values())):
+            continue
+        if _overlap(stacks.values()) if name in _OVERLAPPING else not _is_volume(images):
             return {f" {name} {value}": tuple(stack) for value, stack in stacks.items()}
     return {"": tuple(images)}
 
