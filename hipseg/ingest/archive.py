@@ -126,6 +126,18 @@ def list_members(archive: Path) -> tuple[tuple[PurePosixPath, ZipMember], ...]:
     return tuple(sorted(members))
 
 
+def open_descriptor(path: Path) -> int:
+    """Open a file, or a member of an archive, for reading by its descriptor; the caller closes it.
+
+    Raises:
+        OSError: it cannot be opened, or is a damaged member.
+    """
+    if not isinstance(path, ZipMember):
+        return os.open(path, os.O_RDONLY)
+    with path.open(buffering=0) as raw:
+        return os.dup(raw.fileno())
+
+
 def _make_member(entry: Entry, path: str) -> ZipMember:
     member = ZipMember(path)
     member.entry = entry
