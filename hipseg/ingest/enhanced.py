@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import get_frame
 from pydicom.filereader import dcmread
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
@@ -16,9 +16,11 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from hipseg.errors import SeriesError
+from hipseg.ingest.compressed import DECODERS, decode_frame
 from hipseg.ingest.dicomfile import UnreadableFileError, integer, is_cut, items, number, numbers, read_dataset, text, texts
 from hipseg.ingest.headers import HOUNSFIELD_TYPES, LOCALIZER_WORDS, ImageHeader, parse_header
-from hipseg.ingest.pixels import EXPORT_AGAIN, SliceI16, choose_decoder, to_hu
+from hipseg.ingest.pixels import SliceI16, to_hu
+from hipseg.ingest.stored import EXPORT_AGAIN, StoredI, pixel_format
 
 MAX_FRAMES = 20_000
 """More than any CT has slices; a file that announces more is damaged, and one header a frame would fill the memory."""
@@ -113,7 +115,7 @@ class FrameReader:
         """
         if self._last is None or self._last.path != header.path:
             self._last = _locate(header.path)
-        stored = _decode_frame(self._last, header.frame or 0)
+        stored = _decode_frame(self._last, header)
         if stored.shape != (header.rows, header.columns) or not np.issubdtype(stored.dtype, np.integer):
             raise SeriesError(
                 f"a frame of shape {stored.shape}, type {stored.dtype}; whole numbers of shape "
@@ -163,16 +165,19 @@ def _offset(element: DataElement | RawDataElement | None) -> int:
     return int(offset)
 
 
-def _decode_frame(file: _FrameFile, frame: int) -> NDArray[np.integer]:
+def _decode_frame(file: _FrameFile, header: ImageHeader) -> StoredI:
     """Give the stored values of one frame, int (y, x)."""
-    plugin = choose_decoder(file.syntax) if file.syntax.is_compressed else ""
+    frame = header.frame or 0
     try:
         with file.path.open("rb") as handle:
             handle.seek(file.offset)
-            decoder = get_decoder(file.syntax)
-            stored, _ = decoder.as_array(handle, index=frame, raw=True, decoding_plugin=plugin, **file.options)
+            if file.syntax in DECODERS:
+                compressed = get_frame(handle, frame, number_of_frames=file.options["number_of_frames"])
+            else:
+                stored, _ = get_decoder(file.syntax).as_array(handle, index=frame, raw=True, **file.options)
+                return stored
     except OSError as error:
         raise SeriesError("the file can no longer be opened; pack the folder again") from error
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         raise SeriesError(f"frame {frame + 1} cannot be decoded; {EXPORT_AGAIN} uncompressed") from error
-    return stored
+    return decode_frame(compressed, file.syntax, pixel_format(header))
