@@ -1,18 +1,24 @@
 """Folder tree -> cases; case -> grid and a stream of slices in Hounsfield units with their labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hipseg.axes import BACKGROUND_LABEL
 from hipseg.errors import ConfigError, MaskError, SeriesError
 from hipseg.geometry import Grid
+from hipseg.ingest.ctorg import find_ctorg_cases
 from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.hounsfield import check_hu
+from hipseg.ingest.layout import Layout, detect_layout
 from hipseg.ingest.masks import LabelSlices, check_rois, open_masks
+from hipseg.ingest.niftiimage import open_nifti_image
+from hipseg.ingest.nnunet import find_nnunet_cases
 from hipseg.ingest.pixels import SliceI16, read_slice_hu
 from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.series import OrderedSeries, order_series
@@ -22,6 +28,10 @@ from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_ima
 from hipseg.ingest.tree import find_dicom_cases
 
 __all__ = ["FoundCases", "OpenedCase", "SourceCase", "StructureName", "find_cases", "list_structures", "open_case"]
+
+FINDERS: Mapping[Layout, Callable[[Path], FoundCases]] = MappingProxyType(
+    {"dicom": find_dicom_cases, "nnunet": find_nnunet_cases, "ctorg": find_ctorg_cases}
+)
 
 
 @dataclass(frozen=True)
@@ -42,20 +52,21 @@ class OpenedCase:
     warnings: tuple[str, ...] = ()
 
 
-def find_cases(root: Path) -> FoundCases:
-    """Find the CT series below a folder, and the mask sources that belong to each.
+def find_cases(root: Path, layout: Layout | None = None) -> FoundCases:
+    """Find the CT series or volumes below a folder, and the mask sources that belong to each.
 
     Args:
         root: the folder; links below it are not followed.
+        layout: how it is laid out; None to find out.
     Returns:
         The cases, and what was left aside. A series that cannot be packed is a case here and refused when it is opened.
     Raises:
-        ConfigError: there is no such folder.
-        SeriesError: it holds no CT series.
+        ConfigError: there is no such folder, or its layout is ambiguous.
+        SeriesError: it holds no case, or is not laid out as it should be.
     """
     if not _is_folder(root):
         raise ConfigError(f"no folder at {root}; name the folder that holds the CT series")
-    return find_dicom_cases(root)
+    return FINDERS[layout or detect_layout(root)](root)
 
 
 def list_structures(source: SourceCase) -> tuple[StructureName, ...]:
@@ -83,12 +94,19 @@ def open_case(source: SourceCase, case: str, rois: Mapping[str, int], *, untilt:
         ConfigError: a label number is not 1 to 255.
     """
     check_rois(rois)
+    if source.fault:
+        raise SeriesError(f"case {case}: {source.fault}")
+    if source.volume is not None:
+        return _open_volume(source, source.volume, case, rois)
     if source.damaged:
         raise SeriesError(
             f"damaged file in case {case}: {source.damaged} of {len(source.images) + source.damaged} files beside each other are "
             "empty or break off inside the header; copy or export the series again"
         )
-    series = order_series(source.images, case, takes_tilt=untilt)
+    return _open_series(source, order_series(source.images, case, takes_tilt=untilt), case, rois)
+
+
+def _open_series(source: SourceCase, series: OrderedSeries, case: str, rois: Mapping[str, int]) -> OpenedCase:
     plan = plan_straightening(series) if series.shifts_mm_yx else None
     try:
         kind, labels = _open_labels(source, series, plan, rois)
@@ -98,6 +116,21 @@ def open_case(source: SourceCase, case: str, rois: Mapping[str, int], *, untilt:
     if source.stacks > 1:
         warnings = (f"one of {source.stacks} stacks of one series, each packed as a case of its own", *warnings)
     return OpenedCase(grid, kind, _read_slices(series, labels, case, plan), warnings)
+
+
+def _open_volume(source: SourceCase, path: Path, case: str, rois: Mapping[str, int]) -> OpenedCase:
+    try:
+        grid, images = open_nifti_image(path)
+    except SeriesError as error:
+        raise SeriesError(f"case {case}: {error}") from error
+    try:
+        kind, labels = _open_labels(source, OrderedSeries((), grid), None, rois)
+    except MaskError as error:
+        raise MaskError(f"mask of case {case}: {error}") from error
+    numbers = {number for nifti in source.niftis for _, number in nifti.names}
+    # Structures chosen by name have numbers of the user's.
+    declared = None if rois or not numbers else frozenset(numbers)
+    return OpenedCase(grid, kind, _read_volume(images, labels, case, declared))
 
 
 def _open_labels(
@@ -138,6 +171,30 @@ def _read_slices(
             yield straight_hu, None if labels is None else labels(z)
         except MaskError as error:
             raise MaskError(f"mask of {where}: {error}") from error
+
+
+def _read_volume(
+    images: Iterator[SliceI16], labels: LabelSlices | None, case: str, declared: frozenset[int] | None
+) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
+    try:
+        for z, image_hu in enumerate(images):
+            image_labels = None if labels is None else labels(z)
+            if image_labels is not None and declared is not None:
+                _check_declared(image_labels, declared)
+            yield image_hu, image_labels
+    except SeriesError as error:
+        raise SeriesError(f"case {case}: {error}") from error
+    except MaskError as error:
+        raise MaskError(f"mask of case {case}: {error}") from error
+
+
+def _check_declared(labels: NDArray[np.uint8], declared: frozenset[int]) -> None:
+    others = set(np.unique(labels).tolist()) - declared - {BACKGROUND_LABEL}
+    if others:
+        raise MaskError(
+            f"label {min(others)} is not among the {len(declared)} that its data set declares ({len(others)} such in one slice); "
+            "mend the labels, or choose with --roi NAME=LABEL"
+        )
 
 
 def _mask_sources(source: SourceCase, headers: Sequence[ImageHeader]) -> MaskSources:
