@@ -110,12 +110,13 @@ def digest_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold an exclusive lock on a file while the block runs.
+def locked(path: Path, what: str, *, is_shared: bool = False) -> Iterator[None]:
+    """Hold a lock on a file while the block runs.
 
     Args:
         path: the lock file; made where it is missing, and left behind.
         what: what is locked, for the message.
+        is_shared: whether others may hold it at the same time, if they share it, too.
     Raises:
         ConfigError: another process holds it, or the file cannot be written.
     """
@@ -126,7 +127,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         raise unwritable(path, error) from error
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             raise ConfigError(f"another hipseg command is at work on {what}; wait for it or stop it") from error
         yield

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from sklearn.model_selection import KFold
 
 from hipseg.errors import ConfigError, ShardError
-from hipseg.fsio import digest_json, read_json, write_json
+from hipseg.fsio import digest_file, digest_json, read_json, write_json, write_text
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Manifest, same_images
 
@@ -75,12 +75,38 @@ def splits_json(splits: Sequence[Split]) -> list[dict[str, list[str]]]:
 
 
 def write_splits(paths: DatasetPaths, splits: Sequence[Split]) -> None:
-    """Write the folds of a data set whole or not at all.
+    """Write the folds of a data set whole or not at all, and their SHA-256 beside them, which `hipseg verify` compares.
 
     Raises:
         ConfigError: the file cannot be written.
     """
+    # Stopped between the two, folds without a digest are left, which are as good as folds of another program.
+    paths.splits_digest.unlink(missing_ok=True)
     write_json(paths.splits, splits_json(splits))
+    write_text(paths.splits_digest, _digest_line(paths))
+
+
+def check_splits_digest(paths: DatasetPaths) -> None:
+    """Compare the folds' file with the SHA-256 beside it; folds of another program may have none.
+
+    Raises:
+        ShardError: they do not belong together.
+    """
+    if not paths.splits_digest.exists():
+        return
+    try:
+        is_same = paths.splits_digest.read_bytes() == _digest_line(paths).encode()
+    except OSError as error:
+        raise ShardError(f"cannot read splits {paths.splits} and their digest: {error}") from error
+    if not is_same:
+        raise ShardError(
+            f"splits {paths.splits} and {paths.splits_digest.name} do not belong together: the SHA-256 differs; "
+            "write them again with `hipseg split`"
+        )
+
+
+def _digest_line(paths: DatasetPaths) -> str:
+    return f"{digest_file(paths.splits)}  {paths.splits.name}\n"
 
 
 def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:

@@ -6,8 +6,9 @@ import pytest
 from hipseg.errors import ConfigError, SeriesError, ShardError
 from hipseg.fsio import locked
 from hipseg.ingest.cases import find_cases
-from hipseg.pack.dataset import KeyedCase, PackPlan, check_output, key_cases, pack_cases
+from hipseg.pack.dataset import KeyedCase, check_output, key_cases, pack_cases
 from hipseg.pack.keys import case_key, patient_key
+from hipseg.pack.plan import PackPlan
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest
 from hipseg.shards.reader import open_reader, read_image_volume, read_label_volume
@@ -32,7 +33,16 @@ def write_patient(root, name, seed, has_mask=True, **options):
 
 
 def pack(data, paths, plan=PLAN):
-    return list(pack_cases(key_cases(find_cases(data), SALT), paths, plan))
+    return [one.result for one in pack_cases(key_cases(find_cases(data), SALT), paths, plan)]
+
+
+def kept_cases(data, paths, plan=PLAN):
+    return {one.result.case for one in pack_cases(key_cases(find_cases(data), SALT), paths, plan) if one.is_kept}
+
+
+def read_files(paths):
+    """Every file of the data set, by name; what begins with a dot is none."""
+    return {path.name: path.read_bytes() for path in paths.root.iterdir() if not path.name.startswith(".")}
 
 
 @pytest.fixture
@@ -64,10 +74,11 @@ def test_packing_again_gives_the_same_bytes(tmp_path, paths):
     for seed, name in enumerate(("Doe", "Roe", "Poe")):
         write_patient(tmp_path / "data", name, seed)
     pack(tmp_path / "data", paths)
-    before = {path.name: path.read_bytes() for path in paths.root.iterdir()}
-    assert len(before) == 5  # three shards, the manifest and the lock
-    pack(tmp_path / "data", paths)
-    assert {path.name: path.read_bytes() for path in paths.root.iterdir()} == before
+    before = read_files(paths)
+    assert len(before) == 4  # three shards and the manifest
+    paths.journal().unlink()
+    assert kept_cases(tmp_path / "data", paths) == set()
+    assert read_files(paths) == before
 
 
 def test_a_truncated_slice_refuses_its_case_by_name_and_the_others_are_packed(tmp_path, paths):
@@ -79,8 +90,8 @@ def test_a_truncated_slice_refuses_its_case_by_name_and_the_others_are_packed(tm
     refusal = outcomes[bad[2]]
     assert (type(refusal), refusal.error) == (Refusal, "SeriesError")
     assert bad[2] in refusal.reason
-    assert sorted(path.name for path in paths.root.iterdir()) == sorted([".lock", f"{good[2]}.h5", "manifest.json"])
     manifest = read_manifest(paths)
+    assert sorted(read_files(paths)) == [manifest.cases[0].shard, "manifest.json"]
     assert (manifest.cases, manifest.refusals) == ((outcomes[good[2]],), (refusal,))
 
 
@@ -130,12 +141,13 @@ def test_a_packing_that_is_stopped_leaves_a_whole_data_set(tmp_path, paths):
     for seed, name in enumerate(("Doe", "Roe", "Poe")):
         write_patient(tmp_path / "data", name, seed)
     outcomes = pack_cases(key_cases(find_cases(tmp_path / "data"), SALT), paths, PLAN)
-    done = [next(outcomes), next(outcomes)]
+    done = [next(outcomes).result, next(outcomes).result]
     outcomes.close()
     manifest = read_manifest(paths)
-    assert manifest.cases == tuple(done)
+    assert all(one in manifest.cases for one in done)
     assert verify_dataset(paths, manifest) == ()
-    assert len(pack(tmp_path / "data", paths)) == 3
+    assert {one.case for one in done} <= kept_cases(tmp_path / "data", paths)
+    assert len(read_manifest(paths).cases) == 3
 
 
 def test_the_plan_goes_into_the_manifest(tmp_path, paths):
@@ -211,7 +223,7 @@ def test_a_full_disk_is_no_refusal(tmp_path, paths, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ConfigError, match="No space left on device; free some space"):
         list(pack_cases(cases, paths, PLAN))
-    assert [path.name for path in paths.root.iterdir()] == [".lock"]
+    assert read_files(paths) == {}
 
 
 def test_checking_an_output_folder_leaves_nothing_behind(tmp_path):
