@@ -29,6 +29,8 @@ FREE_BYTES = 1 << 30
 MAX_IN_MEMORY_BYTES = 16 << 20
 """A member above it is unpacked into an unnamed temporary file instead."""
 BLOCK_BYTES = 1 << 20
+TIMES = ("st_atime", "st_mtime", "st_ctime", "st_atime_ns", "st_mtime_ns", "st_ctime_ns")
+"""Fields of a file's status that are left out where it is taken as a list."""
 COPY_AGAIN = "copy the archive again"
 Target = TypeVar("Target", io.FileIO, io.BytesIO)
 
@@ -83,9 +85,10 @@ class ZipMember(PosixPath):
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:  # noqa: ARG002 - there is no link to follow
         """Give the archive's status with the member's unpacked size."""
-        status = list(self.entry.archive.stat())
-        status[stat.ST_SIZE] = self.entry.bytes
-        return os.stat_result(status)
+        status = self.entry.archive.stat()
+        values = list(status)
+        values[stat.ST_SIZE] = self.entry.bytes
+        return os.stat_result(values, {name: getattr(status, name) for name in TIMES})
 
     def lstat(self) -> os.stat_result:
         """Give what `stat` does."""
