@@ -15,15 +15,17 @@ from hipseg.ingest.ctorg import find_ctorg_cases
 from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.hounsfield import check_hu
+from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules
 from hipseg.ingest.layout import Layout, detect_layout
-from hipseg.ingest.masks import LabelSlices, check_rois, open_masks
+from hipseg.ingest.masks import check_rois, open_masks
 from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.nnunet import find_nnunet_cases
 from hipseg.ingest.pixels import SliceI16, read_slice_hu
 from hipseg.ingest.rtstruct import read_structure_set
+from hipseg.ingest.segmentation import read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
 from hipseg.ingest.source import FoundCases, SourceCase
-from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_names
+from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_names, has_masks
 from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image, straighten_labels
 from hipseg.ingest.tree import find_dicom_cases
 
@@ -32,6 +34,14 @@ __all__ = ["FoundCases", "OpenedCase", "SourceCase", "StructureName", "find_case
 FINDERS: Mapping[Layout, Callable[[Path], FoundCases]] = MappingProxyType(
     {"dicom": find_dicom_cases, "nnunet": find_nnunet_cases, "ctorg": find_ctorg_cases}
 )
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Which structures become which labels, and by which rules."""
+
+    rois: Mapping[str, int]
+    rules: MaskRules
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,14 @@ def list_structures(source: SourceCase) -> tuple[StructureName, ...]:
     """List the structures of a case by the names that choose them.
 
     Raises:
-        MaskError: an RTSTRUCT file cannot be read.
+        MaskError: an RTSTRUCT or DICOM SEG file cannot be read.
     """
     return find_names(_mask_sources(source, source.images))
 
 
-def open_case(source: SourceCase, case: str, rois: Mapping[str, int], *, untilt: bool = False) -> OpenedCase:
+def open_case(
+    source: SourceCase, case: str, rois: Mapping[str, int], *, untilt: bool = False, rules: MaskRules = DEFAULT_RULES
+) -> OpenedCase:
     """Check a case and open it for reading.
 
     Args:
@@ -86,6 +98,7 @@ def open_case(source: SourceCase, case: str, rois: Mapping[str, int], *, untilt:
         case: its key, for messages.
         rois: label number by structure name; empty for the case's only structure (label 1; a NIfTI keeps its labels).
         untilt: whether a series with gantry tilt is sheared back instead of refused.
+        rules: what is done where masks leave it open.
     Returns:
         The opened case. At most one slice is decoded at a time.
     Raises:
@@ -97,19 +110,19 @@ def open_case(source: SourceCase, case: str, rois: Mapping[str, int], *, untilt:
     if source.fault:
         raise SeriesError(f"case {case}: {source.fault}")
     if source.volume is not None:
-        return _open_volume(source, source.volume, case, rois)
+        return _open_volume(source, source.volume, case, Choosing(rois, rules))
     if source.damaged:
         raise SeriesError(
             f"damaged file in case {case}: {source.damaged} of {len(source.images) + source.damaged} files beside each other are "
             "empty or break off inside the header; copy or export the series again"
         )
-    return _open_series(source, order_series(source.images, case, takes_tilt=untilt), case, rois)
+    return _open_series(source, order_series(source.images, case, takes_tilt=untilt), case, Choosing(rois, rules))
 
 
-def _open_series(source: SourceCase, series: OrderedSeries, case: str, rois: Mapping[str, int]) -> OpenedCase:
+def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing: Choosing) -> OpenedCase:
     plan = plan_straightening(series) if series.shifts_mm_yx else None
     try:
-        kind, labels = _open_labels(source, series, plan, rois)
+        kind, labels = _open_labels(source, series, plan, choosing)
     except MaskError as error:
         raise MaskError(f"mask of case {case}: {error}") from error
     grid, warnings = (series.grid, series.warnings) if plan is None else (plan.series.grid, plan.series.warnings)
@@ -118,32 +131,33 @@ def _open_series(source: SourceCase, series: OrderedSeries, case: str, rois: Map
     return OpenedCase(grid, kind, _read_slices(series, labels, case, plan), warnings)
 
 
-def _open_volume(source: SourceCase, path: Path, case: str, rois: Mapping[str, int]) -> OpenedCase:
+def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) -> OpenedCase:
     try:
         grid, images = open_nifti_image(path)
     except SeriesError as error:
         raise SeriesError(f"case {case}: {error}") from error
     try:
-        kind, labels = _open_labels(source, OrderedSeries((), grid), None, rois)
+        kind, labels = _open_labels(source, OrderedSeries((), grid), None, choosing)
     except MaskError as error:
         raise MaskError(f"mask of case {case}: {error}") from error
     numbers = {number for nifti in source.niftis for _, number in nifti.names}
     # Structures chosen by name have numbers of the user's.
-    declared = None if rois or not numbers else frozenset(numbers)
+    declared = None if choosing.rois or not numbers else frozenset(numbers)
     return OpenedCase(grid, kind, _read_volume(images, labels, case, declared))
 
 
 def _open_labels(
-    source: SourceCase, series: OrderedSeries, plan: Straightening | None, rois: Mapping[str, int]
+    source: SourceCase, series: OrderedSeries, plan: Straightening | None, choosing: Choosing
 ) -> tuple[MaskKind | None, LabelSlices | None]:
     sources = _mask_sources(source, series.headers)
-    if sources.is_empty:
+    rois, rules = choosing.rois, choosing.rules
+    if not has_masks(sources, rois):
         return None, None
-    kind, labels = open_masks(sources, series if plan is None else plan.series, rois)
+    kind, labels = open_masks(sources, series if plan is None else plan.series, rois, rules)
     if plan is None or kind != "overlay":
         # What lies in millimetres, as contours do, falls on the straight grid by itself.
         return kind, labels
-    _, tilted = open_masks(sources, series, rois)
+    _, tilted = open_masks(sources, series, rois, rules)
     return kind, lambda z: straighten_labels(tilted(z), plan, z)
 
 
@@ -198,4 +212,11 @@ def _check_declared(labels: NDArray[np.uint8], declared: frozenset[int]) -> None
 
 
 def _mask_sources(source: SourceCase, headers: Sequence[ImageHeader]) -> MaskSources:
-    return MaskSources(tuple(headers), tuple(read_structure_set(path) for path in source.rtstructs), source.niftis)
+    return MaskSources(
+        tuple(headers),
+        tuple(read_structure_set(path) for path in source.rtstructs),
+        source.niftis,
+        tuple(read_segmentation(path) for path in source.segmentations),
+        source.nrrds,
+        source.carriers,
+    )

@@ -18,7 +18,9 @@ LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 """Parts of Image Type that mark a planning view. Source: DICOM PS3.3 C.8.2.1.1.1, and vendors' words for the same."""
 OVERLAY_GROUPS = tuple(range(0x6000, 0x6020, 2))
 """Source: DICOM PS3.5 7.6, repeating groups 6000 to 601E."""
-OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_LABEL = 0x0010, 0x0022, 0x1500
+OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL = 0x0010, 0x0022, 0x0040, 0x1500
+GRAPHICS = "G"
+"""Overlay Type of annotations; R is a region. Source: DICOM PS3.3 C.9.2.1.1."""
 HOUNSFIELD_TYPES = ("", "HU", "US")
 """Rescale Type may be left out for Hounsfield units (DICOM PS3.3 C.8.2.1); scanners also write US, unspecified."""
 
@@ -31,7 +33,9 @@ _KEYWORDS = (
     "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType",
 )  # fmt: skip
 HEADER_TAGS = tuple(tag for tag in map(tag_for_keyword, _KEYWORDS) if tag is not None) + tuple(
-    group << 16 | element for group in OVERLAY_GROUPS for element in (OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_LABEL)
+    group << 16 | element
+    for group in OVERLAY_GROUPS
+    for element in (OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL)
 )
 
 
@@ -42,6 +46,7 @@ class OverlayName:
     group: int
     label: str
     description: str
+    is_graphics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class ImageHeader:
     stamp: FileStamp | None = None
 
 
-def parse_header(dataset: FileDataset | PlainHeader, path: Path, folder: str, stamp: FileStamp | None = None) -> ImageHeader:
+def parse_header(dataset: Header, path: Path, folder: str, stamp: FileStamp | None = None) -> ImageHeader:
     """Read the values of one CT image's header.
 
     Args:
@@ -151,6 +156,11 @@ def parse_header(dataset: FileDataset | PlainHeader, path: Path, folder: str, st
     )
 
 
+def has_regions(header: ImageHeader) -> bool:
+    """Say whether an image has an overlay plane that is no graphics."""
+    return any(not plane.is_graphics for plane in header.overlays)
+
+
 def is_localizer(dataset: Source) -> bool:
     """Say whether an image is a planning view, which belongs to no volume."""
     return any(word in value.upper() for value in texts(dataset, "ImageType") for word in LOCALIZER_WORDS)
@@ -179,6 +189,11 @@ def _as_stored(value: int, dataset: Source) -> int:
 def _parse_overlays(dataset: Source) -> list[OverlayName]:
     groups = [group for group in OVERLAY_GROUPS if (group << 16 | OVERLAY_ROWS) in dataset]
     return [
-        OverlayName(group, text(dataset, group << 16 | OVERLAY_LABEL), text(dataset, group << 16 | OVERLAY_DESCRIPTION))
+        OverlayName(
+            group,
+            text(dataset, group << 16 | OVERLAY_LABEL),
+            text(dataset, group << 16 | OVERLAY_DESCRIPTION),
+            text(dataset, group << 16 | OVERLAY_TYPE) == GRAPHICS,
+        )
         for group in groups
     ]

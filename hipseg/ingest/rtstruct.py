@@ -1,7 +1,7 @@
 """RTSTRUCT: what it was drawn on, which structures it holds, and their contours on the slices of a grid."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 
-from hipseg.axes import PointsF64
+from hipseg.axes import PointsF64, SliceBool
 from hipseg.errors import MaskError
 from hipseg.geometry import Grid, points_to_indices
 from hipseg.ingest.dicomfile import integer, is_cut, items, read_dataset, text
+from hipseg.ingest.polygons import fill_even_odd
 
 CONTOUR_DATA = 0x30060050
 CLOSED_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -126,6 +127,19 @@ def place_contours(structure: Structure, grid: Grid) -> Polygons:
         placed[z].append(indices[:, :2])
     _check_one_plane(heights, grid)
     return placed
+
+
+def fill_contours(structure: Structure, grid: Grid) -> Callable[[int], SliceBool | None]:
+    """Make a structure ready to be read slice by slice.
+
+    Returns:
+        Gives bool (y, x) of a slice, None where no contour lies.
+    Raises:
+        MaskError: see `place_contours`.
+    """
+    polygons = place_contours(structure, grid)
+    shape_yx = grid.shape_zyx[1:]
+    return lambda z: fill_even_odd(polygons[z], shape_yx) if z in polygons else None
 
 
 def count_on_slices(structures: Sequence[Structure], grid: Grid) -> int:

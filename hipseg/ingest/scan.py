@@ -30,11 +30,14 @@ from hipseg.ingest.headers import (
     FileStamp,
     ImageHeader,
     has_place,
+    has_regions,
     is_localizer,
     parse_header,
 )
 from hipseg.ingest.nifti import is_nifti
+from hipseg.ingest.nrrd import is_nrrd
 from hipseg.ingest.plain import PlainHeader, read_head, read_plain_header
+from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
 
 KNOWN_MODALITIES = frozenset(
     {"CR", "DOC", "DX", "ECG", "IO", "KO", "MG", "MR", "NM", "OT", "PR", "PT"}
@@ -42,6 +45,8 @@ KNOWN_MODALITIES = frozenset(
 )
 """Modalities that are named when they are set aside; another text in that place is not repeated. Source: PS3.3 C.7.3.1.1.1."""
 
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""Secondary Capture Image Storage; those of several frames begin likewise. Source: DICOM PS3.4 B.5."""
 NOT_OURS = "not DICOM or NIfTI"
 DAMAGED = "damaged DICOM file"
 CUT_SHORT = "empty file"
@@ -81,7 +86,10 @@ class Scan:
 
     images: list[ImageHeader] = field(default_factory=list)
     rtstructs: list[FoundFile] = field(default_factory=list)
+    segmentations: list[FoundFile] = field(default_factory=list)
     niftis: list[FoundFile] = field(default_factory=list)
+    nrrds: list[FoundFile] = field(default_factory=list)
+    captures: list[ImageHeader] = field(default_factory=list)
     damaged: list[FoundFile] = field(default_factory=list)
     faults: list[FoundFile] = field(default_factory=list)
     directories: list[FoundFile] = field(default_factory=list)
@@ -141,6 +149,8 @@ def _sort_content(scan: Scan, found: FoundFile) -> str | None:
         return _sort_dicom(scan, found, _read_odd_header(found), has_prefix=False)
     if is_nifti(found.path):
         scan.niftis.append(found)
+    elif is_nrrd(head):
+        scan.nrrds.append(found)
     elif _is_cut_start(head) and not found.path.name.startswith("."):
         # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
         scan.damaged.append(replace(found, reason=CUT_SHORT))
@@ -168,7 +178,7 @@ def _is_cut_start(head: bytes) -> bool:
     return len(head) < SNIFF_BYTES and not any(preamble) and b"DICM".startswith(prefix)
 
 
-def _read_header(found: FoundFile, handle: io.FileIO, head: bytes) -> FileDataset | PlainHeader | None:
+def _read_header(found: FoundFile, handle: io.FileIO, head: bytes) -> Header | None:
     """Read a header; None where it cannot be walked, or breaks off."""
     try:
         return read_plain_header(handle, head, HEADER_TAGS)
@@ -185,12 +195,11 @@ def _read_odd_header(found: FoundFile) -> FileDataset | None:
     return None if is_cut(dataset) else dataset
 
 
-def _sort_dicom(scan: Scan, found: FoundFile, dataset: FileDataset | PlainHeader | None, *, has_prefix: bool) -> str | None:
+def _sort_dicom(scan: Scan, found: FoundFile, dataset: Header | None, *, has_prefix: bool) -> str | None:
     if dataset is None:
         return _doubt(scan, found, has_prefix=has_prefix)
     modality, sop_class = text(dataset, "Modality"), text(dataset, "SOPClassUID")
-    if modality == "RTSTRUCT":
-        scan.rtstructs.append(found)
+    if _take_mask(scan, found, dataset, modality, sop_class):
         return None
     if modality == "CT" or (not modality and sop_class in CT_CLASSES and sop_class):
         return _sort_ct(scan, found, dataset)
@@ -202,7 +211,30 @@ def _sort_dicom(scan: Scan, found: FoundFile, dataset: FileDataset | PlainHeader
     return "DICOM object without a modality" if sop_class else _doubt(scan, found, has_prefix=has_prefix)
 
 
-def _sort_ct(scan: Scan, found: FoundFile, dataset: FileDataset | PlainHeader) -> str | None:
+def _take_mask(scan: Scan, found: FoundFile, dataset: Header, modality: str, sop_class: str) -> bool:
+    """Put a file that holds masks where it belongs; say whether it is one."""
+    if modality == "RTSTRUCT":
+        scan.rtstructs.append(found)
+        return True
+    if modality == "SEG" or sop_class in SEGMENTATION_CLASSES:
+        scan.segmentations.append(found)
+        return True
+    capture = _find_capture(found, dataset)
+    if capture is not None:
+        scan.captures.append(capture)
+    return capture is not None
+
+
+def _find_capture(found: FoundFile, dataset: Header) -> ImageHeader | None:
+    """Read a secondary capture that holds regions as overlay planes for other images, and is no CT slice itself."""
+    if not text(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURE):
+        return None
+    header = parse_header(dataset, found.path, found.folder, found.stamp)
+    is_slice = text(dataset, "Modality") == "CT" and has_place(dataset) and header.slope is not None
+    return header if has_regions(header) and not is_slice and not header.is_multiframe else None
+
+
+def _sort_ct(scan: Scan, found: FoundFile, dataset: Header) -> str | None:
     if is_localizer(dataset):
         return LOCALIZER
     if text(dataset, "SOPClassUID") not in CT_CLASSES and not has_place(dataset):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hipseg.ingest.carriers import Carrier
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.pairing import NiftiFile
+from hipseg.ingest.pairing import NiftiFile, NrrdFile
 
 Subset = Literal["train", "test"]
 """The side of its publisher's own split that a case lies on."""
@@ -25,10 +26,12 @@ class SourceCase:
         folder: deepest folder that holds all its images, relative to the scanned root; members of a ZIP lie in a folder of the
             ZIP's name.
         images: headers in no certain order; none where the CT is a NIfTI volume.
-        rtstructs, niftis: mask files that belong to it.
+        rtstructs, niftis, segmentations, nrrds: mask files that belong to it.
+        carriers: other series that hold overlay planes for it.
         damaged: number of files that must be slices of it and cannot be read.
         volume: the CT as one NIfTI volume, in place of images.
         fault: why it cannot be packed at all, in our own words; empty where nothing is known to be wrong.
+        description: file of its data set that says what its labels mean.
         subset: side of the publisher's own split; None where there is none.
         stacks: number of stacks that its series was split into, of which it is one.
     """
@@ -42,8 +45,12 @@ class SourceCase:
     damaged: int = 0
     volume: Path | None = None
     fault: str = ""
+    description: Path | None = None
     subset: Subset | None = None
     stacks: int = 1
+    segmentations: tuple[Path, ...] = ()
+    nrrds: tuple[NrrdFile, ...] = ()
+    carriers: tuple[Carrier, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

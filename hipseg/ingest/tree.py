@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from hipseg.errors import MaskError, SeriesError
+from hipseg.errors import SeriesError
+from hipseg.ingest.carriers import pair_carriers
+from hipseg.ingest.faults import find_faults
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.pairing import NiftiFile, SeriesIndex, SeriesKey, pair_nifti, pair_rtstruct
+from hipseg.ingest.pairing import SeriesIndex, SeriesKey
+from hipseg.ingest.placing import place_masks
 from hipseg.ingest.scan import FoundFile, Scan, scan_tree
 from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.ingest.stacks import split_stacks
 
-UNPAIRED_RTSTRUCT = "RTSTRUCT of no CT series here"
-DAMAGED_RTSTRUCT = "damaged RTSTRUCT"
-UNPAIRED_NIFTI = "NIfTI on the grid of no CT series here"
+UNPAIRED_PLANES = "image with overlay planes of no CT series here"
+COPIED = "copy of a CT image with overlay planes, read for them alone"
 
 
 def find_dicom_cases(root: Path) -> FoundCases:
@@ -32,19 +34,34 @@ def find_dicom_cases(root: Path) -> FoundCases:
     series = _group(scan.images)
     set_aside = Counter(scan.set_aside)
     damaged = _place_damaged(scan.damaged, series, set_aside)
-    if not series:
-        raise SeriesError(_say_none(scan, set_aside))
     series, stacks = _split(series, damaged)
-    index = SeriesIndex(series)
-    rtstructs = _place_rtstructs(scan.rtstructs, index, set_aside)
-    niftis = _place_niftis(scan.niftis, index, set_aside)
-    cases = tuple(
+    faults = find_faults(scan, series)
+    if not series and not faults:
+        raise SeriesError(_say_none(scan, set_aside))
+    carried = pair_carriers(_group(scan.captures), SeriesIndex(series))
+    set_aside.update({UNPAIRED_PLANES: carried.unpaired} if carried.unpaired else {})
+    for key in carried.copies:
+        set_aside[COPIED] += len(series.pop(key))
+    masks = place_masks(scan, SeriesIndex(series), set_aside)
+    cases = [
         SourceCase(
-            *key, _common_folder(images), images, tuple(rtstructs[key]), tuple(niftis[key]), damaged[key], stacks=stacks[key]
+            *key,
+            _common_folder(images),
+            images,
+            tuple(masks.rtstructs.get(key, ())),
+            tuple(masks.niftis.get(key, ())),
+            damaged[key],
+            stacks=stacks[key],
+            segmentations=tuple(masks.segmentations.get(key, ())),
+            nrrds=tuple(masks.nrrds.get(key, ())),
+            carriers=carried.by_case.get(key, ()),
+            fault=faults[key].reason if key in faults else "",
         )
-        for key, images in sorted(series.items())
-    )
-    return FoundCases(cases, scan.files_seen, MappingProxyType(dict(sorted(set_aside.items()))))
+        for key, images in series.items()
+    ]
+    cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in faults.items() if key not in series]
+    cases.sort(key=lambda one: (one.patient_id, one.series_uid))
+    return FoundCases(tuple(cases), scan.files_seen, MappingProxyType(dict(sorted(set_aside.items()))))
 
 
 def _group(images: Sequence[ImageHeader]) -> dict[SeriesKey, tuple[ImageHeader, ...]]:
@@ -99,37 +116,6 @@ def _place_damaged(
     return damaged
 
 
-def _place_rtstructs(found: Sequence[FoundFile], index: SeriesIndex, set_aside: Counter[str]) -> dict[SeriesKey, list[Path]]:
-    placed: dict[SeriesKey, list[Path]] = defaultdict(list)
-    for file in found:
-        try:
-            keys = pair_rtstruct(file, index)
-            reason = UNPAIRED_RTSTRUCT
-        except MaskError:
-            # What it was drawn on cannot be read; beside a single series it is that series' and refused with it.
-            keys, reason = _only(index.find_below(file.folder)), DAMAGED_RTSTRUCT
-        if not keys:
-            set_aside[reason] += 1
-        for key in keys:
-            placed[key].append(file.path)
-    return placed
-
-
-def _only(keys: tuple[SeriesKey, ...]) -> tuple[SeriesKey, ...]:
-    return keys if len(keys) == 1 else ()
-
-
-def _place_niftis(found: Sequence[FoundFile], index: SeriesIndex, set_aside: Counter[str]) -> dict[SeriesKey, list[NiftiFile]]:
-    placed: dict[SeriesKey, list[NiftiFile]] = defaultdict(list)
-    for file in found:
-        pairs = pair_nifti(file, index)
-        if not pairs:
-            set_aside[UNPAIRED_NIFTI] += 1
-        for key, nifti in pairs.items():
-            placed[key].append(nifti)
-    return placed
-
-
 def _common_folder(images: Sequence[ImageHeader]) -> str:
     return os.path.commonpath({header.folder for header in images}) or "."
 
@@ -137,7 +123,18 @@ def _common_folder(images: Sequence[ImageHeader]) -> str:
 def _say_none(scan: Scan, set_aside: Counter[str]) -> str:
     """Say what a folder without CT series holds."""
     counts = Counter(set_aside)
-    counts.update({"RTSTRUCT": len(scan.rtstructs), "NIfTI": len(scan.niftis)})
+    counts.update(
+        {
+            "RTSTRUCT": len(scan.rtstructs),
+            "DICOM SEG": len(scan.segmentations),
+            "NIfTI": len(scan.niftis),
+            "NRRD": len(scan.nrrds),
+            UNPAIRED_PLANES: len(scan.captures),
+        }
+    )
     found = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()) if count)
     seen = f"{scan.files_seen} files looked at ({found})" if scan.files_seen else "it holds no files"
-    return f"no CT series in the folder given: {seen}; a tree of folders with CT images as DICOM is expected"
+    return (
+        f"no CT series in the folder given: {seen}; a tree of folders with CT images as DICOM is expected, or an nnU-Net "
+        "data set, or CT-ORG"
+    )
