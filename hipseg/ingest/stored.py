@@ -59,12 +59,14 @@ def read_stored(path: Path, header: ImageHeader) -> StoredI:
             return decode_encapsulated(handle.read(), header)
     try:
         dataset = read_dataset(path, PIXEL_TAGS, has_pixels=True)
-    except UnreadableFileError as error:
+        items = dataset["PixelData"].value if "PixelData" in dataset else None
+    except (UnreadableFileError, NotImplementedError) as error:
+        # pydicom finds out about a type of value that there is none of only when the value is asked for.
         raise SeriesError(f"the file breaks off inside an element; {EXPORT_AGAIN}") from error
-    if "PixelData" not in dataset or dataset["PixelData"].value is None:
+    if items is None:
         raise SeriesError(f"no pixels: the file breaks off before them; {EXPORT_AGAIN}")
     if syntax in DECODERS:
-        return decode_encapsulated(dataset["PixelData"].value, header)
+        return decode_encapsulated(items, header)
     return _decode_native(dataset, header)
 
 
