@@ -47,7 +47,9 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
 def unwritable(path: Path, error: OSError) -> HipsegError:
     """Turn a failed write into the error that says which file, why and how to mend it."""
     cure = "free some space and repeat the command" if error.errno == errno.ENOSPC else "name a folder that you may write to"
-    return ConfigError(f"cannot write {path}: {error.strerror or error}; {cure}")
+    # HDF5 puts a page of its own, with the time of day, in the place of the system's words.
+    reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    return ConfigError(f"cannot write {path}: {reason}; {cure}")
 
 
 def write_text(path: Path, text: str, mode: int = 0o666) -> None:
