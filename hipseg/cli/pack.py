@@ -7,12 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from hipseg.cli.meter import Meter
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError
 from hipseg.ingest.cases import FoundCases, find_cases, list_structures
+from hipseg.ingest.layout import LAYOUTS, Layout
 from hipseg.pack.dataset import REFUSING, KeyedCase, Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import create_salt, read_salt, salt_id
 from hipseg.pack.plan import PackPlan, Part
@@ -46,6 +48,13 @@ SHOWN_LABELS = 6
     type=click.Path(path_type=Path),
     help="Write which patient, series and folder each key stands for. Private; outside OUTPUT.",
 )
+@click.option(
+    "--layout",
+    type=click.Choice(("auto", *LAYOUTS)),
+    default="auto",
+    show_default=True,
+    help="How DATA is laid out: DICOM files or ZIPs in any tree, an nnU-Net data set, or CT-ORG.",
+)
 @click.option("--jobs", type=click.IntRange(1), help="Cases packed at once. [default: the cores this process may use]")
 @click.option(
     "--store",
@@ -69,6 +78,7 @@ def command(
     list_roi: bool,
     salt_file: Path | None,
     key_table: Path | None,
+    layout: Literal["auto"] | Layout,
     jobs: int | None,
     store: str,
     window_hu: WindowHu | None,
@@ -95,13 +105,14 @@ def command(
     storage = parse_storage(store, window_hu, codec)
     chosen = None if part is None else parse_part(part)
     if list_roi:
-        _show_structures(find_cases(data))
+        _show_structures(_find(data, layout))
         return
     check_output(data, paths)
     if key_table is not None:
         check_key_table(key_table, paths)
     started_ns = time.time_ns()
-    found = find_cases(data)
+    found = _find(data, layout)
+    click.echo(f"layout: {found.layout}")
     salt = _load_salt(salt_file or default_salt_file())
     cases = key_cases(found, salt)
     if key_table is not None:
@@ -150,6 +161,10 @@ def _merge(data: Path | None, paths: DatasetPaths) -> None:
     manifest = merge_parts(paths)
     refused = len(manifest.refusals)
     click.echo(f"merged the parts in {paths.root}: {len(manifest.cases)} cases packed, {refused} refused")
+
+
+def _find(data: Path, layout: Literal["auto"] | Layout) -> FoundCases:
+    return find_cases(data, None if layout == "auto" else layout)
 
 
 def parse_rois(options: Iterable[str]) -> dict[str, int]:

@@ -47,7 +47,8 @@ def test_a_line_a_case_and_a_sum(tmp_path, capsys):
     manifest = pack(tmp_path)
     masked, bare = sorted(manifest.cases, key=lambda one: not one.has_mask)
     shown = capsys.readouterr()
-    salt_line, *case_lines, rate, aside, last = shown.out.splitlines()
+    layout, salt_line, *case_lines, rate, aside, last = shown.out.splitlines()
+    assert layout == "layout: DICOM tree"
     assert salt_line.startswith(f"made a new salt at {tmp_path}/config/hipseg/salt; keep it")
     assert set(case_lines) == {
         f"packed case {masked.case}: 4 slices, mask from overlay, 18 voxels of label 1",
