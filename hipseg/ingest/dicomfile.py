@@ -5,9 +5,11 @@ import math
 import warnings
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -21,8 +23,9 @@ from pydicom.uid import (
 )
 
 from hipseg.ingest.elements import UNDEFINED_LENGTH, OddLayoutError, find_data
-from hipseg.ingest.plain import PlainHeader
+from hipseg.ingest.plain import PlainHeader, read_head, read_plain_header
 
+Header = FileDataset | PlainHeader
 Source = Dataset | PlainHeader
 """What values are read out of: a file as pydicom reads it, or as we do where it is plainly written; the answers are the same."""
 NATIVE_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
@@ -54,6 +57,20 @@ def has_dicom_prefix(head: bytes) -> bool:
 def may_be_bare_dicom(head: bytes) -> bool:
     """Say whether a file's first bytes could be those of a data set without preamble, as some exports write it."""
     return head[:2] in BARE_STARTS and head[3:4] == b"\x00"
+
+
+def read_header(path: Path, tags: Sequence[int]) -> Header:
+    """Read elements of a DICOM file that lie before its pixels, without pydicom where it is plainly written.
+
+    Raises:
+        UnreadableFileError: the bytes cannot be walked as a data set.
+        OSError: the file cannot be opened.
+    """
+    try:
+        with path.open("rb", buffering=0) as handle:
+            return read_plain_header(handle, read_head(handle), tags)
+    except OddLayoutError:
+        return read_dataset(path, tags, has_pixels=False)
 
 
 def read_dataset(path: Path, tags: Sequence[int] | None = None, *, has_pixels: bool) -> FileDataset:
@@ -94,8 +111,8 @@ def is_cut(dataset: Dataset) -> bool:
     )
 
 
-def is_directory(dataset: FileDataset | PlainHeader) -> bool:
-    """Say whether a file lists others (DICOMDIR); such a file has no pixels, so that it is never read as a plain header."""
+def is_directory(dataset: Header) -> bool:
+    """Say whether a file lists others (DICOMDIR), which is never read as a plain header."""
     return isinstance(dataset, Dataset) and text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
 
 
@@ -117,16 +134,19 @@ def numbers(dataset: Source, keyword: str | int, count: int) -> tuple[float, ...
     """Give an element as that many finite numbers; None where it is missing, unreadable or has another length."""
     value = _value(dataset, keyword)
     try:
-        found = tuple(float(part) for part in ([value] if count == 1 else value))
+        found = tuple(map(float, [value] if count == 1 else value))
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if len(found) == count and all(math.isfinite(part) for part in found) else None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
 
 
 def number(dataset: Source, keyword: str | int) -> float | None:
     """Give an element as one finite number; None where it is missing or unreadable."""
-    found = numbers(dataset, keyword, 1)
-    return found[0] if found else None
+    try:
+        found = float(_value(dataset, keyword))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 def integer(dataset: Source, keyword: str | int) -> int | None:
@@ -135,13 +155,22 @@ def integer(dataset: Source, keyword: str | int) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
+def bit_data(dataset: Header, tag: int) -> bytes:
+    """Give the bits of an overlay, the first pixel in the lowest bit of the first byte; empty where there are none."""
+    value = bytes(_value(dataset, tag) or b"")
+    if isinstance(dataset, PlainHeader) or dataset[tag].VR != "OW" or dataset.original_encoding[1]:
+        return value
+    # Big-endian words of 16 bits are written high byte first; the first pixel is the lowest bit of the word.
+    return np.frombuffer(value, ">u2").astype("<u2").tobytes()
+
+
 def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
     """Give the items of a sequence; none where it is missing or unreadable."""
     value = _value(dataset, keyword)
     return value if isinstance(value, pydicom.Sequence) else ()
 
 
-def transfer_syntax(dataset: FileDataset | PlainHeader) -> str:
+def transfer_syntax(dataset: Header) -> str:
     """Give the identifier of a file's transfer syntax."""
     return dataset.syntax if isinstance(dataset, PlainHeader) else str(dataset.file_meta.TransferSyntaxUID)
 
@@ -195,6 +224,7 @@ def _value(dataset: Source, keyword: str | int) -> Any:
         return None
 
 
+@cache
 def _tag(keyword: str | int) -> int:
     return keyword if isinstance(keyword, int) else tag_for_keyword(keyword) or 0
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import FileDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
-from hipseg.ingest.dicomfile import Source, integer, number, numbers, text, texts, transfer_syntax
+from hipseg.ingest.dicomfile import Header, Source, integer, number, numbers, text, texts, transfer_syntax
 from hipseg.ingest.elements import Place
 from hipseg.ingest.plain import PlainHeader
 

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import FileDataset
 
 from hipseg.axes import SliceBool
 from hipseg.errors import MaskError
-from hipseg.ingest.dicomfile import NATIVE_SYNTAXES, UnreadableFileError, integer, numbers, read_dataset
+from hipseg.ingest.dicomfile import (
+    NATIVE_SYNTAXES,
+    Header,
+    UnreadableFileError,
+    bit_data,
+    integer,
+    numbers,
+    read_dataset,
+    read_header,
+)
 from hipseg.ingest.headers import OVERLAY_ROWS
 
 OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0011, 0x0015, 0x0050, 0x0051
@@ -69,7 +77,7 @@ def read_overlay_masks(
     """
     tags = [group << 16 | element for group in groups for element in ELEMENTS]
     try:
-        dataset = read_dataset(path, tags, has_pixels=False)
+        dataset = read_header(path, tags)
         return {group: _read_mask(path, dataset, group, shape_yx, frame) for group in sorted(groups)}
     except (OSError, UnreadableFileError) as error:
         raise MaskError("the file can no longer be read; pack the folder again") from error
@@ -119,7 +127,7 @@ def _overlap(origin: int, length: int, image_length: int) -> tuple[slice, slice]
     return slice(start, stop), slice(start - origin, stop - origin)
 
 
-def _read_mask(path: Path, dataset: FileDataset, group: int, shape_yx: tuple[int, int], frame: int) -> SliceBool:
+def _read_mask(path: Path, dataset: Header, group: int, shape_yx: tuple[int, int], frame: int) -> SliceBool:
     base = group << 16
     layout = _read_layout(dataset, group)
     if (base | OVERLAY_DATA) in dataset:
@@ -128,7 +136,7 @@ def _read_mask(path: Path, dataset: FileDataset, group: int, shape_yx: tuple[int
                 f"overlay group {group:04X} with Overlay Bits Allocated (60xx,0100) other than 1 in its Overlay Data "
                 "(60xx,3000); one bit a pixel is needed: export the masks again"
             )
-        return lay_onto_image(_read_bits(dataset, base | OVERLAY_DATA), layout, shape_yx, frame)
+        return lay_onto_image(bit_data(dataset, base | OVERLAY_DATA), layout, shape_yx, frame)
     position = integer(dataset, base | OVERLAY_BIT_POSITION)
     if integer(dataset, base | OVERLAY_BITS_ALLOCATED) in (None, 1) or position is None:
         raise MaskError(f"overlay group {group:04X} without Overlay Data (60xx,3000); export the masks again")
@@ -169,7 +177,7 @@ def _read_embedded(path: Path, group: int, position: int, shape_yx: tuple[int, i
     return plane
 
 
-def _read_layout(dataset: FileDataset, group: int) -> PlaneLayout:
+def _read_layout(dataset: Header, group: int) -> PlaneLayout:
     base = group << 16
     rows, columns = integer(dataset, base | OVERLAY_ROWS), integer(dataset, base | OVERLAY_COLUMNS)
     origin = numbers(dataset, base | OVERLAY_ORIGIN, 2)
@@ -179,13 +187,3 @@ def _read_layout(dataset: FileDataset, group: int) -> PlaneLayout:
         )
     frames, first_frame = integer(dataset, base | OVERLAY_FRAMES), integer(dataset, base | OVERLAY_FRAME_ORIGIN)
     return PlaneLayout((rows, columns), (int(origin[0]) - 1, int(origin[1]) - 1), frames or 1, first_frame or 1)
-
-
-def _read_bits(dataset: FileDataset, tag: int) -> bytes:
-    element = dataset[tag]
-    bits = bytes(element.value or b"")
-    _, is_little_endian = dataset.original_encoding
-    if element.VR == "OW" and not is_little_endian:
-        # Words of 16 bits are written high byte first there; the first pixel is the lowest bit of the word.
-        return np.frombuffer(bits, ">u2").astype("<u2").tobytes()
-    return bits

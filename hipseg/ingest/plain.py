@@ -5,7 +5,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from pydicom.datadict import dictionary_VR
@@ -26,7 +26,10 @@ ASCII_CHARACTER_SETS: Final = frozenset(
     )
 )
 """Character sets in which bytes below 128 are ASCII. Source: DICOM PS3.3 C.12.1.1.2."""
+MAX_REMEMBERED_BYTES: Final = 64
 CHARACTER_SET, IMAGE_TYPE, PIXEL_REPRESENTATION = 0x00080005, 0x00080008, 0x00280103
+SIGN_DEPENDENT: Final = frozenset((0x00280120, 0x00280121))
+"""Pixel Padding Value and Range Limit, which are signed where the pixels are."""
 
 _TEXT_VRS = frozenset(("CS", "LO", "SH", "UI"))
 _DECIMAL_BYTES, _INTEGER_BYTES = b"0123456789+-.eE ", b"0123456789+- "
@@ -65,52 +68,58 @@ def read_plain_header(handle: io.FileIO, head: bytes, tags: Sequence[int]) -> Pl
         OddLayoutError: something in the file is not written in the plain way, so that pydicom has to read it.
         OSError: the file cannot be read.
     """
-    elements = find_elements(head)
+    wanted = frozenset(tags)
+    elements = find_elements(head, wanted)
     while elements.pixels is None and len(head) < MAX_HEADER_BYTES:
         more = os.pread(handle.fileno(), 7 * len(head), len(head))
         if not more:
             break
         head += more
-        elements = find_elements(head)
+        elements = find_elements(head, wanted)
     if elements.pixels is None:
         # Another object than an image, or a file that breaks off.
         raise OddLayoutError
-    return PlainHeader(_decode(head, elements, tags), elements.syntax, elements.pixels)
+    return PlainHeader(_decode(head, elements), elements.syntax, elements.pixels)
 
 
-def _decode(head: bytes, elements: Elements, tags: Sequence[int]) -> dict[int, Value]:
+def _decode(head: bytes, elements: Elements) -> dict[int, Value]:
+    # Pixel Representation comes before the elements whose value representation depends on it.
     values: dict[int, Value] = {}
-    for tag in tags:
-        place = elements.places.get(tag)
-        if place is not None:
-            values[tag] = _decode_value(tag, head, place, _written_vr(tag, place, values)) if place.length else None
+    for tag, (written, first, length) in elements.places.items():
+        vr = _standard_vr(tag, written) if written or tag not in SIGN_DEPENDENT else _sign_vr(values)
+        raw = head[first : first + length]
+        values[tag] = (_decode_short if length <= MAX_REMEMBERED_BYTES else _decode_value)(tag, vr, raw) if length else None
     if (values.get(CHARACTER_SET) or "") not in ASCII_CHARACTER_SETS:
         raise OddLayoutError
     return values
 
 
-def _written_vr(tag: int, place: Place, values: Mapping[int, Value]) -> str:
-    """Say how a value is written; a file that says another thing than the standard is odd."""
-    expected = _standard_vr(tag)
-    if place.vr == NO_VR:
-        if expected == "US or SS":
-            # Source: DICOM PS3.5 A.1 and PS3.3 C.7.6.3.1.
-            is_signed = values.get(PIXEL_REPRESENTATION)
-            expected = {0: "US", 1: "SS"}.get(is_signed, "") if isinstance(is_signed, int) else ""
-        return expected
-    written = place.vr.decode("ascii")
-    if written not in expected.split(" or "):
-        raise OddLayoutError
-    return written
-
-
 @cache
-def _standard_vr(tag: int) -> str:
-    return dictionary_VR(tag)
+def _standard_vr(tag: int, written: bytes) -> str:
+    """Say how a value is written; a file that says another thing than the standard is odd."""
+    expected = dictionary_VR(tag)
+    if written == NO_VR:
+        return expected
+    if written.decode("ascii") not in expected.split(" or "):
+        raise OddLayoutError
+    return written.decode("ascii")
 
 
-def _decode_value(tag: int, head: bytes, place: Place, vr: str) -> Value:
-    raw = head[place.first : place.first + place.length]
+def _sign_vr(values: Mapping[int, Value]) -> str:
+    """Say how a pixel value is written where no VR is. Source: DICOM PS3.5 A.1."""
+    sign = values.get(PIXEL_REPRESENTATION)
+    if sign not in (0, 1):
+        raise OddLayoutError
+    return "SS" if sign == 1 else "US"
+
+
+@lru_cache(maxsize=4096)
+def _decode_short(tag: int, vr: str, raw: bytes) -> Value:
+    """Decode one value. The images of a series have most of them in common, so that they are remembered."""
+    return _decode_value(tag, vr, raw)
+
+
+def _decode_value(tag: int, vr: str, raw: bytes) -> Value:
     if vr in _TEXT_VRS:
         text = _decode_text(raw)
         if "\\" not in text:

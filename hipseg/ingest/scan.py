@@ -13,6 +13,7 @@ from hipseg.ingest.archive import ArchiveError, is_archive, list_members
 from hipseg.ingest.dicomfile import (
     PREFIX_OFFSET,
     SNIFF_BYTES,
+    Header,
     UnreadableFileError,
     has_dicom_prefix,
     is_cut,
@@ -36,7 +37,7 @@ from hipseg.ingest.headers import (
 )
 from hipseg.ingest.nifti import is_nifti
 from hipseg.ingest.nrrd import is_nrrd
-from hipseg.ingest.plain import PlainHeader, read_head, read_plain_header
+from hipseg.ingest.plain import read_head, read_plain_header
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
 
 KNOWN_MODALITIES = frozenset(
