@@ -108,5 +108,6 @@ def _make_case(
         niftis=() if label is None else (NiftiFile(label, names=description.labels),),
         volume=image,
         fault=fault,
+        description=listing.files.get(PurePosixPath(DESCRIPTION)),
         subset=subset,
     )
