@@ -25,9 +25,9 @@ def write_pair(image: Path | None, label: Path | None, seed: int = 0) -> None:
         write_nifti(label, labels_zyx(seed).transpose(2, 1, 0), RAS)
 
 
-def write_nnunet(root: Path, *, train: int = 2, test: int = 1, ending: str = ".nii.gz", **changes: object) -> Path:
+def write_nnunet(root: Path, *, train: int = 2, tests: int = 1, ending: str = ".nii.gz", **changes: object) -> Path:
     """Write a data set; `changes` replace keys of dataset.json, None removes one."""
-    for number in range(train + test):
+    for number in range(train + tests):
         name = f"Secret_{number:03d}"
         folder = "imagesTr" if number < train else "imagesTs"
         label = root / "labelsTr" / f"{name}{ending}" if number < train else None
@@ -38,9 +38,9 @@ def write_nnunet(root: Path, *, train: int = 2, test: int = 1, ending: str = ".n
     return root
 
 
-def write_decathlon(root: Path, *, train: int = 2, test: int = 1, channel: str = "", **changes: object) -> Path:
+def write_decathlon(root: Path, *, train: int = 2, tests: int = 1, channel: str = "", **changes: object) -> Path:
     """Write a data set with the older keys; `channel` is what files carry behind the names that the list has."""
-    for number in range(train + test):
+    for number in range(train + tests):
         name = f"hip_{number}"
         if number < train:
             write_pair(root / "imagesTr" / f"{name}{channel}.nii.gz", root / "labelsTr" / f"{name}.nii.gz", number)
@@ -50,9 +50,9 @@ def write_decathlon(root: Path, *, train: int = 2, test: int = 1, channel: str =
         "modality": {"0": "CT"},
         "labels": {"0": "background", "1": "femur", "2": "pelvis"},
         "numTraining": train,
-        "numTest": test,
+        "numTest": tests,
         "training": [{"image": f"./imagesTr/hip_{n}.nii.gz", "label": f"./labelsTr/hip_{n}.nii.gz"} for n in range(train)],
-        "test": [f"./imagesTs/hip_{n}.nii.gz" for n in range(train, train + test)],
+        "test": [f"./imagesTs/hip_{n}.nii.gz" for n in range(train, train + tests)],
     }
     write_description(root, listed | changes)
     return root
