@@ -7,6 +7,8 @@ import hdf5plugin
 from numcodecs import Fletcher32, blosc
 from numpy.typing import NDArray
 
+Stored = bytes | memoryview
+"""A chunk as it lies in the file."""
 Codec = Literal["lz4", "zstd"]
 LEVELS: dict[Codec, int] = {"lz4": 5, "zstd": 1}
 """Higher levels cost several times the time for a few per cent of the size."""
@@ -39,7 +41,7 @@ def encode_slice(pixels: NDArray[Any], codec: Codec = "lz4") -> bytes:
     return encoded
 
 
-def check_slice(stored: bytes) -> None:
+def check_slice(stored: Stored) -> None:
     """Compare the bytes of a chunk with their checksum.
 
     Raises:
@@ -53,7 +55,7 @@ def check_slice(stored: bytes) -> None:
         raise ValueError("its Fletcher-32 checksum does not match") from error
 
 
-def decode_slice(stored: bytes, pixels: NDArray[Any]) -> None:
+def decode_slice(stored: Stored, pixels: NDArray[Any]) -> None:
     """Turn the bytes of a chunk back into its slice.
 
     Args:

@@ -1,5 +1,6 @@
 """Names, numbers and attributes of the shard format, as FORMAT.md writes them down; writer and reader share them."""
 
+import threading
 from typing import Any
 
 import h5py
@@ -12,6 +13,8 @@ from hipseg.shards.storage import WindowHu
 SHARD_FORMAT = "hipseg-shard"
 SHARD_VERSION = 1
 SHARD_SUFFIX = ".h5"
+HDF5_LOCK = threading.RLock()
+"""Held around every call of HDF5, which is not built for threads; h5py's own lock has let two of its calls meet."""
 NAME_DIGITS = 12
 """Digits of a shard's SHA-256 in its name."""
 CASES_GROUP = "cases"

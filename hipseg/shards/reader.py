@@ -1,6 +1,7 @@
 """Read slices of a packed case at random: HDF5 tells once where each chunk lies, then it is read and decoded directly."""
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from hipseg.shards.layout import (
     BLOSC_FILTER,
     CASES_GROUP,
     FLETCHER32_FILTER,
+    HDF5_LOCK,
     IMAGE,
     LABELS,
     LABELS_DTYPE,
@@ -58,6 +60,7 @@ class CaseReader:
         self._dtypes = {IMAGE: image_dtype(record.window_hu), LABELS: LABELS_DTYPE}
         self._chunks = _locate_chunks(path, record, self._dtypes)
         self._unchecked = {name: bytearray(b"\1") * len(chunks) for name, chunks in self._chunks.items()}
+        self._local = threading.local()
         self._descriptor = os.open(path, os.O_RDONLY)
 
     def __enter__(self) -> Self:
@@ -124,7 +127,7 @@ class CaseReader:
         offset, size = self._chunks[name][z]
         pixels = np.empty((rows, columns), dtype=self._dtypes[name])
         try:
-            stored = os.pread(self._descriptor, size, offset)
+            stored = self._read_bytes(size, offset)
             if self._unchecked[name][z]:
                 # Once for each reader: training reads a slice hundreds of times, and the sum costs as much as decompression.
                 check_slice(stored)
@@ -133,6 +136,14 @@ class CaseReader:
         except (OSError, ValueError) as error:
             raise ShardError(_damaged(self._path, self.record, f"{name}, slice {z}: {error}")) from error
         return pixels
+
+    def _read_bytes(self, size: int, offset: int) -> memoryview:
+        """Read into a buffer that this thread uses again for its next slice: fresh memory costs more than reading into it."""
+        buffer = getattr(self._local, "buffer", None)
+        if buffer is None or len(buffer) < size:
+            buffer = self._local.buffer = bytearray(size + size // 4)
+        view = memoryview(buffer)[:size]
+        return view[: os.preadv(self._descriptor, [view], offset)]
 
 
 def read_image_volume(reader: CaseReader) -> VolumeI16:
@@ -183,7 +194,7 @@ def _locate_chunks(path: Path, record: CaseRecord, dtypes: Mapping[str, np.dtype
     """Check a shard against the manifest and find where its slices lie."""
     try:
         # Shards are written whole and never changed, so no lock is needed; some shared file systems refuse one.
-        with h5py.File(path, "r", locking=False) as file:
+        with HDF5_LOCK, h5py.File(path, "r", locking=False) as file:
             if read_text_attribute(file.attrs, "format") != SHARD_FORMAT:
                 raise ValueError(f"its format is not {SHARD_FORMAT!r}")
             check_version(file.attrs["version"], SHARD_VERSION, f"shard {path.name} of case {record.case}")

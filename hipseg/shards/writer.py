@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hipseg.geometry import Grid
 from hipseg.shards.codec import Codec, encode_slice, filter_options
 from hipseg.shards.layout import (
     CASES_GROUP,
+    HDF5_LOCK,
     IMAGE,
     LABELS,
     LABELS_DTYPE,
@@ -96,14 +98,11 @@ def write_shard(
         HipsegError: whatever `slices` raises; nothing is left behind then.
     """
     with replacing(path) as temporary:
-        with _create(temporary) as file:
-            group = _create_case(file, case, patient, grid)
-            image = _SliceSink(group, IMAGE, grid, image_dtype(storage.window_hu), storage.codec)
-            write_window(image.dataset.attrs, storage.window_hu)
-            labels = _SliceSink(group, LABELS, grid, LABELS_DTYPE, storage.codec) if has_mask else None
-            label_voxels = _stream(_encode_all(_checked(slices, case, grid, has_mask), storage, workers), image, labels)
-            written = (image.finish(), labels.finish() if labels else None)
-        return WrittenShard(*written, digest_file(temporary), label_voxels)
+        with closing(_CaseFile(temporary, case, patient, grid, storage, has_mask=has_mask)) as file:
+            for encoded in _encode_all(_checked(slices, case, grid, has_mask), storage, workers):
+                file.add(encoded)
+            image_digest, mask_digest = file.finish()
+        return WrittenShard(image_digest, mask_digest, digest_file(temporary), file.label_voxels)
 
 
 def _checked(slices: Iterable[SourceSlice], case: str, grid: Grid, has_mask: bool) -> Iterator[SourceSlice]:
@@ -173,17 +172,6 @@ def count_labels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     return voxels
 
 
-def _stream(slices: Iterable[_EncodedSlice], image: "_SliceSink", labels: "_SliceSink | None") -> dict[int, int]:
-    """Write every slice and count the voxels of every label that occurs."""
-    voxels = np.zeros(LABEL_NUMBERS, dtype=np.int64)
-    for encoded in slices:
-        image.add(encoded.image)
-        if labels is not None and encoded.labels is not None:
-            labels.add(encoded.labels)
-            voxels += encoded.voxels
-    return {label: int(voxels[label]) for label in range(1, LABEL_NUMBERS) if voxels[label]}
-
-
 def _create(path: Path) -> h5py.File:
     """Create an HDF5 file without times, in the layout of HDF5 1.10, which every later release reads."""
     creation = h5p.create(h5p.FILE_CREATE)
@@ -204,6 +192,45 @@ def _create_case(file: h5py.File, case: str, patient: str, grid: Grid) -> h5py.G
     write_text_attribute(group.attrs, "patient", patient)
     write_grid(group.attrs, grid)
     return group
+
+
+class _CaseFile:
+    """A shard that is filled slice by slice. Other threads may fill others: each use of HDF5 is locked."""
+
+    def __init__(self, path: Path, case: str, patient: str, grid: Grid, storage: Storage, *, has_mask: bool) -> None:
+        self._voxels = np.zeros(LABEL_NUMBERS, dtype=np.int64)
+        with HDF5_LOCK:
+            self._file = _create(path)
+            group = _create_case(self._file, case, patient, grid)
+            self._image = _SliceSink(group, IMAGE, grid, image_dtype(storage.window_hu), storage.codec)
+            write_window(self._image.dataset.attrs, storage.window_hu)
+            self._labels = _SliceSink(group, LABELS, grid, LABELS_DTYPE, storage.codec) if has_mask else None
+            del group
+
+    @property
+    def label_voxels(self) -> dict[int, int]:
+        """Voxels of every label that occurs."""
+        return {label: int(self._voxels[label]) for label in range(1, LABEL_NUMBERS) if self._voxels[label]}
+
+    def add(self, encoded: _EncodedSlice) -> None:
+        """Write the next slice."""
+        with HDF5_LOCK:
+            self._image.add(encoded.image)
+            if self._labels is not None and encoded.labels is not None:
+                self._labels.add(encoded.labels)
+        self._voxels += encoded.voxels
+
+    def finish(self) -> tuple[str, str | None]:
+        """Write the digests of image and mask beside them and give them."""
+        with HDF5_LOCK:
+            return self._image.finish(), self._labels.finish() if self._labels else None
+
+    def close(self) -> None:
+        """Close the file and let go of all that HDF5 has of it, here and not when Python likes."""
+        with HDF5_LOCK:
+            del self._image, self._labels
+            self._file.close()
+            del self._file
 
 
 class _SliceSink:

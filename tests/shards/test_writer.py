@@ -9,6 +9,7 @@ import pytest
 
 from hipseg.errors import SeriesError, ShardError
 from hipseg.runs import DatasetPaths
+from hipseg.shards.reader import open_reader
 from hipseg.shards.storage import LOSSLESS, Storage
 from hipseg.shards.writer import write_shard
 from tests.shards.builders import box_labels, make_grid_of, noise_hu, pack_arrays
@@ -83,6 +84,22 @@ def test_workers_do_not_change_a_byte(tmp_path, storage):
             )
     assert written[0] == written[1] == written[2]
     assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "1.h5").read_bytes() == (tmp_path / "3.h5").read_bytes()
+
+
+def test_many_threads_write_and_open_shards_at_once(tmp_path):
+    shape = (30, 64, 64)
+    image, labels = noise_hu(0, shape), box_labels(shape)
+
+    def write_many(number):
+        paths = DatasetPaths(tmp_path / str(number))
+        paths.root.mkdir()
+        for round_number in range(25):
+            record = pack_arrays(paths, f"c{round_number}", "p1", image, labels)
+            with open_reader(paths, record) as reader:
+                np.testing.assert_array_equal(reader.read_image(round_number), image[round_number])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_many, range(4)))
 
 
 def test_an_empty_mask_is_still_a_mask(tmp_path):
