@@ -107,7 +107,7 @@ def find_elements(head: bytes, wanted: Collection[int]) -> Elements:
         # The elements have value representations after all; the length would otherwise be read out of those letters.
         raise OddLayoutError
     places, position = _walk(head, start, (_DATA_START, _PIXEL_GROUP), wanted, is_explicit=is_explicit)
-    if len(head) < position + _PIXEL_START_BYTES:
+    if position is None or len(head) < position + _PIXEL_START_BYTES:
         return Elements(places, syntax, None)
     tag, size, length, vr = _read_start(head[position : position + 8], is_explicit=is_explicit)
     if tag != PIXEL_DATA or vr not in _PIXEL_VRS:
@@ -131,7 +131,7 @@ def find_data(head: bytes) -> tuple[int, str]:
         raise OddLayoutError
     meta, start = _walk(head, _META_START, (0, _META_END), (_MEDIA_CLASS, _TRANSFER_SYNTAX), is_explicit=True)
     media_class, syntax = (_read_uid(head, meta.get(tag)) for tag in (_MEDIA_CLASS, _TRANSFER_SYNTAX))
-    if not syntax or media_class == _DIRECTORY:
+    if start is None or not syntax or media_class == _DIRECTORY:
         raise OddLayoutError
     return start, syntax
 
@@ -142,8 +142,12 @@ def _read_uid(head: bytes, place: Place | None) -> str:
 
 def _walk(
     head: bytes, position: int, tags: tuple[int, int], wanted: Collection[int], *, is_explicit: bool
-) -> tuple[dict[int, Place], int]:
-    """Walk over the elements from the first tag given to before the second; say where the walk ended."""
+) -> tuple[dict[int, Place], int | None]:
+    """Walk over the elements from the first tag given to before the second.
+
+    Returns:
+        The places wanted, and the position of the first element from the second tag on; None where the bytes end before it.
+    """
     places: dict[int, Place] = {}
     starts = _explicit_starts if is_explicit else _implicit_starts
     previous, stop = tags[0] - 1, tags[1]
@@ -164,7 +168,7 @@ def _walk(
             position = position + length if length != UNDEFINED_LENGTH else _skip_sequence(head, position, vr, 1)
     except struct.error:
         # The bytes end here.
-        return places, position
+        return places, None
 
 
 def _learn(start: bytes, starts: dict[bytes, _Start], *, is_explicit: bool) -> _Start:
