@@ -5,6 +5,7 @@ times as long.
 Source: DICOM PS3.5 7 (elements and sequences), PS3.10 7.1 (preamble and file meta information).
 """
 
+import re
 import struct
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
@@ -22,8 +23,8 @@ _META_START, _META_END, _DATA_START, _PIXEL_GROUP = 132, 0x00030000, 0x00080000,
 _MEDIA_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
 _DIRECTORY = "1.2.840.10008.1.3.10"
 """A list of other files (DICOMDIR). Source: DICOM PS3.4 B.5."""
-_OTHER_WALKS = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
-"""Transfer syntaxes whose elements lie in another way: deflated, and big endian."""
+_is_walked_like_these = re.compile(r"1\.2\.840\.10008\.1\.2(\.1|\.4\.[0-9]+|\.5)?").fullmatch
+"""Transfer syntaxes that are neither deflated nor big endian: the two plain ones, and all compressions of the pixels alone."""
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _SHORT_VRS = frozenset(
@@ -100,7 +101,7 @@ def find_elements(head: bytes, wanted: Collection[int]) -> Elements:
         OddLayoutError: there is no preamble or transfer syntax, or something is not laid out in the plain way.
     """
     start, syntax = find_data(head)
-    if syntax in _OTHER_WALKS:
+    if not _is_walked_like_these(syntax):
         raise OddLayoutError
     is_explicit = syntax != IMPLICIT_LITTLE_ENDIAN
     if not is_explicit and head[start + 4 : start + 6] in _SHORT_VRS:

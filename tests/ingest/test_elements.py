@@ -31,7 +31,7 @@ OPEN_SEQUENCE = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
 
 
 def file_of(*parts, syntax=ExplicitVRLittleEndian):
-    uid = str(syntax).encode()
+    uid = str(syntax).encode("latin-1")
     uid += b"\0" * (len(uid) % 2)
     meta = struct.pack("<HH2sHL", 0x0002, 0x0000, b"UL", 4, 8 + len(uid)) + struct.pack("<HH2sH", 2, 0x10, b"UI", len(uid)) + uid
     return bytes(128) + b"DICM" + meta + b"".join(parts)
@@ -83,7 +83,9 @@ def test_sequences_of_undefined_length_are_passed_over_to_a_depth():
         find_elements(file_of(nested(MAX_NESTING + 1), ROWS, PIXELS), {ROWS_TAG})
 
 
-@pytest.mark.parametrize("syntax", [DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ""])
+@pytest.mark.parametrize(
+    "syntax", [DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, "", "1.2.3", ImplicitVRLittleEndian + "\xe7"]
+)
 def test_other_walks_are_odd(syntax):
     with pytest.raises(OddLayoutError):
         find_elements(file_of(ROWS, PIXELS, syntax=syntax), {ROWS_TAG})
