@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from pydicom.dataset import Dataset
 
 from hipseg.ingest.archive import ZipMember, list_members
-from hipseg.ingest.dicomfile import UnreadableFileError, integer, items, read_dataset, text, texts
+from hipseg.ingest.dicomfile import UnreadableFileError, integer, is_cut, items, read_dataset, text, texts
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,11 +32,13 @@ def read_directory(path: Path) -> tuple[ListedSeries, ...]:
     Returns:
         Series with at least one image, in the order of the file.
     Raises:
-        UnreadableFileError: the file cannot be walked.
+        UnreadableFileError: the file cannot be walked, or breaks off.
         OSError: it cannot be opened.
     Source: DICOM PS3.3 F.3.
     """
     dataset = read_dataset(path, has_pixels=False)
+    if is_cut(dataset):
+        raise UnreadableFileError
     try:
         by_offset = {int(record.seq_item_tell): record for record in items(dataset, "DirectoryRecordSequence")}
         first = integer(dataset, "OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity") or 0
