@@ -69,6 +69,8 @@ def read_layer(stream: IO[bytes], layout: VoxelLayout, what: str, layer: int = 0
             raise MaskError(f"{what} is cut short: it ends in slice {z + 1} of {slices}; copy it again")
         stored = np.frombuffer(data, layout.dtype).reshape(rows, columns, layout.layers)[..., layer]
         labels[z] = _to_labels(stored, layout, what)
+    # A compressed stream checks its digest where it ends, and not before.
+    stream.read(1)
     return labels
 
 

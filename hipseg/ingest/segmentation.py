@@ -23,6 +23,9 @@ from hipseg.ingest.turning import AxisMatch, turn_volume
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage. Source: DICOM PS3.4 B.5."""
+BITS_A_BYTE = 8
+PIXEL_TAGS = (0x00280010, 0x00280011, 0x00280100)
+"""Rows, Columns, Bits Allocated."""
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 WHAT = "a DICOM SEG"
 
@@ -182,9 +185,25 @@ def _open_with_highdicom(path: Path) -> Any:
     warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")
     logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
     try:
-        return highdicom.seg.segread(path, lazy_frame_retrieval=True)
+        handle = path.open("rb")
+        return highdicom.seg.segread(handle, lazy_frame_retrieval=_can_be_read_by_frames(path))
+    except OSError as error:
+        raise MaskError(f"{WHAT} can no longer be opened; pack the folder again") from error
     except Exception as error:  # highdicom raises nearly anything on what it does not take for a segmentation
         raise MaskError(f"{WHAT} lacks what the standard asks of it; export the segments again") from error
+
+
+def _can_be_read_by_frames(path: Path) -> bool:
+    """Say whether highdicom finds single frames in the file.
+
+    Its lazy reader takes frames of single bits to begin on whole bytes, which they need not (PS3.5 8.1.1), and gives other bits
+    where they do not; deflated files it refuses. Such files are read whole: a bit a voxel, or as deflated.
+    """
+    dataset = read_dataset(path, PIXEL_TAGS, has_pixels=False)
+    pixels = (integer(dataset, "Rows") or 0) * (integer(dataset, "Columns") or 0)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    is_packed = integer(dataset, "BitsAllocated") == 1 and not syntax.is_encapsulated
+    return not (syntax.is_deflated or (is_packed and pixels % BITS_A_BYTE))
 
 
 def _parse(dataset: FileDataset, path: Path) -> Segmentation:
