@@ -160,7 +160,11 @@ def read_slices(folder: Path) -> Iterator[tuple[float, bytes, tuple[str, ...]]]:
         except HipsegError:
             continue
         for z, image in enumerate(images):
-            yield opened.grid.origin_mm_xyz[2] + z * opened.grid.spacing_mm_zyx[0], image, opened.warnings
+            yield (
+                opened.grid.origin_mm_xyz[2] + z * opened.grid.spacing_mm_zyx[0],
+                image,
+                (*opened.warnings, *opened.late_warnings()),
+            )
 
 
 def judge(base: Base, folder: Path, *, anything_is_legal: bool) -> str:

@@ -14,7 +14,7 @@ from hipseg.geometry import Grid
 from hipseg.ingest.ctorg import find_ctorg_cases
 from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.hounsfield import check_hu
+from hipseg.ingest.hounsfield import AirWatch, check_hu
 from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules
 from hipseg.ingest.layout import Layout, detect_layout
 from hipseg.ingest.masks import check_rois, open_masks
@@ -54,12 +54,14 @@ class OpenedCase:
         slices: by rising slice number of the grid, int16 (y, x) HU with uint8 (y, x) labels, None without mask. Running it
             may raise SeriesError or MaskError.
         warnings: what was taken although it is not as it should be, one sentence each, without any text of the source.
+        late_warnings: gives more of them, that only the slices show; to be called when all have run.
     """
 
     grid: Grid
     mask_kind: MaskKind | None
     slices: Iterator[tuple[NDArray[np.int16], NDArray[np.uint8] | None]]
     warnings: tuple[str, ...] = ()
+    late_warnings: Callable[[], tuple[str, ...]] = tuple
 
 
 def find_cases(root: Path, layout: Layout | None = None) -> FoundCases:
@@ -128,7 +130,8 @@ def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing:
     grid, warnings = (series.grid, series.warnings) if plan is None else (plan.series.grid, plan.series.warnings)
     if source.stacks > 1:
         warnings = (f"one of {source.stacks} stacks of one series, each packed as a case of its own", *warnings)
-    return OpenedCase(grid, kind, _read_slices(series, labels, case, plan), warnings)
+    air = AirWatch()
+    return OpenedCase(grid, kind, air.watch(_read_slices(series, labels, case, plan)), warnings, air.warnings)
 
 
 def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) -> OpenedCase:
@@ -143,7 +146,8 @@ def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) 
     numbers = {number for nifti in source.niftis for _, number in nifti.names}
     # Structures chosen by name have numbers of the user's.
     declared = None if choosing.rois or not numbers else frozenset(numbers)
-    return OpenedCase(grid, kind, _read_volume(images, labels, case, declared))
+    air = AirWatch()
+    return OpenedCase(grid, kind, air.watch(_read_volume(images, labels, case, declared)), late_warnings=air.warnings)
 
 
 def _open_labels(

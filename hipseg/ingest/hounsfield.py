@@ -1,6 +1,9 @@
-"""Which Hounsfield units a CT image can hold at all."""
+"""Which Hounsfield units a CT image can hold at all, and which every CT holds."""
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.headers import ImageHeader
@@ -10,6 +13,32 @@ LOWEST_HU = -10240
 """Where the widest scale of CT scanners begins: extended CT, 12 bits with slope 10. Vacuum is -1000 HU; artefacts and undeclared
 padding (-2000, -3024, -8192, -10240) lie above this number, a wrong intercept or byte order mostly below. The highest value is
 that of int16: beside metal and in it scanners write up to 30710 HU on that scale. Source: DICOM PS3.3 C.11.1.1.2."""
+AIR_HU = -500
+"""Halfway between water and air. Around every patient, and in lung and bowel, there is air; a series without any is cut out of a
+larger one, or its values are no Hounsfield units, whatever its header says."""
+
+
+class AirWatch:
+    """Looks at all slices of a case as they pass, and says when none of them holds air."""
+
+    def __init__(self) -> None:
+        """Begin before the first slice."""
+        self._lowest_hu: int | None = None
+
+    def watch(
+        self, slices: Iterable[tuple[SliceI16, NDArray[np.uint8] | None]]
+    ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
+        """Hand slices on."""
+        for image_hu, labels in slices:
+            lowest = int(image_hu.min())
+            self._lowest_hu = lowest if self._lowest_hu is None else min(lowest, self._lowest_hu)
+            yield image_hu, labels
+
+    def warnings(self) -> tuple[str, ...]:
+        """Give the warning, if there is one; to be asked when all slices have passed."""
+        if self._lowest_hu is None or self._lowest_hu < AIR_HU:
+            return ()
+        return (f"no air: the lowest value is {self._lowest_hu} HU; the values may be no Hounsfield units",)
 
 
 def check_hu(image_hu: SliceI16, header: ImageHeader) -> None:

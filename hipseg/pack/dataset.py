@@ -240,6 +240,6 @@ def _describe(keyed: KeyedCase, opened: OpenedCase, written: WrittenShard, plan:
         mask_digest=written.mask_digest,
         shard_digest=written.shard_digest,
         window_hu=plan.storage.window_hu,
-        warnings=opened.warnings,
+        warnings=(*opened.warnings, *opened.late_warnings()),
         subset=keyed.source.subset,
     )

@@ -50,7 +50,7 @@ def _row(fault: Fault) -> str:
         try:
             opened = open_case(source, "KEY", {}, untilt=fault.untilt)
             list(opened.slices)
-            cells = [" ".join(opened.warnings)] if fault.outcome == "warned" else []
+            cells = ["; ".join((*opened.warnings, *opened.late_warnings()))] if fault.outcome == "warned" else []
         except HipsegError as error:
             cells = [type(error).__name__, str(error)]
     return f"| {' | '.join([fault.name.replace('_', ' '), *cells])} |\n"

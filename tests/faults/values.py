@@ -88,3 +88,9 @@ def stored_in_twelve_bits(good: Good) -> None:
 @refused(r"1 of 6 images .* without one sample a pixel")
 def colour_pixels(good: Good) -> None:
     good.set(2, SamplesPerPixel=3)
+
+
+@warned(r"no air: the lowest value is \d+ HU; the values may be no Hounsfield units")
+def values_without_intercept(good: Good) -> Truth:
+    good.set(RescaleIntercept=0)
+    return (good.volume + 1024).astype(np.int16), good.labels

@@ -2,8 +2,10 @@
 
 import tracemalloc
 
+import highdicom
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from pydicom import dcmread
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -39,6 +41,18 @@ def test_frames_give_the_volume_of_the_same_single_files(tmp_path, order, is_sha
     assert opened.grid == read(tmp_path / "single")[0].grid
     np.testing.assert_array_equal(images, volume)
     assert opened.warnings == ()
+
+
+def test_simpleitk_and_highdicom_read_the_same(tmp_path):
+    path = write_enhanced(tmp_path / "a", volume_hu())
+    opened, images = read(tmp_path)
+    image = sitk.ReadImage(path)
+    np.testing.assert_array_equal(images, sitk.GetArrayFromImage(image))
+    assert opened.grid.origin_mm_xyz == pytest.approx(image.GetOrigin())
+    assert opened.grid.spacing_mm_zyx[::-1] == pytest.approx(image.GetSpacing())
+    # highdicom counts slices against the normal.
+    volume = highdicom.imread(path).get_volume().array[::-1]
+    np.testing.assert_array_equal(images, volume)
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.hounsfield import LOWEST_HU, check_hu
+from hipseg.ingest.hounsfield import AIR_HU, LOWEST_HU, AirWatch, check_hu
 from hipseg.ingest.scan import scan_tree
 from tests.ingest.builders import volume_hu, write_ct_series
 
@@ -37,3 +37,16 @@ def test_declared_padding_may_lie_anywhere(header):
 
 def test_padding_that_was_held_to_the_range_of_int16_is_padding(header):
     check_hu(np.array([[-32768]], dtype=np.int16), replace(header, padding=(-32768, -32768)))
+
+
+@pytest.mark.parametrize(
+    ("lowest", "words"),
+    [((0, 40), "the lowest value is 0 HU"), ((-499, 0), "-499 HU"), ((AIR_HU, 0), "-500 HU"), ((0, -501), "")],
+)
+def test_a_series_without_air_is_warned_of_once_all_slices_have_passed(lowest, words):
+    watch = AirWatch()
+    slices = [(np.array([[value, 900]], dtype=np.int16), None) for value in lowest]
+    assert watch.warnings() == ()
+    assert list(watch.watch(slices)) == slices
+    assert bool(watch.warnings()) == bool(words)
+    assert all(words in warning for warning in watch.warnings())
