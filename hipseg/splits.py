@@ -31,7 +31,7 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
     and seed alone: another salt gives the cases other keys and leaves them in the same folds.
 
     Args:
-        records: the packed cases; those without a mask are left out.
+        records: the packed cases; those without a mask, and those that their publisher keeps for testing, are left out.
         folds: at least 2.
         seed: of the shuffling.
     Returns:
@@ -39,7 +39,7 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
     Raises:
         ConfigError: fewer than 2 folds, or fewer patients with a mask than folds.
     """
-    patients = _patients_in_order([one for one in records if one.has_mask])
+    patients = _patients_in_order([one for one in records if one.is_for_folds])
     if folds < 2:
         raise ConfigError(f"cannot split into {folds} fold; at least 2 are needed")
     if len(patients) < folds:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hipseg.axes import VolumeI16
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import Grid
+from hipseg.ingest.hounsfield import LOWEST_HU
 from hipseg.ingest.labels import VoxelLayout, check_size
 from hipseg.ingest.nifti import open_unpacked, read_layout
 from hipseg.ingest.pixels import SliceI16
@@ -126,7 +127,7 @@ def to_whole_hu(stored: NDArray[Any], slope: float, intercept: float) -> SliceI1
     Returns:
         int16 of the same shape, HU.
     Raises:
-        SeriesError: a value is no number, no whole number to within 0.002, or beyond int16.
+        SeriesError: a value is no number, no whole number to within 0.002, below what CT can be, or beyond int16.
     Source: NIfTI-1, nifti1.h, scl_slope and scl_inter.
     """
     if stored.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0):
@@ -142,8 +143,9 @@ def to_whole_hu(stored: NDArray[Any], slope: float, intercept: float) -> SliceI1
                 f"{fractions} voxels with fractions of a Hounsfield unit; shards keep whole ones without loss: "
                 "convert the images as scanned, or round and save them yourself"
             )
-    if values.min() < INT16.min or values.max() > INT16.max:
+    if values.min() < LOWEST_HU or values.max() > INT16.max:
         raise SeriesError(
-            f"values from {values.min():g} to {values.max():g}; {INT16.min} to {INT16.max} HU can be kept: it is no CT in HU"
+            f"values from {values.min():g} to {values.max():g}; {LOWEST_HU} to {INT16.max} HU are possible in CT: "
+            "fill what was not measured with air, or save the image in HU"
         )
     return values.astype(np.int16)

@@ -75,12 +75,12 @@ def hold_out(records: Sequence[CaseRecord], seed: int) -> Split:
     """Hold one patient in ten out of training, at least one; a patient is never on both sides.
 
     Args:
-        records: the packed cases; those without a mask are left out.
+        records: the packed cases; those without a mask, and those that their publisher keeps for testing, are left out.
         seed: of the choice.
     Raises:
         ShardError: fewer than two patients have a mask.
     """
-    masked = [one for one in records if one.has_mask]
+    masked = [one for one in records if one.is_for_folds]
     # Patients with equal images are kept together as one; this many are left at least.
     patients = len({one.patient for one in masked}) - sum(len(group) - 1 for group in same_images(masked))
     if len({one.patient for one in masked}) < 2:

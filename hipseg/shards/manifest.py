@@ -71,6 +71,11 @@ class CaseRecord:
         """Say whether the case was packed with a mask; the mask may still be empty."""
         return self.mask_digest is not None
 
+    @property
+    def is_for_folds(self) -> bool:
+        """Whether it may be learned from or validated with: it has a mask, and its publisher does not keep it for testing."""
+        return self.has_mask and self.subset != "test"
+
 
 @dataclass(frozen=True)
 class Refusal:

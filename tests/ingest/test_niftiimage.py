@@ -88,7 +88,8 @@ def test_scaled_values_are_scaled_as_nibabel_does(tmp_path):
         (0.5, "slice 3 of 4 as stored: 1 voxels with fractions of a Hounsfield unit"),
         (np.nan, "slice 3 of 4 as stored: 1 voxels hold no number"),
         (np.inf, "slice 3 of 4 as stored: 1 voxels hold no number"),
-        (40000, r"slice 3 of 4 as stored: values from -?\d+ to 40000; -32768 to 32767 HU can be kept"),
+        (40000, r"slice 3 of 4 as stored: values from -?\d+ to 40000; -10240 to 32767 HU are possible"),
+        (-20000, r"slice 3 of 4 as stored: values from -20000 to \d+; -10240 to 32767 HU are possible"),
     ],
 )
 def test_what_int16_cannot_keep_is_refused_with_its_slice(tmp_path, value, words):
