@@ -2,7 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,16 @@ from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.carriers import place_carrier
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.joining import DEFAULT_RULES, JoinedVolume, LabelSlices, Layer, MaskRules, join_layers
+from hipseg.ingest.joining import DEFAULT_RULES, JoinedVolume, LabelSlices, Layer, MaskRules, ReadMask, join_layers
 from hipseg.ingest.labels import LABEL_MAX
 from hipseg.ingest.nifti import read_labels_on
 from hipseg.ingest.nrrd import read_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, read_overlay_masks
 from hipseg.ingest.planes import AS_IT_IS, number_slices
 from hipseg.ingest.rtstruct import Structure, fill_contours
-from hipseg.ingest.segmentation import open_decoder, open_segment, place_frames
+from hipseg.ingest.segmentation import Decoder, Segmentation, open_decoder, open_segment, place_frames
 from hipseg.ingest.series import OrderedSeries
+from hipseg.ingest.sides import check_chosen_sides
 from hipseg.ingest.structures import (
     KINDS,
     AnyStructure,
@@ -42,6 +44,15 @@ Choice = tuple[int, AnyStructure]
 ONLY_LABEL = 1
 """What a case's only structure becomes where none is chosen by name."""
 CHOOSE = "choose with --roi NAME=LABEL; --list-roi shows the names"
+
+
+@dataclass(frozen=True, repr=False)
+class _Case:
+    """What the masks of a case are made from."""
+
+    sources: MaskSources
+    series: OrderedSeries
+    rules: MaskRules
 
 
 def check_rois(rois: Mapping[str, int]) -> None:
@@ -80,12 +91,12 @@ def open_masks(
     kind = kinds.pop()
     if kind in ("nifti", "nrrd"):
         return kind, _open_volumes(choices, series.grid, rules, keeps_labels=not rois)
-    openers: Mapping[MaskKind, Callable[[Sequence[Choice], OrderedSeries, MaskRules], list[Layer]]] = {
+    openers: Mapping[MaskKind, Callable[[Sequence[Choice], _Case], list[Layer]]] = {
         "overlay": _open_overlays,
         "rtstruct": _open_contours,
         "segmentation": _open_segments,
     }
-    return kind, join_layers(openers[kind](choices, series, rules), series.grid.shape_zyx, rules.overlap)
+    return kind, join_layers(openers[kind](choices, _Case(sources, series, rules)), series.grid.shape_zyx, rules.overlap)
 
 
 def _choose_by_name(sources: MaskSources, rois: Mapping[str, int]) -> list[Choice]:
@@ -122,7 +133,7 @@ def _list_kinds(kinds: Iterable[MaskKind]) -> str:
     return ", ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items() if counts[kind])
 
 
-def _open_overlays(choices: Sequence[Choice], series: OrderedSeries, rules: MaskRules) -> list[Layer]:  # noqa: ARG001 - alike
+def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     chosen = [(label, structure) for label, structure in choices if isinstance(structure, OverlayStructure)]
     groups_by_image: dict[Path, set[int]] = defaultdict(set)
     layers: list[Layer] = []
@@ -134,7 +145,7 @@ def _open_overlays(choices: Sequence[Choice], series: OrderedSeries, rules: Mask
 
     shapes_yx: dict[Path, tuple[int, int]] = {}
     for label, structure in chosen:
-        images, placed = _place_overlay(structure, series)
+        images, placed = _place_overlay(structure, case.series)
         for number, group in structure.groups.items():
             groups_by_image[images[number].path].add(group)
             shapes_yx[images[number].path] = (images[number].rows or 0, images[number].columns or 0)
@@ -165,24 +176,34 @@ def _place_overlay(
     return structure.carrier.images, place_carrier(structure.carrier, series.headers, series.grid)
 
 
-def _open_contours(choices: Sequence[Choice], series: OrderedSeries, rules: MaskRules) -> list[Layer]:  # noqa: ARG001 - alike
-    return [(label, fill_contours(structure, series.grid)) for label, structure in choices if isinstance(structure, Structure)]
+def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
+    chosen = [(label, structure) for label, structure in choices if isinstance(structure, Structure)]
+    grid = case.series.grid
+    for structures in (one.structures for one in case.sources.structure_sets):
+        numbers = [number for number, one in enumerate(structures) if any(one is structure for _, structure in chosen)]
+        anatomies = {number: one.anatomy for number, one in enumerate(structures)}
+        check_chosen_sides(anatomies, numbers, lambda number, own=structures: fill_contours(own[number], grid), grid)  # type: ignore[misc]
+    return [(label, fill_contours(structure, grid)) for label, structure in chosen]
 
 
-def _open_segments(choices: Sequence[Choice], series: OrderedSeries, rules: MaskRules) -> list[Layer]:
-    open_once = lru_cache(maxsize=None)(open_decoder)
-    slice_by_uid = number_slices(series.headers)
-    return [
-        (
-            label,
-            open_segment(
-                file, number, place_frames(file, number, series.grid, slice_by_uid), rules.fraction, open_once(file.path)
-            ),
-        )
-        for label, structure in choices
-        if isinstance(structure, SegmentStructure)
-        for file, number in structure.parts
+def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
+    decoders: dict[Path, Decoder] = {}
+    grid, slice_by_uid = case.series.grid, number_slices(case.series.headers)
+
+    def open_mask(file: Segmentation, number: int) -> ReadMask:
+        placed = place_frames(file, number, grid, slice_by_uid)
+        if file.path not in decoders:
+            decoders[file.path] = open_decoder(file.path)
+        return open_segment(file, number, placed, case.rules.fraction, decoders[file.path])
+
+    parts = [
+        (label, *part) for label, structure in choices if isinstance(structure, SegmentStructure) for part in structure.parts
     ]
+    for file in {id(file): file for _, file, _ in parts}.values():
+        anatomies = {segment.number: segment.anatomy for segment in file.segments}
+        numbers = [number for _, other, number in parts if other is file]
+        check_chosen_sides(anatomies, numbers, partial(open_mask, file), grid)
+    return [(label, open_mask(file, number)) for label, file, number in parts]
 
 
 def _open_volumes(choices: Sequence[Choice], grid: Grid, rules: MaskRules, *, keeps_labels: bool) -> LabelSlices:

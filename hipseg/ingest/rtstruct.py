@@ -14,6 +14,7 @@ from hipseg.axes import PointsF64, SliceBool
 from hipseg.errors import MaskError
 from hipseg.geometry import Grid, points_to_indices
 from hipseg.ingest.dicomfile import integer, is_cut, items, read_dataset, text
+from hipseg.ingest.laterality import Anatomy, read_anatomy
 from hipseg.ingest.polygons import fill_even_odd
 
 CONTOUR_DATA = 0x30060050
@@ -51,12 +52,14 @@ class Structure:
         frame_uid: frame of reference of its points; may be empty.
         contours_mm_xyz: points of each closed contour, LPS mm.
         open_contours: number of contours that enclose no area.
+        anatomy: what it is and on which side, where that is coded.
     """
 
     name: str
     frame_uid: str
     contours_mm_xyz: tuple[PointsF64, ...]
     open_contours: int
+    anatomy: Anatomy | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,6 +217,7 @@ def _walk_contours(dataset: FileDataset) -> Iterator[Dataset]:
 
 def _read_structures(dataset: FileDataset) -> Iterator[Structure]:
     drawn = {integer(roi, "ReferencedROINumber"): roi for roi in items(dataset, "ROIContourSequence")}
+    observed = {integer(one, "ReferencedROINumber"): one for one in items(dataset, "RTROIObservationsSequence")}
     for roi in items(dataset, "StructureSetROISequence"):
         number = integer(roi, "ROINumber")
         contours = items(drawn[number], "ContourSequence") if number in drawn else ()
@@ -223,6 +227,7 @@ def _read_structures(dataset: FileDataset) -> Iterator[Structure]:
             text(roi, "ReferencedFrameOfReferenceUID"),
             tuple(_read_points(one) for one in closed),
             len(contours) - len(closed),
+            read_anatomy(observed[number]) if number in observed else None,
         )
 
 
