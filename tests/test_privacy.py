@@ -9,6 +9,7 @@ import uuid
 
 import h5py
 import nibabel
+import nrrd
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -18,6 +19,8 @@ from hipseg.cli.main import main
 from hipseg.errors import PARTIAL_EXIT_CODE, SeriesError
 from tests.ingest.builders import Plane, cut, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
 from tests.ingest.enhanced_builder import write_enhanced
+from tests.ingest.layouts import write_nnunet
+from tests.ingest.seg_builder import read_sources, write_seg
 
 TEXT_VRS = {"PN", "LO", "SH", "ST", "LT", "UT", "UC", "AE", "UR", "CS"}
 DATED_VRS = {"DA": "18530729", "TM": "031707.090909", "DT": "18530729031707.090909", "AS": "713W"}
@@ -104,6 +107,10 @@ def write_patient(root, kind, planted, slices=4, change=None):
     paths = write_ct_series(folder, volume_hu(slices, seed=seed), overlays=overlays, change=fill, **options)
     for n, path in enumerate(paths):
         paths[n] = path.rename(folder / planted.name(f"File{kind}{n}"))
+    if kind == "seg":
+        write_planted_seg(paths, folder / planted.name("Segmentation"), planted)
+    if kind == "nrrd":
+        write_planted_nrrd(folder / f"{planted.name('Slicer')}.seg.nrrd", planted)
     if kind == "rtstruct":
         contours = {planted.name("RoiName"): [rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 103.0)]}
         path = write_rtstruct(
@@ -115,6 +122,39 @@ def write_patient(root, kind, planted, slices=4, change=None):
     if kind == "nifti":
         write_planted_nifti(folder / f"{planted.name('Labels')}.nii.gz", planted)
     return paths
+
+
+def write_planted_seg(paths, path, planted):
+    pixels = np.zeros((4, 10, 12), dtype=bool)
+    pixels[1:3, 2:7, 3:9] = True
+
+    def change(dataset):
+        segment = dataset.SegmentSequence[0]
+        segment.SegmentDescription, segment.TrackingID = planted.name("SegmentDescription"), planted.name("TrackingId")
+        plant(dataset, planted)
+
+    sources = read_sources(paths)
+    for source in sources:
+        # highdicom copies what it can check; everything is planted again in what it writes.
+        source.PatientSex = source.PatientAge = None
+    write_seg(path, sources, pixels, [planted.name("SegmentLabel")], change=change)
+
+
+def write_planted_nrrd(path, planted):
+    labels = np.zeros((12, 10, 4), dtype=np.uint8)
+    labels[3:9, 2:7, 1:3] = 1
+    fields = {
+        "space": "left-posterior-superior",
+        "space directions": np.diag([0.5, 0.75, 3.0]),
+        "space origin": np.array([-10.0, -20.0, 100.0]),
+        "content": planted.name("NrrdContent"),
+        "Segment0_ID": planted.name("NrrdSegmentId"),
+        "Segment0_Name": planted.name("NrrdSegmentName"),
+        "Segment0_LabelValue": "1",
+        "Segment0_Tags": planted.name("NrrdTags"),
+        planted.name("NrrdKey"): planted.name("NrrdValue"),
+    }
+    nrrd.write(str(path), labels, fields)
 
 
 def write_planted_nifti(path, planted):
@@ -176,7 +216,7 @@ def every_byte(folder):
 
 def assert_silent(blobs, planted):
     needles = tuple(planted.needles())
-    assert len(needles) > 500
+    assert len(needles) > 200
     for blob in blobs:
         assert not (TOKEN.findall(blob) + NAMED.findall(blob) + WIDE.findall(blob))
         assert not [needle for needle in needles if needle in blob]
@@ -187,8 +227,9 @@ def pack_all(tmp_root, capfdbinary, *options, expected=0):
     return call(capfdbinary, "pack", tmp_root / "data", "-o", "shards", "--keep-key-table", table, *options, expected=expected)
 
 
+@pytest.mark.slow
 def test_no_text_leaves_good_series_with_any_mask(tmp_root, planted, capfdbinary):
-    for kind in ("overlay", "rtstruct", "nifti", "none"):
+    for kind in ("overlay", "rtstruct", "nifti", "seg", "nrrd", "none"):
         write_patient(tmp_root / "data", kind, planted)
     write_enhanced(
         tmp_root / "data" / planted.name("Enhanced") / "a",
@@ -205,14 +246,34 @@ def test_no_text_leaves_good_series_with_any_mask(tmp_root, planted, capfdbinary
         pack_all(tmp_root, capfdbinary),
         call(capfdbinary, "pack", "--help"),
     ]
-    assert b"packed 5 of 5 cases" in said[0]
+    assert b"packed 7 of 7 cases" in said[0]
+    assert b"5 with a mask, 2 without" in said[0]
     assert_silent([*said, *every_byte(tmp_root / "out")], planted)
     # What is asked for by name is given, which also shows that the plants were there to be found.
     table = tmp_root / "table.csv"
     assert table.stat().st_mode & 0o777 == 0o600
     assert len(set(NAMED.findall(table.read_bytes()))) >= 8
     listed = call(capfdbinary, "pack", tmp_root / "data", "--list-roi")
-    assert {b"ZQOverlayLabel", b"ZQRoiName", b"ZQLabels"} <= set(NAMED.findall(listed))
+    assert {b"ZQOverlayLabel", b"ZQRoiName", b"ZQLabels", b"ZQSegmentLabel", b"ZQNrrdSegmentName"} <= set(NAMED.findall(listed))
+
+
+def test_no_text_leaves_an_nnunet_data_set(tmp_root, planted, capfdbinary):
+    data = tmp_root / "data"
+    labels = {"background": 0, planted.name("LabelOne"): 1, planted.name("LabelTwo"): 2}
+    words = {key: planted.name(f"Json{key}") for key in ("name", "description", "reference", "licence", "release")}
+    write_nnunet(data, labels=labels, **words)
+    for path in data.rglob("Secret*"):
+        path.rename(path.with_name(path.name.replace("Secret", planted.name("Nnunet"))))
+    cut(next((data / "labelsTr").glob("*_001*")), 200)
+    said = [
+        pack_all(tmp_root, capfdbinary, expected=PARTIAL_EXIT_CODE),
+        call(capfdbinary, "inspect", "shards"),
+        call(capfdbinary, "inspect", "shards", "--json"),
+        call(capfdbinary, "verify", "shards"),
+    ]
+    assert b"packed 2 of 3 cases" in said[0]
+    assert_silent([*said, *every_byte(tmp_root / "out")], planted)
+    assert b"ZQLabelOne" in call(capfdbinary, "pack", data, "--list-roi")
 
 
 def plant_enhanced(dataset, planted):
@@ -247,6 +308,7 @@ def spoil_modality(dataset, z):
 SPOILS = [spoil_position, spoil_tilt, spoil_values, spoil_orientation]
 
 
+@pytest.mark.slow
 def test_no_text_leaves_series_that_are_refused(tmp_root, planted, capfdbinary):
     data = tmp_root / "data"
     planted.texts |= {"1.2.840.99999.9.9.9", "ZQRESCALE", "ZQMODALITY"}
