@@ -13,7 +13,7 @@ import click
 
 from hipseg.cli.meter import Meter
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError
-from hipseg.ingest.cases import FoundCases, find_cases, list_structures
+from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, find_cases, list_structures
 from hipseg.ingest.layout import LAYOUTS, Layout
 from hipseg.pack.dataset import REFUSING, KeyedCase, Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import create_salt, read_salt, salt_id
@@ -26,6 +26,8 @@ from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest, same_imag
 from hipseg.shards.storage import Storage, WindowHu
 
 MAX_LABEL = 255
+_KIND_WORDS = {True: "graphics"}
+"""Overlay graphics are told from regions, since they become a mask only where they are named."""
 SHOWN_LABELS = 6
 """Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
 
@@ -37,6 +39,20 @@ SHOWN_LABELS = 6
 )
 @click.option(
     "--roi", "roi_options", metavar="NAME=LABEL", multiple=True, help="Pack this structure under this label; repeatable."
+)
+@click.option(
+    "--overlap",
+    type=click.Choice(("refuse", "first")),
+    default="refuse",
+    show_default=True,
+    help="Voxels in structures of two labels: refuse the case, or give them to the --roi that comes first.",
+)
+@click.option(
+    "--seg-fraction",
+    type=float,
+    default=DEFAULT_RULES.fraction,
+    show_default=True,
+    help="Share of a voxel, of 1, from which on it belongs to a segment of a fractional DICOM SEG.",
 )
 @click.option("--untilt", is_flag=True, help="Shear series with gantry tilt back, instead of refusing them.")
 @click.option("--list-roi", is_flag=True, help="Only show the names of the structures. They come out of the source: private.")
@@ -74,6 +90,8 @@ def command(
     data: Path | None,
     output: Path,
     roi_options: tuple[str, ...],
+    overlap: Overlap,
+    seg_fraction: float,
     untilt: bool,
     list_roi: bool,
     salt_file: Path | None,
@@ -102,6 +120,7 @@ def command(
     if data is None:
         raise click.UsageError("name the folder DATA that holds the CT series")
     rois = parse_rois(roi_options)
+    rules = MaskRules(overlap, seg_fraction)
     storage = parse_storage(store, window_hu, codec)
     chosen = None if part is None else parse_part(part)
     if list_roi:
@@ -126,6 +145,7 @@ def command(
         jobs=jobs or len(os.sched_getaffinity(0)),
         part=chosen,
         untilt=untilt,
+        rules=rules,
         started_ns=started_ns,
     )
     outcomes = _pack(cases, paths, plan)
@@ -207,12 +227,12 @@ def _show_structures(found: FoundCases) -> None:
     bare = 0
     for source in found.cases:
         structures = list_structures(source)
-        counts.update({(one.kind, one.name) for one in structures})
+        counts.update({(_KIND_WORDS.get(one.is_graphics, one.kind), one.name) for one in structures})
         bare += not structures
     for (kind, name), cases in sorted(counts.items()):
         # A terminal would obey control characters in a name.
         printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-        click.echo(f"{kind:<9} {printable}  ({cases} of {len(found.cases)} cases)")
+        click.echo(f"{kind:<12} {printable}  ({cases} of {len(found.cases)} cases)")
     if bare:
         click.echo(f"{bare} of {len(found.cases)} cases have no mask")
 

@@ -15,7 +15,7 @@ from hipseg.ingest.ctorg import find_ctorg_cases
 from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.hounsfield import AirWatch, check_hu
-from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules
+from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules, Overlap
 from hipseg.ingest.layout import Layout, detect_layout
 from hipseg.ingest.masks import check_rois, open_masks
 from hipseg.ingest.niftiimage import open_nifti_image
@@ -29,7 +29,18 @@ from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_
 from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image, straighten_labels
 from hipseg.ingest.tree import find_dicom_cases
 
-__all__ = ["FoundCases", "OpenedCase", "SourceCase", "StructureName", "find_cases", "list_structures", "open_case"]
+__all__ = [
+    "DEFAULT_RULES",
+    "FoundCases",
+    "MaskRules",
+    "OpenedCase",
+    "Overlap",
+    "SourceCase",
+    "StructureName",
+    "find_cases",
+    "list_structures",
+    "open_case",
+]
 
 FINDERS: Mapping[Layout, Callable[[Path], FoundCases]] = MappingProxyType(
     {"dicom": find_dicom_cases, "nnunet": find_nnunet_cases, "ctorg": find_ctorg_cases}

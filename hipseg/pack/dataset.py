@@ -184,7 +184,7 @@ class _Packing:
         return Outcome(entry.outcome)
 
     def _write(self, keyed: KeyedCase, stamps: SourceStamps, workers: Executor | None) -> CaseRecord:
-        opened = open_case(keyed.source, keyed.case, self._plan.rois, untilt=self._plan.untilt)
+        opened = open_case(keyed.source, keyed.case, self._plan.rois, untilt=self._plan.untilt, rules=self._plan.rules)
         # Its name tells its content, which is known only when it is written.
         fresh = self._paths.shard(f".{keyed.case}.tmp")
         try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hipseg.errors import ConfigError
+from hipseg.ingest.cases import DEFAULT_RULES, MaskRules
 from hipseg.shards.manifest import FileCounts, Manifest, Rois
 from hipseg.shards.storage import LOSSLESS, Storage, WindowHu
 
@@ -49,6 +50,7 @@ class PackPlan:
         storage: form of the images; its window must be that of the cases already packed.
         jobs: cases that are packed at the same time, and threads that compress.
         part: which cases to pack; all where None.
+        rules: what is done where masks leave it open; must be that of the cases already packed.
         untilt: whether series with gantry tilt are sheared back instead of refused.
         started_ns: when reading began, in ns since 1970; a source file that was changed later refuses its case. None asks not.
     """
@@ -61,6 +63,7 @@ class PackPlan:
     jobs: int = 1
     part: Part | None = None
     untilt: bool = False
+    rules: MaskRules = DEFAULT_RULES
     started_ns: int | None = None
 
 
@@ -72,17 +75,24 @@ class PlanRecord:
     salt_id: str
     set_aside: FileCounts
     window_hu: WindowHu | None
+    precedence: tuple[str, ...] = ()
+    fraction: float = DEFAULT_RULES.fraction
 
 
 def record_plan(plan: PackPlan) -> PlanRecord:
     """Give what is kept of a plan."""
-    return PlanRecord(dict(plan.rois), plan.salt_id, dict(plan.set_aside), plan.storage.window_hu)
+    precedence = tuple(plan.rois) if plan.rules.overlap == "first" else ()
+    return PlanRecord(
+        dict(plan.rois), plan.salt_id, dict(plan.set_aside), plan.storage.window_hu, precedence, plan.rules.fraction
+    )
 
 
 def plan_of(manifest: Manifest) -> PlanRecord:
     """Give what a manifest keeps of the plan that it was packed with."""
     window_hu = manifest.cases[0].window_hu if manifest.cases else None
-    return PlanRecord(dict(manifest.rois), manifest.salt_id, dict(manifest.set_aside), window_hu)
+    return PlanRecord(
+        dict(manifest.rois), manifest.salt_id, dict(manifest.set_aside), window_hu, manifest.precedence, manifest.fraction
+    )
 
 
 def check_same_plan(there: PlanRecord, here: PlanRecord, root: Path, *, has_cases: bool) -> None:
@@ -105,6 +115,11 @@ def check_same_plan(there: PlanRecord, here: PlanRecord, root: Path, *, has_case
             f"the cases in {root} were packed with {_say_rois(there.rois)}, this call has {_say_rois(here.rois)}; "
             "labels must mean the same in all of them: give the same, or pack into another folder"
         )
+    if (there.precedence, there.fraction) != (here.precedence, here.fraction):
+        raise ConfigError(
+            f"the cases in {root} were packed with {_say_rules(there)}, this call has {_say_rules(here)}; "
+            "give the same, or pack into another folder"
+        )
     if there.window_hu != here.window_hu:
         raise ConfigError(
             f"the cases in {root} were packed with {_say_window(there.window_hu)}, this call has {_say_window(here.window_hu)}; "
@@ -114,6 +129,11 @@ def check_same_plan(there: PlanRecord, here: PlanRecord, root: Path, *, has_case
 
 def _say_rois(rois: Mapping[str, int]) -> str:
     return " ".join(f"--roi {name}={label}" for name, label in sorted(rois.items())) or "no --roi"
+
+
+def _say_rules(record: PlanRecord) -> str:
+    overlap = f"--overlap first in the order {', '.join(record.precedence)}" if record.precedence else "--overlap refuse"
+    return f"{overlap} --seg-fraction {record.fraction:g}"
 
 
 def _say_window(window_hu: WindowHu | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from hipseg import __version__
 from hipseg.errors import SeriesError
 from hipseg.ingest.cases import SourceCase
-from hipseg.pack.plan import PackPlan
+from hipseg.pack.plan import PackPlan, record_plan
 from hipseg.shards.layout import SHARD_VERSION
 
 Stamp = tuple[int, int, int, int]
@@ -54,7 +54,8 @@ def seal_source(stamps: SourceStamps, plan: PackPlan) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    form = [plan.storage.codec, plan.storage.window_hu, plan.untilt]
+    record = record_plan(plan)
+    form = [plan.storage.codec, plan.storage.window_hu, plan.untilt, record.precedence, record.fraction]
     text = json.dumps([__version__, SHARD_VERSION, sorted(plan.rois.items()), form, stamps.stamps])
     return hmac.new(plan.salt, b"source\0" + text.encode(), hashlib.sha256).hexdigest()
 

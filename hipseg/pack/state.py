@@ -49,7 +49,7 @@ class PackState:
         """Give the manifest of these cases."""
         cases = tuple(self.records[case] for case in sorted(self.records))
         refusals = tuple(self.refusals[case] for case in sorted(self.refusals))
-        return Manifest(cases, refusals, plan.set_aside, plan.rois, plan.salt_id)
+        return Manifest(cases, refusals, plan.set_aside, plan.rois, plan.salt_id, plan.precedence, plan.fraction)
 
 
 @contextlib.contextmanager

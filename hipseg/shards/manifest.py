@@ -22,6 +22,10 @@ SEAL = re.compile(rb'"manifest_digest": "([0-9a-f]{64})"')
 UNSEALED = "0" * 64
 """Stands in the place of the manifest's own digest while it is computed."""
 
+Fraction = Annotated[float, Field(gt=0, le=1)]
+WHOLE_HALF = 0.5
+MASK_RULES: Mapping[str, Any] = {"precedence": [], "fraction": WHOLE_HALF}
+"""Keys that a manifest may lack, and what is meant then."""
 MaskKind = Literal["overlay", "rtstruct", "segmentation", "nifti", "nrrd"]
 Subset = Literal["train", "test"]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -96,6 +100,8 @@ class Manifest:
         set_aside: files of the last packing that were no input, by reason.
         rois: the structures chosen and their labels; empty where each case's only structure became label 1.
         salt_id: tells salts apart without giving them away.
+        precedence: structures in the order in which they had the voxels that several claimed; empty where such cases are refused.
+        fraction: share of a voxel from which on it belonged to a fractional segment.
     """
 
     cases: tuple[CaseRecord, ...]
@@ -103,6 +109,8 @@ class Manifest:
     set_aside: FileCounts
     rois: Rois
     salt_id: str = field(default="")
+    precedence: tuple[str, ...] = ()
+    fraction: Fraction = WHOLE_HALF
 
     def record(self, case: str) -> CaseRecord:
         """Look a case up by its key.
@@ -162,7 +170,10 @@ def same_images(records: Sequence[CaseRecord]) -> tuple[tuple[CaseRecord, ...], 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
     """Give a manifest as the JSON value that `manifest.json` holds."""
-    return {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, **_MANIFEST.dump_python(manifest, mode="json")}
+    value = _MANIFEST.dump_python(manifest, mode="json")
+    # Only what changed labels is told.
+    told = {key: value[key] for key in value if key not in MASK_RULES or value[key] != MASK_RULES[key]}
+    return {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, **told}
 
 
 def write_manifest(paths: DatasetPaths, manifest: Manifest) -> None:
