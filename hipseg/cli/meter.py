@@ -53,6 +53,11 @@ class Meter:
         slices = f"{self._slices} {'slice' if self._slices == 1 else 'slices'}"
         return f"packed {slices} in {self._seconds():.1f} s: {self._rate()}"
 
+    def refresh(self) -> None:
+        """Draw the bar now, where there is one."""
+        if self._progress is not None:
+            self._progress.refresh()
+
     def _seconds(self) -> float:
         return max(time.monotonic() - self._started, 1e-3)
 
