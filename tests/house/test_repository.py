@@ -14,9 +14,11 @@ MACHINE_PATH = re.compile(r"(?<![\w.$}/-])/(?:work|home|root)/\w")
 INDEX_ADDRESS = re.compile(r"--(?:extra-)?index-[u]rl|--find-[l]inks|https?://\S+/simple|pypi[.]org|pythonhosted[.]org")
 
 NO_MIRRORS = {
+    "cli/test_pack_layouts.py": "packs every layout through the program",
     "faults/test_corpus.py": "reads and packs series spoilt in every way",
     "faults/test_fuzz.py": "runs tools/fuzz_ingest.py",
     "ingest/test_real_data.py": "reads real CT data sets",
+    "ingest/test_real_layouts.py": "reads real CT volumes in every layout",
     "launch/test_sbatch.py": "reads the job scripts in slurm/",
     "pack/test_real_patients.py": "packs real CT data sets",
     "shards/test_golden.py": "reads files of every format version",
