@@ -305,6 +305,12 @@ def spoil_modality(dataset, z):
     dataset.Modality = "ZQMODALITY"
 
 
+def spoil_segmentation(path):
+    dataset = dcmread(path)
+    del dataset.PixelData
+    dataset.save_as(path)
+
+
 SPOILS = [spoil_position, spoil_tilt, spoil_values, spoil_orientation]
 
 
@@ -322,6 +328,7 @@ def test_no_text_leaves_series_that_are_refused(tmp_root, planted, capfdbinary):
     coded = write_patient(data, "coded", planted)[1]
     coded.write_bytes(coded.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.99999.9.9.9\0"))
     cut(next(write_patient(data, "rtstruct", planted)[0].parent.glob("ZQStructures")), -60)
+    spoil_segmentation(next(write_patient(data, "seg", planted)[0].parent.glob("ZQSegmentation")))
     labels = next(write_patient(data, "nifti", planted)[0].parent.glob("ZQLabels*"))
     labels.write_bytes(gzip.compress(gzip.decompress(labels.read_bytes())[:-40]))
     (data / planted.name("Notes.txt")).write_text(planted.name("Remark"))
@@ -332,7 +339,7 @@ def test_no_text_leaves_series_that_are_refused(tmp_root, planted, capfdbinary):
         call(capfdbinary, "inspect", "shards", "--json"),
         call(capfdbinary, "verify", "shards"),
     ]
-    assert said[0].count(b"refused case") == len(SPOILS) + 7
+    assert said[0].count(b"refused case") == len(SPOILS) + 8
     assert_silent([*said, *every_byte(tmp_root / "out")], planted)
 
 

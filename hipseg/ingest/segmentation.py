@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ PIXEL_TAGS = (0x00280010, 0x00280011, 0x00280100)
 """Rows, Columns, Bits Allocated."""
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 WHAT = "a DICOM SEG"
+_SILENT = SimpleNamespace(stderr=SimpleNamespace(write=lambda _: None))
 
 Decoder = Callable[[int], NDArray[Any]]
 """Gives the stored values (y, x) of a frame by its number from 1."""
@@ -179,8 +181,11 @@ def open_decoder(path: Path) -> Decoder:
 
 def _open_with_highdicom(path: Path) -> Any:
     # Loading it takes half a second, which only a case with a SEG has to pay.
+    import highdicom.io  # noqa: PLC0415
     import highdicom.seg  # noqa: PLC0415
 
+    # When reading fails it writes the path and a traceback to the terminal itself, past every logger.
+    vars(highdicom.io)["sys"] = _SILENT
     # Its warnings quote the file.
     warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")
     logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
