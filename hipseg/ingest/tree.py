@@ -17,6 +17,7 @@ from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.ingest.stacks import split_stacks
 
 UNPAIRED_PLANES = "image with overlay planes of no CT series here"
+BARE_CAPTURE = "capture without overlay plane"
 COPIED = "copy of a CT image with overlay planes, read for them alone"
 
 
@@ -31,8 +32,8 @@ def find_dicom_cases(root: Path) -> FoundCases:
         SeriesError: it holds no CT series.
     """
     scan = scan_tree(root)
-    series = _group(scan.images)
     set_aside = Counter(scan.set_aside)
+    series = _group(_without_captures(scan, set_aside))
     damaged = _place_damaged(scan.damaged, series, set_aside)
     series, stacks = _split(series, damaged)
     faults = find_faults(scan, series)
@@ -62,6 +63,15 @@ def find_dicom_cases(root: Path) -> FoundCases:
     cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in faults.items() if key not in series]
     cases.sort(key=lambda one: (one.patient_id, one.series_uid))
     return FoundCases(tuple(cases), scan.files_seen, MappingProxyType(dict(sorted(set_aside.items()))))
+
+
+def _without_captures(scan: Scan, set_aside: Counter[str]) -> list[ImageHeader]:
+    """Give the CT images; captures that call themselves CT and lie in a series of overlay planes are no slices."""
+    captured = {(header.patient_id, header.series_uid) for header in scan.captures}
+    images = [one for one in scan.images if one.slope is not None or (one.patient_id, one.series_uid) not in captured]
+    if len(images) < len(scan.images):
+        set_aside[BARE_CAPTURE] += len(scan.images) - len(images)
+    return images
 
 
 def _group(images: Sequence[ImageHeader]) -> dict[SeriesKey, tuple[ImageHeader, ...]]:
