@@ -1,21 +1,23 @@
-"""Mutate bytes of good files and read them: no crash, no hang, no blow-up of memory, no wrong Hounsfield unit in silence.
+"""Mutate bytes of good files and read them: no crash, hang, noise or blow-up of memory, no wrong Hounsfield unit in silence.
 
     python -m tools.fuzz_ingest --files 10000 --seed 0
 
 takes two to four minutes on one core. Each round takes one of a few tiny data sets (native, implicit, big endian, deflated,
-RLE, enhanced; with overlays, an RTSTRUCT or a NIfTI mask), mutates one file of it, finds the cases and reads them as packing
-does.
+RLE, enhanced; with overlays, an RTSTRUCT, a SEG, a NIfTI or an NRRD mask), mutates one file of it, finds the cases and reads them
+as packing does.
 
 What counts as wrong: a case is accepted without a warning, and one of its slices holds other Hounsfield units than the good
 series has at that place. Left out are mutations that no reader can notice, because any value is a legal one there: within the
 pixels, the numbers that scale or describe them, the place and direction of an image, and anywhere in a deflated or nested stream.
 Of those it is only asked that they neither crash, hang nor blow up. A series that became shorter or fell apart is not wrong in
-what it holds; what becomes of a mask is not judged, only that reading it ends well.
+what it holds; what becomes of a mask is not judged, only that reading it ends well. Noise is a word on the terminal: reading has
+none to say, and what a library says there quotes the file.
 """
 
 import argparse
 import contextlib
 import faulthandler
+import io
 import resource
 import shutil
 import signal
@@ -28,6 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nrrd
 import numpy as np
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
@@ -36,8 +39,10 @@ from hipseg.errors import HipsegError
 from hipseg.ingest.cases import find_cases, list_structures, open_case
 from tests.ingest.builders import Plane, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
 from tests.ingest.enhanced_builder import write_enhanced
+from tests.ingest.seg_builder import read_sources, write_seg
 
 SLICES, ROWS, COLUMNS = 3, 10, 12
+ORIGIN_MM = np.array([-10.0, -20.0, 100.0])
 HANG_S = 2.0
 """A tiny series is read in some ten milliseconds; this leaves room for a busy machine."""
 MEMORY_MB = 64
@@ -97,6 +102,11 @@ def write_bases(root: Path) -> list[Base]:
     for name in ("mask.nii", "mask.nii.gz"):
         write_ct_series(root / name, volume)
         write_nifti(root / name / name, np.stack([mask] * SLICES).astype(np.uint8).transpose(2, 1, 0), affine)
+    paths = write_ct_series(root / "seg", volume)
+    write_seg(root / "seg" / "mask.dcm", read_sources(paths), np.stack([mask] * SLICES), ["bone"])
+    write_ct_series(root / "nrrd", volume)
+    fields = {"space": "left-posterior-superior", "space directions": np.diag([0.5, 0.75, 3.0]), "space origin": ORIGIN_MM}
+    nrrd.write(str(root / "nrrd" / "mask.nrrd"), np.stack([mask] * SLICES).astype(np.uint8).transpose(2, 1, 0), fields)
     slices = {100.0 + 3.0 * z: image.tobytes() for z, image in enumerate(volume)}
     return [
         Base(one.name, one, slices, {path.name: legal_spans(path) for path in one.iterdir()}) for one in sorted(root.iterdir())
@@ -209,8 +219,11 @@ def _run_round(tally: Tally, base: Base, folder: Path, number: int, *, anything_
     started = time.perf_counter()
     faulthandler.dump_traceback_later(20 * HANG_S, exit=True)
     signal.setitimer(signal.ITIMER_REAL, HANG_S)
+    said = io.StringIO()
     try:
-        outcome = judge(base, folder, anything_is_legal=anything_is_legal)
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            outcome = judge(base, folder, anything_is_legal=anything_is_legal)
+        outcome = "noise" if said.getvalue() else outcome
     except HangError:
         outcome = "hang"
     except Exception as error:
@@ -225,7 +238,7 @@ def _run_round(tally: Tally, base: Base, folder: Path, number: int, *, anything_
     tally.slowest_s = max(tally.slowest_s, time.perf_counter() - started)
     tally.largest_mb = max(tally.largest_mb, grown_mb)
     tally.counts[outcome.partition(" ")[0] if outcome.startswith(("crash", "memory")) else outcome] += 1
-    if outcome == "wrong" or outcome.startswith(("crash", "hang", "memory")):
+    if outcome in ("wrong", "noise") or outcome.startswith(("crash", "hang", "memory")):
         tally.failures.append(f"round {number} ({base.name}): {outcome}")
 
 
