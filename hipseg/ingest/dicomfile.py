@@ -158,7 +158,7 @@ def integer(dataset: Source, keyword: str | int) -> int | None:
 def bit_data(dataset: Header, tag: int) -> bytes:
     """Give the bits of an overlay, the first pixel in the lowest bit of the first byte; empty where there are none."""
     value = bytes(_value(dataset, tag) or b"")
-    if isinstance(dataset, PlainHeader) or dataset[tag].VR != "OW" or dataset.original_encoding[1]:
+    if not value or isinstance(dataset, PlainHeader) or dataset[tag].VR != "OW" or dataset.original_encoding[1]:
         return value
     # Big-endian words of 16 bits are written high byte first; the first pixel is the lowest bit of the word.
     return np.frombuffer(value, ">u2").astype("<u2").tobytes()
