@@ -1,12 +1,13 @@
 """Write one case into a shard, slice by slice; the same case gives the same bytes, however many threads compress it."""
 
+import errno
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -98,7 +99,7 @@ def write_shard(
         HipsegError: whatever `slices` raises; nothing is left behind then.
     """
     with replacing(path) as temporary:
-        with closing(_CaseFile(temporary, case, patient, grid, storage, has_mask=has_mask)) as file:
+        with _CaseFile(temporary, case, patient, grid, storage, has_mask=has_mask) as file:
             for encoded in _encode_all(_checked(slices, case, grid, has_mask), storage, workers):
                 file.add(encoded)
             image_digest, mask_digest = file.finish()
@@ -225,12 +226,21 @@ class _CaseFile:
         with HDF5_LOCK:
             return self._image.finish(), self._labels.finish() if self._labels else None
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close the file and let go of all that HDF5 has of it, here and not when Python likes."""
         with HDF5_LOCK:
-            del self._image, self._labels
-            self._file.close()
-            del self._file
+            try:
+                del self._image, self._labels
+                self._file.close()
+            except (OSError, RuntimeError) as failure:
+                # What HDF5 still had to write cannot be written; after another error that one says why.
+                if kind is None:
+                    raise OSError(getattr(failure, "errno", None) or errno.EIO, "HDF5 cannot close it") from failure
+            finally:
+                del self._file
 
 
 class _SliceSink:

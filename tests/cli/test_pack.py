@@ -75,6 +75,7 @@ def test_a_case_whose_files_did_not_change_is_kept(tmp_path, capsys):
     capsys.readouterr()
     pack(tmp_path)
     assert capsys.readouterr().out.splitlines() == [
+        "layout: DICOM tree",
         f"kept case {case}: packed before, and its files did not change",
         f"packed 1 of 1 cases into {tmp_path}/shards (1 of them before): 1 with a mask, 0 without",
     ]
@@ -232,8 +233,8 @@ def test_structures_are_listed_and_nothing_is_written(tmp_path, capsys):
     write_patient(tmp_path / "data", "Poe", 3, planes=0)
     run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "shards"), "--list-roi"])
     assert capsys.readouterr().out.splitlines() == [
-        "overlay   part 0  (2 of 3 cases)",
-        "overlay   part 1  (1 of 3 cases)",
+        "overlay      part 0  (2 of 3 cases)",
+        "overlay      part 1  (1 of 3 cases)",
         "1 of 3 cases have no mask",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -30,7 +30,8 @@ target.mkdir()
 for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
-    volume = sitk.GetArrayViewFromImage(reader.Execute())
+    image = reader.Execute()
+    volume = sitk.GetArrayViewFromImage(image)
     with h5py.File(target / (folder.name + ".h5"), "w") as file:
         file.create_dataset("image", data=volume, dtype="<i2", chunks=(1, *volume.shape[1:]), {filters})
 """
