@@ -1,6 +1,7 @@
 """The published scans: what is read equals other readers' answer, and what cannot be read is refused in words."""
 
 import logging
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -177,3 +178,44 @@ def test_no_real_folder_gives_a_traceback_or_a_word_of_its_content(data_root, ca
                     assert len(private) <= 2 or private not in str(error)
     assert caplog.records == []
     assert [str(one.message) for one in recwarn] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "range_hu", "upward"),
+    [
+        ("CT_small.dcm", (-896, 1167), 1.0),
+        # Without file meta group and of an unusual ending; its rows run backwards.
+        ("prostate.img", (-1000, 1385), -1.0),
+        # JPEG lossless, with a sequence that is none.
+        ("bad_sequence.dcm", (-1011, 1243), 1.0),
+    ],
+)
+def test_awkward_single_images_are_read(data_root, tmp_path, name, range_hu, upward):
+    shutil.copy(data_root / "awkward-singles" / name, tmp_path)
+    (source,) = find_cases(tmp_path).cases
+    opened = open_case(source, "c0", {})
+    ((image, _),) = opened.slices
+    assert (image.min(), image.max()) == range_hu
+    assert opened.grid.directions_xyz[2] == (0, 0, upward)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_meta.dcm", r"no CT series .*1 not DICOM or NIfTI"),
+        ("MR_truncated.dcm", r"no CT series .*1 modality MR"),
+        ("rtstruct.dcm", r"no CT series .*1 RTSTRUCT"),
+        ("explicit_VR-UN.dcm", "single slice without extent in case c0"),
+    ],
+)
+def test_awkward_files_that_are_no_volume_are_refused(data_root, tmp_path, name, words):
+    shutil.copy(data_root / "awkward-singles" / name, tmp_path)
+    with pytest.raises(SeriesError, match=words):
+        open_case(find_cases(tmp_path).cases[0], "c0", {})
+
+
+def test_a_real_series_that_is_not_in_hounsfield_units_is_warned_of(data_root):
+    (source,) = find_cases(data_root / "tiny-series" / "slicer-head-64").cases
+    opened = open_case(source, "c0", {})
+    assert len(list(opened.slices)) == 93
+    assert opened.late_warnings() == ("no air: the lowest value is 0 HU; the values may be no Hounsfield units",)
