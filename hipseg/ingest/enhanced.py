@@ -18,9 +18,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from hipseg.errors import SeriesError
 from hipseg.ingest.compressed import DECODERS, decode_frame
 from hipseg.ingest.dicomfile import UnreadableFileError, integer, is_cut, items, number, numbers, read_dataset, text, texts
-from hipseg.ingest.headers import HOUNSFIELD_TYPES, LOCALIZER_WORDS, ImageHeader, parse_header
+from hipseg.ingest.headers import HOUNSFIELD_TYPES, LOCALIZER_WORDS, FileStamp, ImageHeader, parse_header
 from hipseg.ingest.pixels import SliceI16, to_hu
-from hipseg.ingest.stored import EXPORT_AGAIN, StoredI, pixel_format
+from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, pixel_format
 
 MAX_FRAMES = 20_000
 """More than any CT has slices; a file that announces more is damaged, and one header a frame would fill the memory."""
@@ -32,7 +32,7 @@ CONCATENATION = "it is a part of a concatenation (0020,9161), which is not read"
 LOCALIZER_FRAMES = "planning views lie among its frames (0008,9007)"
 
 
-def parse_frames(dataset: FileDataset, path: Path, folder: str) -> tuple[ImageHeader, ...]:
+def parse_frames(dataset: FileDataset, path: Path, folder: str, stamp: FileStamp | None = None) -> tuple[ImageHeader, ...]:
     """Read the header of each frame of an enhanced multi-frame CT file.
 
     What a frame's own functional groups say goes before what all frames share.
@@ -40,12 +40,13 @@ def parse_frames(dataset: FileDataset, path: Path, folder: str) -> tuple[ImageHe
     Args:
         dataset: its header, read without a choice of elements.
         path, folder: where it lies.
+        stamp: of the file, from before it was read.
     Returns:
         One header a frame, in the order of the frames. A file whose frames cannot be told apart gives a single header with a
         flaw, for which its series is refused.
     Source: DICOM PS3.3 A.38 and C.7.6.16.
     """
-    whole = parse_header(dataset, path, folder)
+    whole = parse_header(dataset, path, folder, stamp)
     described = items(dataset, "PerFrameFunctionalGroupsSequence")
     frames = integer(dataset, "NumberOfFrames") or 1
     if text(dataset, "ConcatenationUID"):
@@ -111,11 +112,16 @@ class FrameReader:
         Returns:
             int16 (y, x), HU. No other frame is decoded, nor held in memory.
         Raises:
-            SeriesError: the file is gone, cut short or not decodable here; the caller adds where.
+            SeriesError: the file is gone or has changed, is cut short or not decodable here; the caller adds where.
         """
-        if self._last is None or self._last.path != header.path:
-            self._last = _locate(header.path)
-        stored = _decode_frame(self._last, header)
+        try:
+            check_unchanged(header.path, header.stamp)
+            if self._last is None or self._last.path != header.path:
+                self._last = _locate(header.path)
+            stored = _decode_frame(self._last, header)
+            check_unchanged(header.path, header.stamp)
+        except OSError as error:
+            raise SeriesError(GONE) from error
         if stored.shape != (header.rows, header.columns) or not np.issubdtype(stored.dtype, np.integer):
             raise SeriesError(
                 f"a frame of shape {stored.shape}, type {stored.dtype}; whole numbers of shape "
@@ -124,7 +130,7 @@ class FrameReader:
         return to_hu(stored, header)
 
 
-def read_frame_headers(path: Path, folder: str) -> tuple[ImageHeader, ...] | None:
+def read_frame_headers(path: Path, folder: str, stamp: FileStamp | None = None) -> tuple[ImageHeader, ...] | None:
     """Read the headers of all frames of an enhanced CT file; None where its header breaks off.
 
     Raises:
@@ -132,7 +138,7 @@ def read_frame_headers(path: Path, folder: str) -> tuple[ImageHeader, ...] | Non
     """
     try:
         dataset = read_dataset(path, has_pixels=False)
-        return None if is_cut(dataset) else parse_frames(dataset, path, folder)
+        return None if is_cut(dataset) else parse_frames(dataset, path, folder, stamp)
     except UnreadableFileError:
         return None
 
@@ -151,7 +157,7 @@ def _locate(path: Path) -> _FrameFile:
         options = {"transfer_syntax_uid": syntax, "pixel_keyword": "PixelData", "pixel_vr": "OW"}
         return _FrameFile(path, offset, syntax, as_pixel_options(header, **options))
     except OSError as error:
-        raise SeriesError("the file can no longer be opened; pack the folder again") from error
+        raise SeriesError(GONE) from error
     except SeriesError:
         raise
     except Exception as error:  # pydicom raises nearly anything on damaged bytes
@@ -177,7 +183,7 @@ def _decode_frame(file: _FrameFile, header: ImageHeader) -> StoredI:
                 stored, _ = get_decoder(file.syntax).as_array(handle, index=frame, raw=True, **file.options)
                 return stored
     except OSError as error:
-        raise SeriesError("the file can no longer be opened; pack the folder again") from error
+        raise SeriesError(GONE) from error
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         raise SeriesError(f"frame {frame + 1} cannot be decoded; {EXPORT_AGAIN} uncompressed") from error
     return decode_frame(compressed, file.syntax, pixel_format(header))

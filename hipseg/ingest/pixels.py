@@ -11,7 +11,7 @@ from hipseg.ingest.archive import open_descriptor
 from hipseg.ingest.compressed import MAX_FRAME_PIXELS
 from hipseg.ingest.elements import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, UNDEFINED_LENGTH
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.stored import EXPORT_AGAIN, StoredI, check_unchanged, compare_stamps, expected_bytes, read_stored
+from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, compare_stamps, expected_bytes, read_stored
 
 SliceI16 = NDArray[np.int16]
 """int16 (y, x), Hounsfield units."""
@@ -41,11 +41,13 @@ def read_slice_hu(path: Path, header: ImageHeader) -> SliceI16:
     try:
         image_hu = _read_plain(path, header) if _is_plain(header) else None
         if image_hu is None:
+            # Asked before, so that what a change did to the file is not taken for damage, and after.
+            check_unchanged(path, header.stamp)
             stored = read_stored(path, header)
             check_unchanged(path, header.stamp)
             image_hu = to_hu(stored, header)
     except OSError as error:
-        raise SeriesError("the file can no longer be opened; pack the folder again") from error
+        raise SeriesError(GONE) from error
     return image_hu
 
 

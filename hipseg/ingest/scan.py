@@ -55,6 +55,7 @@ SYMBOLIC_LINK = "symbolic link, not followed"
 NOT_A_FILE = "not a regular file"
 UNOPENED = "cannot be opened"
 ARCHIVE = "ZIP archive, looked into"
+UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
 DIRECTORY = "DICOM directory"
 DIRECTORY_NAME = "DICOMDIR"
 """Source: DICOM PS3.10 8.6."""
@@ -169,8 +170,9 @@ def _sort_archive(scan: Scan, found: FoundFile) -> str:
             reason = _sort_content(scan, FoundFile(member, (inside / name.parent).as_posix()))
             if reason:
                 scan.set_aside[reason] += 1
-    except ArchiveError as error:
-        scan.faults.append(FoundFile(found.path, inside.as_posix(), str(error)))
+    except OSError as error:
+        reason = str(error) if isinstance(error, ArchiveError) else UNREAD_ARCHIVE
+        scan.faults.append(FoundFile(found.path, inside.as_posix(), reason))
     return ARCHIVE
 
 
@@ -245,7 +247,7 @@ def _sort_ct(scan: Scan, found: FoundFile, dataset: Header) -> str | None:
         # The header breaks off before the description of the pixels; what stands there may itself be cut.
         headers: tuple[ImageHeader, ...] | None = None
     elif text(dataset, "SOPClassUID") in ENHANCED_CT:
-        headers = read_frame_headers(found.path, found.folder)
+        headers = read_frame_headers(found.path, found.folder, found.stamp)
     else:
         headers = (header,)
     if headers is None:

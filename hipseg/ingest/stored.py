@@ -21,6 +21,7 @@ StoredI = NDArray[np.integer]
 """Whole numbers (y, x) as they are stored; no unit."""
 
 EXPORT_AGAIN: Final = "export the series again"
+GONE: Final = "the file can no longer be opened; pack the folder again"
 MAX_FILE_BYTES: Final = 1 << 27
 """More than one slice of any CT needs, whatever else its file holds; a larger file is refused unread."""
 PIXEL_TAGS: Final = tuple(
@@ -79,11 +80,15 @@ def check_unchanged(path: Path, stamp: FileStamp | None) -> None:
     """Refuse a file that has changed since it was scanned; without a stamp nothing is compared.
 
     Raises:
-        SeriesError: its size or its time of change is another; the caller adds where.
-        OSError: it is gone.
+        SeriesError: it is gone, or its size or its time of change is another; the caller adds where.
     """
-    if stamp is not None:
-        compare_stamps(path.stat(), stamp)
+    if stamp is None:
+        return
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SeriesError(GONE) from error
+    compare_stamps(status, stamp)
 
 
 def compare_stamps(status: os.stat_result, stamp: FileStamp) -> None:

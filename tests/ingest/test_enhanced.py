@@ -1,11 +1,12 @@
 """Enhanced multi-frame CT: the same volume as from single files, whatever the frames' order and the place of their values."""
 
+import os
 import tracemalloc
 
 import highdicom
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - its own usual name
 from pydicom import dcmread
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -150,6 +151,16 @@ def test_a_file_cut_in_its_pixels_names_the_frame(tmp_path):
         read(tmp_path)
 
 
+def test_a_file_that_goes_between_two_frames_is_refused(tmp_path):
+    path = write_enhanced(tmp_path / "a", volume_hu())
+    (source,) = find_cases(tmp_path).cases
+    slices = open_case(source, "c0ffee", {}).slices
+    next(slices)
+    path.unlink()
+    with pytest.raises(SeriesError, match="case c0ffee, slice 2 of 4 by position: the file can no longer be opened"):
+        next(slices)
+
+
 def test_a_deflated_file_is_refused_by_name(tmp_path):
     write_enhanced(tmp_path / "a", volume_hu(), syntax=DeflatedExplicitVRLittleEndian)
     with pytest.raises(SeriesError, match="deflated multi-frame file"):
@@ -166,3 +177,13 @@ def test_frames_are_held_one_at_a_time(tmp_path):
     tracemalloc.stop()
     # Forty frames of 128 KiB are 5 MiB; one frame with its copies at 64 bits is 1.5 MiB.
     assert peak < 3 * 2**20
+
+
+def test_a_file_that_changes_between_two_frames_is_refused(tmp_path):
+    path = write_enhanced(tmp_path / "a", volume_hu())
+    (source,) = find_cases(tmp_path).cases
+    slices = open_case(source, "c0ffee", {}).slices
+    next(slices)
+    os.utime(path, ns=(0, source.images[0].stamp.changed_ns + 1))
+    with pytest.raises(SeriesError, match=r"case c0ffee, slice 2 of 4 by position: the file has changed \(written to after"):
+        next(slices)

@@ -189,7 +189,7 @@ def test_a_file_that_has_another_size_than_when_it_was_found_is_refused(tmp_path
     path = write(tmp_path, volume_hu(1)[0])
     header = scan(path)
     os.truncate(path, path.stat().st_size - 140 if size < 0 else size)
-    with pytest.raises(SeriesError, match=r"(has changed \(\d+ bytes, \d+ when|100 bytes of pixels)"):
+    with pytest.raises(SeriesError, match=r"has changed \(\d+ bytes, \d+ when"):
         read_slice_hu(path, header if is_plain else replace(header, pixels=None))
 
 
