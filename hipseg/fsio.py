@@ -47,7 +47,9 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
 def unwritable(path: Path, error: OSError) -> HipsegError:
     """Turn a failed write into the error that says which file, why and how to mend it."""
     cure = "free some space and repeat the command" if error.errno == errno.ENOSPC else "name a folder that you may write to"
-    return ConfigError(f"cannot write {path}: {error.strerror or error}; {cure}")
+    # HDF5 puts a page of its own, with the time of day, in the place of the system's words.
+    reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    return ConfigError(f"cannot write {path}: {reason}; {cure}")
 
 
 def write_text(path: Path, text: str, mode: int = 0o666) -> None:
@@ -110,12 +112,13 @@ def digest_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold an exclusive lock on a file while the block runs.
+def locked(path: Path, what: str, *, is_shared: bool = False) -> Iterator[None]:
+    """Hold a lock on a file while the block runs.
 
     Args:
         path: the lock file; made where it is missing, and left behind.
         what: what is locked, for the message.
+        is_shared: whether others may hold it at the same time, if they share it, too.
     Raises:
         ConfigError: another process holds it, or the file cannot be written.
     """
@@ -126,7 +129,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         raise unwritable(path, error) from error
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             raise ConfigError(f"another hipseg command is at work on {what}; wait for it or stop it") from error
         yield

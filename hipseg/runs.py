@@ -24,9 +24,27 @@ class DatasetPaths:
         return self.root / "splits_final.json"
 
     @property
+    def splits_digest(self) -> Path:
+        """SHA-256 of the folds' file, as `sha256sum` writes it."""
+        return self.root / "splits_final.json.sha256"
+
+    @property
     def lock(self) -> Path:
         """Held by the command that writes here."""
         return self.root / ".lock"
+
+    def part_lock(self, part: str) -> Path:
+        """Held by the packing of one part, as 3-of-16."""
+        return self.root / f".lock-{part}"
+
+    def journal(self, part: str = "") -> Path:
+        """What packing has finished, a line a case; of one part, as 3-of-16, or of the whole."""
+        return self.root / (f".packed-{part}.jsonl" if part else ".packed.jsonl")
+
+    @property
+    def part_journals(self) -> tuple[Path, ...]:
+        """The journals of all parts, sorted."""
+        return tuple(sorted(self.root.glob(".packed-*-of-*.jsonl")))
 
     def shard(self, name: str) -> Path:
         """One shard, by the name that the manifest gives it."""

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from sklearn.model_selection import KFold
 
 from hipseg.errors import ConfigError, ShardError
-from hipseg.fsio import digest_json, read_json, write_json
+from hipseg.fsio import digest_file, digest_json, read_json, write_json, write_text
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Manifest, same_images
 
@@ -31,7 +31,7 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
     and seed alone: another salt gives the cases other keys and leaves them in the same folds.
 
     Args:
-        records: the packed cases; those without a mask are left out.
+        records: the packed cases; those without a mask, and those that their publisher keeps for testing, are left out.
         folds: at least 2.
         seed: of the shuffling.
     Returns:
@@ -39,7 +39,7 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
     Raises:
         ConfigError: fewer than 2 folds, or fewer patients with a mask than folds.
     """
-    patients = _patients_in_order([one for one in records if one.has_mask])
+    patients = _patients_in_order([one for one in records if one.is_for_folds])
     if folds < 2:
         raise ConfigError(f"cannot split into {folds} fold; at least 2 are needed")
     if len(patients) < folds:
@@ -54,8 +54,8 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
 
 
 def count_patients(records: Sequence[CaseRecord]) -> int:
-    """Count the patients with a mask as `split_patients` deals them: those who share an image are one."""
-    return len(_patients_in_order([one for one in records if one.has_mask]))
+    """Count the patients as `split_patients` deals them: with a mask, and those who share an image are one."""
+    return len(_patients_in_order([one for one in records if one.is_for_folds]))
 
 
 def _patients_in_order(records: Sequence[CaseRecord]) -> list[list[CaseRecord]]:
@@ -80,20 +80,46 @@ def splits_json(splits: Sequence[Split]) -> list[dict[str, list[str]]]:
 
 
 def write_splits(paths: DatasetPaths, splits: Sequence[Split]) -> None:
-    """Write the folds of a data set whole or not at all.
+    """Write the folds of a data set whole or not at all, and their SHA-256 beside them, which `hipseg verify` compares.
 
     Raises:
         ConfigError: the file cannot be written.
     """
+    # Stopped between the two, folds without a digest are left, which are as good as folds of another program.
+    paths.splits_digest.unlink(missing_ok=True)
     write_json(paths.splits, splits_json(splits))
+    write_text(paths.splits_digest, _digest_line(paths))
+
+
+def check_splits_digest(paths: DatasetPaths) -> None:
+    """Compare the folds' file with the SHA-256 beside it; folds of another program may have none.
+
+    Raises:
+        ShardError: they do not belong together.
+    """
+    if not paths.splits_digest.exists():
+        return
+    try:
+        is_same = paths.splits_digest.read_bytes() == _digest_line(paths).encode()
+    except OSError as error:
+        raise ShardError(f"cannot read splits {paths.splits} and their digest: {error}") from error
+    if not is_same:
+        raise ShardError(
+            f"splits {paths.splits} and {paths.splits_digest.name} do not belong together: the SHA-256 differs; "
+            "write them again with `hipseg split`"
+        )
+
+
+def _digest_line(paths: DatasetPaths) -> str:
+    return f"{digest_file(paths.splits)}  {paths.splits.name}\n"
 
 
 def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:
     """Read the folds of a data set and check them against its manifest.
 
     Raises:
-        ShardError: the file is missing or damaged, names a case that is not packed or has no mask, leaves out one that has a
-            mask, or lets a patient or an image be on both sides.
+        ShardError: the file is missing or damaged, names a case that is not packed or has no mask, leaves out one that is for
+            the folds, or lets a patient or an image be on both sides.
     """
     if not paths.splits.is_file():
         raise ShardError(f"no splits at {paths.splits}; write them with `hipseg split {paths.root}`")
@@ -111,7 +137,7 @@ def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:
     if twice := sorted({case for case in validated if validated.count(case) > 1}):
         raise ShardError(f"case {twice[0]} is validated more than once in {paths.splits}; write them again with `hipseg split`")
     # Cases packed after the folds were dealt would otherwise vanish from the study without a word.
-    if left_out := sorted({one.case for one in manifest.cases if one.has_mask} - set(validated)):
+    if left_out := sorted({one.case for one in manifest.cases if one.is_for_folds} - set(validated)):
         raise ShardError(
             f"case {left_out[0]} has a mask and is validated in no fold of {paths.splits} ({len(left_out)} such cases); "
             f"deal all cases anew with `hipseg split {paths.root} --folds {len(splits)} --overwrite`"

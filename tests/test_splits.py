@@ -36,6 +36,13 @@ def manifest_of(*records):
 TEN = tuple(record(f"c{number}", f"p{number // 2}") for number in range(10))
 
 
+def test_what_a_publisher_keeps_for_testing_is_in_no_fold():
+    kept = [dataclasses.replace(one, subset="test") for one in TEN[:4]]
+    named = [dataclasses.replace(one, subset="train") for one in TEN[4:]]
+    splits = split_patients((*kept, *named), folds=3, seed=0)
+    assert {case for split in splits for case in split.train + split.val} == {one.case for one in TEN[4:]}
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=30), st.integers(2, 5), st.integers(0, 1000))
 def test_every_case_is_validated_once_and_no_patient_is_on_both_sides(patients, folds, seed):

@@ -1,36 +1,60 @@
 """`hipseg pack` and `hipseg-pack`: series and masks -> shards and manifest."""
 
 import os
+import re
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
+from hipseg.cli.meter import Meter
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError
-from hipseg.ingest.cases import FoundCases, find_cases, list_structures
-from hipseg.pack.dataset import REFUSING, KeyedCase, PackPlan, check_output, key_cases, pack_cases
+from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, find_cases, list_structures
+from hipseg.ingest.layout import LAYOUTS, Layout
+from hipseg.pack.dataset import REFUSING, KeyedCase, Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import create_salt, read_salt, salt_id
+from hipseg.pack.plan import PackPlan, Part
+from hipseg.pack.state import merge_parts
 from hipseg.pack.table import KeyRow, check_key_table, merge_key_table
 from hipseg.runs import DatasetPaths
+from hipseg.shards.codec import LEVELS, Codec
 from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest, same_images
+from hipseg.shards.storage import Storage, WindowHu
 
 MAX_LABEL = 255
+_KIND_WORDS = {True: "graphics"}
+"""Overlay graphics are told from regions, since they become a mask only where they are named."""
 SHOWN_LABELS = 6
 """Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("shards"), show_default=True, help="The packed data set."
 )
 @click.option(
     "--roi", "roi_options", metavar="NAME=LABEL", multiple=True, help="Pack this structure under this label; repeatable."
 )
+@click.option(
+    "--overlap",
+    type=click.Choice(("refuse", "first")),
+    default="refuse",
+    show_default=True,
+    help="Voxels in structures of two labels: refuse the case, or give them to the --roi that comes first.",
+)
+@click.option(
+    "--seg-fraction",
+    type=float,
+    default=DEFAULT_RULES.fraction,
+    show_default=True,
+    help="Share of a voxel, of 1, from which on it belongs to a segment of a fractional DICOM SEG.",
+)
+@click.option("--untilt", is_flag=True, help="Shear series with gantry tilt back, instead of refusing them.")
 @click.option("--list-roi", is_flag=True, help="Only show the names of the structures. They come out of the source: private.")
 @click.option("--salt-file", type=click.Path(path_type=Path), help="The salt of the keys. [default: ~/.config/hipseg/salt]")
 @click.option(
@@ -40,30 +64,127 @@ SHOWN_LABELS = 6
     type=click.Path(path_type=Path),
     help="Write which patient, series and folder each key stands for. Private; outside OUTPUT.",
 )
+@click.option(
+    "--layout",
+    type=click.Choice(("auto", *LAYOUTS)),
+    default="auto",
+    show_default=True,
+    help="How DATA is laid out: DICOM files or ZIPs in any tree, an nnU-Net data set, or CT-ORG.",
+)
+@click.option("--jobs", type=click.IntRange(1), help="Cases packed at once. [default: the cores this process may use]")
+@click.option(
+    "--store",
+    type=click.Choice(("int16", "uint8")),
+    default="int16",
+    show_default=True,
+    help="int16 keeps every Hounsfield unit; uint8 keeps 256 steps of --window, in half the space.",
+)
+@click.option("--window", "window_hu", nargs=2, type=int, metavar="LOW HIGH", help="HU that --store uint8 keeps; clamped beyond.")
+@click.option(
+    "--codec", type=click.Choice(tuple(LEVELS)), default="lz4", show_default=True, help="zstd is smaller and slower to read."
+)
+@click.option("--part", metavar="I/N", help="Only the cases of part I of N, beside the other parts; --merge joins them.")
+@click.option("--merge", is_flag=True, help="Only join the parts in OUTPUT, once all are packed. Takes no DATA.")
 def command(
-    *, data: Path, output: Path, roi_options: tuple[str, ...], list_roi: bool, salt_file: Path | None, key_table: Path | None
+    *,
+    data: Path | None,
+    output: Path,
+    roi_options: tuple[str, ...],
+    overlap: Overlap,
+    seg_fraction: float,
+    untilt: bool,
+    list_roi: bool,
+    salt_file: Path | None,
+    key_table: Path | None,
+    layout: Literal["auto"] | Layout,
+    jobs: int | None,
+    store: str,
+    window_hu: WindowHu | None,
+    codec: Codec,
+    part: str | None,
+    merge: bool,
 ) -> None:
     """Pack CT series and their masks into shards.
 
     Every CT series below the folder DATA is a case, with the mask that belongs to it. A case that cannot be packed is refused
     by name, and the others are packed; the exit code is then 10. Cases that OUTPUT holds already stay there, also those that
-    DATA no longer has.
+    DATA no longer has, and cases whose files did not change are not packed again: a packing that was killed goes on with the
+    same command.
+
+    On several nodes: `--part 1/16` to `--part 16/16` with the same DATA and OUTPUT, at the same time, then `--merge`.
     """
-    rois = parse_rois(roi_options)
-    if list_roi:
-        _show_structures(find_cases(data))
-        return
     paths = DatasetPaths(output)
+    if merge:
+        _merge(data, paths)
+        return
+    if data is None:
+        raise click.UsageError("name the folder DATA that holds the CT series")
+    rois = parse_rois(roi_options)
+    rules = MaskRules(overlap, seg_fraction)
+    storage = parse_storage(store, window_hu, codec)
+    chosen = None if part is None else parse_part(part)
+    if list_roi:
+        _show_structures(_find(data, layout))
+        return
     check_output(data, paths)
     if key_table is not None:
         check_key_table(key_table, paths)
-    found = find_cases(data)
+    started_ns = time.time_ns()
+    found = _find(data, layout)
+    click.echo(f"layout: {found.layout}")
     salt = _load_salt(salt_file or default_salt_file())
     cases = key_cases(found, salt)
     if key_table is not None:
         merge_key_table(key_table, (_key_row(one) for one in cases))
-    outcomes = _pack(cases, paths, PackPlan(rois, salt_id(salt), found.set_aside))
-    _close(outcomes, found, paths, rois)
+    plan = PackPlan(
+        rois=rois,
+        salt_id=salt_id(salt),
+        set_aside=found.set_aside,
+        salt=salt,
+        storage=storage,
+        jobs=jobs or len(os.sched_getaffinity(0)),
+        part=chosen,
+        untilt=untilt,
+        rules=rules,
+        started_ns=started_ns,
+    )
+    outcomes = _pack(cases, paths, plan)
+    _close(outcomes, found, paths, plan)
+
+
+def parse_storage(store: str, window_hu: WindowHu | None, codec: Codec) -> Storage:
+    """Read `--store`, `--window` and `--codec`.
+
+    Raises:
+        ConfigError: uint8 without a window, a window without uint8, or an impossible one.
+    """
+    if (store == "uint8") != (window_hu is not None):
+        raise ConfigError("--store uint8 and --window LOW HIGH go together, as in --store uint8 --window -200 1300")
+    return Storage(codec, window_hu)
+
+
+def parse_part(option: str) -> Part:
+    """Read `--part I/N`.
+
+    Raises:
+        ConfigError: it is not of that form, or there is no such part.
+    """
+    matched = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", option)
+    if not matched:
+        raise ConfigError(f"--part {option!r} is not I/N, as in --part 3/16")
+    return Part(int(matched[1]), int(matched[2]))
+
+
+def _merge(data: Path | None, paths: DatasetPaths) -> None:
+    if data is not None:
+        raise click.UsageError("--merge joins what is in OUTPUT and takes no DATA")
+    manifest = merge_parts(paths)
+    refused = len(manifest.refusals)
+    click.echo(f"merged the parts in {paths.root}: {len(manifest.cases)} cases packed, {refused} refused")
+
+
+def _find(data: Path, layout: Literal["auto"] | Layout) -> FoundCases:
+    return find_cases(data, None if layout == "auto" else layout)
 
 
 def parse_rois(options: Iterable[str]) -> dict[str, int]:
@@ -106,35 +227,37 @@ def _show_structures(found: FoundCases) -> None:
     bare = 0
     for source in found.cases:
         structures = list_structures(source)
-        counts.update({(one.kind, one.name) for one in structures})
+        counts.update({(_KIND_WORDS.get(one.is_graphics, one.kind), one.name) for one in structures})
         bare += not structures
     for (kind, name), cases in sorted(counts.items()):
         # A terminal would obey control characters in a name.
         printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-        click.echo(f"{kind:<9} {printable}  ({cases} of {len(found.cases)} cases)")
+        click.echo(f"{kind:<12} {printable}  ({cases} of {len(found.cases)} cases)")
     if bare:
         click.echo(f"{bare} of {len(found.cases)} cases have no mask")
 
 
-def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> list[CaseRecord | Refusal]:
+def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> list[Outcome]:
     """Pack with a bar on a terminal, and a line a case everywhere."""
+    chosen = [one for one in cases if plan.part is None or plan.part.has(one.case)]
     outcomes = []
-    console = Console(stderr=True)
-    with Progress(
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        redirect_stdout=sys.stdout.isatty(),
-        redirect_stderr=sys.stderr.isatty(),
-    ) as progress:
-        for outcome in progress.track(pack_cases(cases, paths, plan), total=len(cases), description="packing"):
+    with Meter(sum(len(one.source.images) for one in chosen)) as meter:
+        for outcome in pack_cases(chosen, paths, plan, meter.tick):
             outcomes.append(outcome)
+            result = outcome.result
             # Written to the streams themselves, which the bar makes room on; click.echo would go past it and into the bar.
-            if isinstance(outcome, Refusal):
-                sys.stderr.write(f"refused case {outcome.case}: {outcome.reason}\n")
+            if isinstance(result, Refusal):
+                sys.stderr.write(f"refused case {result.case}: {result.reason}\n")
+            elif outcome.is_kept:
+                meter.skip(result.grid.shape_zyx[0])
+                sys.stdout.write(f"kept case {result.case}: packed before, and its files did not change\n")
             else:
-                sys.stdout.write(f"{_describe(outcome)}\n")
-                sys.stdout.flush()
+                sys.stdout.write(f"{_describe(result)}\n")
+            for warning in () if isinstance(result, Refusal) else result.warnings:
+                sys.stderr.write(f"warning: case {result.case}: {warning}\n")
+            sys.stdout.flush()
+        if meter.has_packed:
+            click.echo(meter.summary())
     return outcomes
 
 
@@ -148,27 +271,37 @@ def _describe(record: CaseRecord) -> str:
     return f"{line}, mask from {record.mask_kind}, {', '.join(counts[:SHOWN_LABELS] + more) or 'empty'}"
 
 
-def _close(outcomes: list[CaseRecord | Refusal], found: FoundCases, paths: DatasetPaths, rois: Mapping[str, int]) -> None:
+def _close(outcomes: list[Outcome], found: FoundCases, paths: DatasetPaths, plan: PackPlan) -> None:
     """Sum up, warn, and end with the exit code that the refusals ask for."""
-    packed = [one for one in outcomes if isinstance(one, CaseRecord)]
-    refused = [one for one in outcomes if isinstance(one, Refusal)]
+    packed = [one.result for one in outcomes if isinstance(one.result, CaseRecord)]
+    refused = [one.result for one in outcomes if isinstance(one.result, Refusal)]
     masked = sum(one.has_mask for one in packed)
     if found.set_aside:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(found.set_aside.items()))
         click.echo(f"set aside {sum(found.set_aside.values())} of {found.files_seen} files: {reasons}")
+    kept = sum(one.is_kept for one in outcomes)
+    again = f" ({kept} of them before)" if kept else ""
+    whose = "" if plan.part is None else f" of part {plan.part.number} of {plan.part.count}"
     click.echo(
-        f"packed {len(packed)} of {len(outcomes)} cases into {paths.root}: {masked} with a mask, {len(packed) - masked} without"
+        f"packed {len(packed)} of {len(outcomes)} cases{whose} into {paths.root}{again}: "
+        f"{masked} with a mask, {len(packed) - masked} without"
     )
-    if rois and packed and not masked:
+    if plan.rois and packed and not masked:
         click.echo("warning: --roi was given, but no case has any mask to choose from", err=True)
+    if plan.part is None:
+        _warn_of_whole(paths, refused)
+    if refused and packed:
+        sys.exit(PARTIAL_EXIT_CODE)
+    if refused:
+        kind = next(one for one in REFUSING if one.__name__ == refused[0].error)
+        raise kind(f"none of the {len(refused)} cases could be packed; the reasons are above and in {paths.manifest}")
+
+
+def _warn_of_whole(paths: DatasetPaths, refused: Iterable[Refusal]) -> None:
+    """Warn of what only the whole data set shows."""
     manifest = read_manifest(paths)
     for group in same_images(manifest.cases):
         keys = " and ".join(one.case for one in group)
         click.echo(f"warning: cases {keys} are the same image, voxel for voxel; folds keep them on one side", err=True)
     for stale in sorted({one.case for one in refused} & {one.case for one in manifest.cases}):
         click.echo(f"warning: case {stale} was refused now, but stays as it was packed before", err=True)
-    if refused and packed:
-        sys.exit(PARTIAL_EXIT_CODE)
-    if refused:
-        kind = next(one for one in REFUSING if one.__name__ == refused[0].error)
-        raise kind(f"none of the {len(refused)} cases could be packed; the reasons are above and in {paths.manifest}")

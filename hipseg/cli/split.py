@@ -26,7 +26,8 @@ MAX_SEED = 2**32 - 1
 def command(shards: Path, folds: int, seed: int, overwrite: bool) -> None:
     """Deal the patients of a packed data set into folds.
 
-    SHARDS is its folder; splits_final.json is written there, in nnU-Net's form. Cases without a mask are left out.
+    SHARDS is its folder; splits_final.json is written there, in nnU-Net's form. Cases without a mask are left out, and those that
+    their publisher keeps for testing.
     """
     paths = DatasetPaths(shards)
     manifest = read_manifest(paths)
@@ -41,7 +42,10 @@ def command(shards: Path, folds: int, seed: int, overwrite: bool) -> None:
     bare = sum(not one.has_mask for one in manifest.cases)
     if bare:
         click.echo(f"left out {bare} of {len(manifest.cases)} cases, which have no mask")
-    for group in same_images([one for one in manifest.cases if one.has_mask]):
+    kept = sum(one.has_mask and not one.is_for_folds for one in manifest.cases)
+    if kept:
+        click.echo(f"left out {kept} of {len(manifest.cases)} cases, which their publisher keeps for testing")
+    for group in same_images([one for one in manifest.cases if one.is_for_folds]):
         click.echo(f"kept on one side: cases {' and '.join(one.case for one in group)}, which are the same image")
     for fold, split in enumerate(splits):
         click.echo(f"fold {fold}: {len(split.train)} cases to train on, {len(split.val)} to validate")

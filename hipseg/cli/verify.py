@@ -8,7 +8,7 @@ from hipseg.errors import ShardError
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import Manifest, read_manifest
 from hipseg.shards.verify import verify_dataset
-from hipseg.splits import read_splits
+from hipseg.splits import check_splits_digest, read_splits
 
 
 @click.command()
@@ -32,6 +32,7 @@ def _split_problems(paths: DatasetPaths, manifest: Manifest) -> tuple[str, ...]:
     if not paths.splits.exists():
         return ()
     try:
+        check_splits_digest(paths)
         read_splits(paths, manifest)
     except ShardError as error:
         return (str(error),)

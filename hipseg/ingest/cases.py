@@ -1,8 +1,6 @@
 """Folder tree -> cases; case -> grid and a stream of slices in Hounsfield units with their labels."""
 
-import os
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,59 +10,49 @@ from numpy.typing import NDArray
 
 from hipseg.errors import ConfigError, MaskError, SeriesError
 from hipseg.geometry import Grid
+from hipseg.ingest.ctorg import find_ctorg_cases
+from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.masks import LabelSlices, check_rois, open_masks
-from hipseg.ingest.pairing import NiftiFile, SeriesIndex, SeriesKey, pair_nifti, pair_rtstruct
+from hipseg.ingest.hounsfield import AirWatch, check_hu
+from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules, Overlap
+from hipseg.ingest.layout import Layout, detect_layout
+from hipseg.ingest.masks import check_rois, open_masks
+from hipseg.ingest.niftiimage import open_nifti_image
+from hipseg.ingest.nnunet import find_nnunet_cases
 from hipseg.ingest.pixels import SliceI16, read_slice_hu
 from hipseg.ingest.rtstruct import read_structure_set
-from hipseg.ingest.scan import FoundFile, Scan, scan_tree
+from hipseg.ingest.segmentation import read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
-from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_names
+from hipseg.ingest.source import FoundCases, SourceCase
+from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_names, has_masks
+from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image, straighten_labels
+from hipseg.ingest.tree import find_dicom_cases
+from hipseg.labels import BACKGROUND_LABEL
 
-__all__ = ["FoundCases", "OpenedCase", "SourceCase", "StructureName", "find_cases", "list_structures", "open_case"]
+__all__ = [
+    "DEFAULT_RULES",
+    "FoundCases",
+    "MaskRules",
+    "OpenedCase",
+    "Overlap",
+    "SourceCase",
+    "StructureName",
+    "find_cases",
+    "list_structures",
+    "open_case",
+]
 
-UNPAIRED_RTSTRUCT = "RTSTRUCT of no CT series here"
-DAMAGED_RTSTRUCT = "damaged RTSTRUCT"
-UNPAIRED_NIFTI = "NIfTI on the grid of no CT series here"
-
-
-@dataclass(frozen=True, repr=False)
-class SourceCase:
-    """One CT series with the mask sources that belong to it, nothing decoded yet.
-
-    Everything in here is private: it names a patient or was written by somebody. It is not shown when printed.
-
-    Args:
-        patient_id: from DICOM; where that is empty, the study identifier, else the folder.
-        series_uid: from DICOM; where that is empty, the folder.
-        folder: deepest folder that holds all its images, relative to the scanned root.
-        images: headers in no certain order.
-        rtstructs, niftis: mask files that belong to it.
-        damaged: number of files that must be slices of it and cannot be read.
-    """
-
-    patient_id: str
-    series_uid: str
-    folder: str
-    images: tuple[ImageHeader, ...]
-    rtstructs: tuple[Path, ...] = ()
-    niftis: tuple[NiftiFile, ...] = ()
-    damaged: int = 0
+FINDERS: Mapping[Layout, Callable[[Path], FoundCases]] = MappingProxyType(
+    {"dicom": find_dicom_cases, "nnunet": find_nnunet_cases, "ctorg": find_ctorg_cases}
+)
 
 
-@dataclass(frozen=True, repr=False)
-class FoundCases:
-    """What a folder tree holds.
+@dataclass(frozen=True)
+class Choosing:
+    """Which structures become which labels, and by which rules."""
 
-    Args:
-        cases: sorted by patient and series, whatever the order of the folders.
-        files_seen: number of files and links looked at.
-        set_aside: number of files by the reason why they belong to no case.
-    """
-
-    cases: tuple[SourceCase, ...]
-    files_seen: int
-    set_aside: Mapping[str, int]
+    rois: Mapping[str, int]
+    rules: MaskRules
 
 
 @dataclass(frozen=True)
@@ -76,58 +64,54 @@ class OpenedCase:
         mask_kind: kind of mask source; None where there is none at all.
         slices: by rising slice number of the grid, int16 (y, x) HU with uint8 (y, x) labels, None without mask. Running it
             may raise SeriesError or MaskError.
+        warnings: what was taken although it is not as it should be, one sentence each, without any text of the source.
+        late_warnings: gives more of them, that only the slices show; to be called when all have run.
     """
 
     grid: Grid
     mask_kind: MaskKind | None
     slices: Iterator[tuple[NDArray[np.int16], NDArray[np.uint8] | None]]
+    warnings: tuple[str, ...] = ()
+    late_warnings: Callable[[], tuple[str, ...]] = tuple
 
 
-def find_cases(root: Path) -> FoundCases:
-    """Find the CT series below a folder, and the mask sources that belong to each.
+def find_cases(root: Path, layout: Layout | None = None) -> FoundCases:
+    """Find the CT series or volumes below a folder, and the mask sources that belong to each.
 
     Args:
         root: the folder; links below it are not followed.
+        layout: how it is laid out; None to find out.
     Returns:
         The cases, and what was left aside. A series that cannot be packed is a case here and refused when it is opened.
     Raises:
-        ConfigError: there is no such folder.
-        SeriesError: it holds no CT series.
+        ConfigError: there is no such folder, or its layout is ambiguous.
+        SeriesError: it holds no case, or is not laid out as it should be.
     """
     if not _is_folder(root):
         raise ConfigError(f"no folder at {root}; name the folder that holds the CT series")
-    scan = scan_tree(root)
-    series = _group(scan.images)
-    set_aside = Counter(scan.set_aside)
-    damaged = _place_damaged(scan.damaged, series, set_aside)
-    if not series:
-        raise SeriesError(_say_none(scan, set_aside))
-    index = SeriesIndex(series)
-    rtstructs = _place_rtstructs(scan.rtstructs, index, set_aside)
-    niftis = _place_niftis(scan.niftis, index, set_aside)
-    cases = tuple(
-        SourceCase(*key, _common_folder(images), images, tuple(rtstructs[key]), tuple(niftis[key]), damaged[key])
-        for key, images in sorted(series.items())
-    )
-    return FoundCases(cases, scan.files_seen, MappingProxyType(dict(sorted(set_aside.items()))))
+    return FINDERS[layout or detect_layout(root)](root)
 
 
 def list_structures(source: SourceCase) -> tuple[StructureName, ...]:
     """List the structures of a case by the names that choose them.
 
     Raises:
-        MaskError: an RTSTRUCT file cannot be read.
+        MaskError: an RTSTRUCT or DICOM SEG file cannot be read.
     """
     return find_names(_mask_sources(source, source.images))
 
 
-def open_case(source: SourceCase, case: str, rois: Mapping[str, int]) -> OpenedCase:
+def open_case(
+    source: SourceCase, case: str, rois: Mapping[str, int], *, untilt: bool = False, rules: MaskRules = DEFAULT_RULES
+) -> OpenedCase:
     """Check a case and open it for reading.
 
     Args:
         source: the case, as `find_cases` gives it.
         case: its key, for messages.
         rois: label number by structure name; empty for the case's only structure (label 1; a NIfTI keeps its labels).
+        untilt: whether a series with gantry tilt is sheared back instead of refused.
+        rules: what is done where masks leave it open.
     Returns:
         The opened case. At most one slice is decoded at a time.
     Raises:
@@ -136,18 +120,60 @@ def open_case(source: SourceCase, case: str, rois: Mapping[str, int]) -> OpenedC
         ConfigError: a label number is not 1 to 255.
     """
     check_rois(rois)
+    if source.fault:
+        raise SeriesError(f"case {case}: {source.fault}")
+    if source.volume is not None:
+        return _open_volume(source, source.volume, case, Choosing(rois, rules))
     if source.damaged:
         raise SeriesError(
             f"damaged file in case {case}: {source.damaged} of {len(source.images) + source.damaged} files beside each other are "
             "empty or break off inside the header; copy or export the series again"
         )
-    series = order_series(source.images, case)
+    return _open_series(source, order_series(source.images, case, takes_tilt=untilt), case, Choosing(rois, rules))
+
+
+def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing: Choosing) -> OpenedCase:
+    plan = plan_straightening(series) if series.shifts_mm_yx else None
     try:
-        sources = _mask_sources(source, series.headers)
-        kind, labels = (None, None) if sources.is_empty else open_masks(sources, series, rois)
+        kind, labels = _open_labels(source, series, plan, choosing)
     except MaskError as error:
         raise MaskError(f"mask of case {case}: {error}") from error
-    return OpenedCase(series.grid, kind, _read_slices(series, labels, case))
+    grid, warnings = (series.grid, series.warnings) if plan is None else (plan.series.grid, plan.series.warnings)
+    if source.stacks > 1:
+        warnings = (f"one of {source.stacks} stacks of one series, each packed as a case of its own", *warnings)
+    air = AirWatch()
+    return OpenedCase(grid, kind, air.watch(_read_slices(series, labels, case, plan)), warnings, air.warnings)
+
+
+def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) -> OpenedCase:
+    try:
+        grid, images = open_nifti_image(path)
+    except SeriesError as error:
+        raise SeriesError(f"case {case}: {error}") from error
+    try:
+        kind, labels = _open_labels(source, OrderedSeries((), grid), None, choosing)
+    except MaskError as error:
+        raise MaskError(f"mask of case {case}: {error}") from error
+    numbers = {number for nifti in source.niftis for _, number in nifti.names}
+    # Structures chosen by name have numbers of the user's.
+    declared = None if choosing.rois or not numbers else frozenset(numbers)
+    air = AirWatch()
+    return OpenedCase(grid, kind, air.watch(_read_volume(images, labels, case, declared)), late_warnings=air.warnings)
+
+
+def _open_labels(
+    source: SourceCase, series: OrderedSeries, plan: Straightening | None, choosing: Choosing
+) -> tuple[MaskKind | None, LabelSlices | None]:
+    sources = _mask_sources(source, series.headers)
+    rois, rules = choosing.rois, choosing.rules
+    if not has_masks(sources, rois):
+        return None, None
+    kind, labels = open_masks(sources, series if plan is None else plan.series, rois, rules)
+    if plan is None or kind != "overlay":
+        # What lies in millimetres, as contours do, falls on the straight grid by itself.
+        return kind, labels
+    _, tilted = open_masks(sources, series, rois, rules)
+    return kind, lambda z: straighten_labels(tilted(z), plan, z)
 
 
 def _is_folder(root: Path) -> bool:
@@ -159,101 +185,53 @@ def _is_folder(root: Path) -> bool:
 
 
 def _read_slices(
-    series: OrderedSeries, labels: LabelSlices | None, case: str
+    series: OrderedSeries, labels: LabelSlices | None, case: str, plan: Straightening | None
 ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
+    frames = FrameReader()
     for z, header in enumerate(series.headers):
         where = f"case {case}, slice {z + 1} of {len(series.headers)} by position"
         try:
-            image_hu = read_slice_hu(header.path, header)
+            image_hu = read_slice_hu(header.path, header) if header.frame is None else frames.read_hu(header)
+            check_hu(image_hu, header)
         except SeriesError as error:
             raise SeriesError(f"{where}: {error}") from error
         try:
-            yield image_hu, None if labels is None else labels(z)
+            straight_hu = image_hu if plan is None else straighten_image(image_hu, plan, z)
+            yield straight_hu, None if labels is None else labels(z)
         except MaskError as error:
             raise MaskError(f"mask of {where}: {error}") from error
 
 
+def _read_volume(
+    images: Iterator[SliceI16], labels: LabelSlices | None, case: str, declared: frozenset[int] | None
+) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
+    try:
+        for z, image_hu in enumerate(images):
+            image_labels = None if labels is None else labels(z)
+            if image_labels is not None and declared is not None:
+                _check_declared(image_labels, declared)
+            yield image_hu, image_labels
+    except SeriesError as error:
+        raise SeriesError(f"case {case}: {error}") from error
+    except MaskError as error:
+        raise MaskError(f"mask of case {case}: {error}") from error
+
+
+def _check_declared(labels: NDArray[np.uint8], declared: frozenset[int]) -> None:
+    others = set(np.unique(labels).tolist()) - declared - {BACKGROUND_LABEL}
+    if others:
+        raise MaskError(
+            f"label {min(others)} is not among the {len(declared)} that its data set declares ({len(others)} such in one slice); "
+            "mend the labels, or choose with --roi NAME=LABEL"
+        )
+
+
 def _mask_sources(source: SourceCase, headers: Sequence[ImageHeader]) -> MaskSources:
-    return MaskSources(tuple(headers), tuple(read_structure_set(path) for path in source.rtstructs), source.niftis)
-
-
-def _group(images: Sequence[ImageHeader]) -> dict[SeriesKey, tuple[ImageHeader, ...]]:
-    """Put images of one patient and one series together, wherever they lie."""
-    groups: dict[SeriesKey, list[ImageHeader]] = defaultdict(list)
-    for header in images:
-        groups[header.patient_id, header.series_uid or header.folder].append(header)
-    series: dict[SeriesKey, tuple[ImageHeader, ...]] = {}
-    for (patient_id, series_uid), found in groups.items():
-        # A stand-in may be the identifier that other images of the series do have: then they are one series.
-        key = (patient_id or _stand_in(found), series_uid)
-        series[key] = (*series.get(key, ()), *found)
-    return series
-
-
-def _stand_in(images: Sequence[ImageHeader]) -> str:
-    """Name the patient of a series without Patient ID: by its study, else by its folder."""
-    return min((header.study_uid for header in images if header.study_uid), default=_common_folder(images))
-
-
-def _place_damaged(
-    found: Sequence[FoundFile], series: Mapping[SeriesKey, Sequence[ImageHeader]], set_aside: Counter[str]
-) -> Counter[SeriesKey]:
-    """Give each damaged file to the series that it must be a slice of; count it as set aside where that cannot be told."""
-    by_uid: dict[str, set[SeriesKey]] = defaultdict(set)
-    by_folder: dict[str, set[SeriesKey]] = defaultdict(set)
-    for key, images in series.items():
-        by_uid[images[0].series_uid].add(key)
-        for header in images:
-            by_folder[header.folder].add(key)
-    damaged: Counter[SeriesKey] = Counter()
-    for file in found:
-        keys = (by_uid.get(file.series_uid) if file.series_uid else None) or by_folder.get(file.folder, set())
-        if len(keys) == 1:
-            damaged[next(iter(keys))] += 1
-        else:
-            set_aside[file.reason] += 1
-    return damaged
-
-
-def _place_rtstructs(found: Sequence[FoundFile], index: SeriesIndex, set_aside: Counter[str]) -> dict[SeriesKey, list[Path]]:
-    placed: dict[SeriesKey, list[Path]] = defaultdict(list)
-    for file in found:
-        try:
-            keys = pair_rtstruct(file, index)
-            reason = UNPAIRED_RTSTRUCT
-        except MaskError:
-            # What it was drawn on cannot be read; beside a single series it is that series' and refused with it.
-            keys, reason = _only(index.find_below(file.folder)), DAMAGED_RTSTRUCT
-        if not keys:
-            set_aside[reason] += 1
-        for key in keys:
-            placed[key].append(file.path)
-    return placed
-
-
-def _only(keys: tuple[SeriesKey, ...]) -> tuple[SeriesKey, ...]:
-    return keys if len(keys) == 1 else ()
-
-
-def _place_niftis(found: Sequence[FoundFile], index: SeriesIndex, set_aside: Counter[str]) -> dict[SeriesKey, list[NiftiFile]]:
-    placed: dict[SeriesKey, list[NiftiFile]] = defaultdict(list)
-    for file in found:
-        pairs = pair_nifti(file, index)
-        if not pairs:
-            set_aside[UNPAIRED_NIFTI] += 1
-        for key, nifti in pairs.items():
-            placed[key].append(nifti)
-    return placed
-
-
-def _common_folder(images: Sequence[ImageHeader]) -> str:
-    return os.path.commonpath({header.folder for header in images}) or "."
-
-
-def _say_none(scan: Scan, set_aside: Counter[str]) -> str:
-    """Say what a folder without CT series holds."""
-    counts = Counter(set_aside)
-    counts.update({"RTSTRUCT": len(scan.rtstructs), "NIfTI": len(scan.niftis)})
-    found = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()) if count)
-    seen = f"{scan.files_seen} files looked at ({found})" if scan.files_seen else "it holds no files"
-    return f"no CT series in the folder given: {seen}; a tree of folders with CT images as DICOM is expected"
+    return MaskSources(
+        tuple(headers),
+        tuple(read_structure_set(path) for path in source.rtstructs),
+        source.niftis,
+        tuple(read_segmentation(path) for path in source.segmentations),
+        source.nrrds,
+        source.carriers,
+    )

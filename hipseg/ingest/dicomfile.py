@@ -3,23 +3,46 @@
 import logging
 import math
 import warnings
+import zlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import pydicom
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
+from hipseg.ingest.elements import UNDEFINED_LENGTH, OddLayoutError, find_data
+from hipseg.ingest.plain import PlainHeader, read_head, read_plain_header
+
+Header = FileDataset | PlainHeader
+Source = Dataset | PlainHeader
+"""What values are read out of: a file as pydicom reads it, or as we do where it is plainly written; the answers are the same."""
 NATIVE_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 """Transfer syntaxes that hold pixels as they are. Source: DICOM PS3.5 A.1, A.2, A.5 and the retired A.3."""
 PREFIX_OFFSET = 128
 SNIFF_BYTES = PREFIX_OFFSET + 4
 """Source: DICOM PS3.10 7.1, a preamble of 128 bytes and then `DICM`."""
-UNDEFINED_LENGTH = 0xFFFFFFFF
 BARE_STARTS = (b"\x08\x00", b"\x02\x00")
 """First group of a data set written without preamble: identification (0008) or file meta information (0002)."""
+
+
+DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
+MAX_META_BYTES = 1 << 20
+"""The file meta information, which names the transfer syntax, is a few hundred bytes long."""
+MAX_INFLATED_BYTES = 1 << 26
+"""64 MiB, twice the pixels of the largest image that is read; a deflated file can unpack to a thousand times its size."""
+INFLATE_STEP_BYTES = 1 << 20
 
 
 class UnreadableFileError(Exception):
@@ -36,6 +59,20 @@ def may_be_bare_dicom(head: bytes) -> bool:
     return head[:2] in BARE_STARTS and head[3:4] == b"\x00"
 
 
+def read_header(path: Path, tags: Sequence[int]) -> Header:
+    """Read elements of a DICOM file that lie before its pixels, without pydicom where it is plainly written.
+
+    Raises:
+        UnreadableFileError: the bytes cannot be walked as a data set.
+        OSError: the file cannot be opened.
+    """
+    try:
+        with path.open("rb", buffering=0) as handle:
+            return read_plain_header(handle, read_head(handle), tags)
+    except OddLayoutError:
+        return read_dataset(path, tags, has_pixels=False)
+
+
 def read_dataset(path: Path, tags: Sequence[int] | None = None, *, has_pixels: bool) -> FileDataset:
     """Read a DICOM file, with or without preamble.
 
@@ -46,12 +83,13 @@ def read_dataset(path: Path, tags: Sequence[int] | None = None, *, has_pixels: b
     Returns:
         The data set; its transfer syntax is always set.
     Raises:
-        UnreadableFileError: the bytes cannot be walked as a data set.
+        UnreadableFileError: the bytes cannot be walked as a data set, or unpack to more than any image has (deflated).
         OSError: the file cannot be opened.
     """
     _silence()
     # The file is opened here, so that an OSError is one of the disk: pydicom raises them for damaged bytes, too.
     with path.open("rb") as handle:
+        _check_inflated(handle)
         try:
             dataset = pydicom.dcmread(
                 handle, force=True, stop_before_pixels=not has_pixels, specific_tags=list(tags) if tags else None
@@ -73,13 +111,18 @@ def is_cut(dataset: Dataset) -> bool:
     )
 
 
-def text(dataset: Dataset, keyword: str | int) -> str:
+def is_directory(dataset: Header) -> bool:
+    """Say whether a file lists others (DICOMDIR), which is never read as a plain header."""
+    return isinstance(dataset, Dataset) and text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+
+
+def text(dataset: Source, keyword: str | int) -> str:
     """Give an element as stripped text; empty where it is missing or unreadable."""
     value = _value(dataset, keyword)
     return "" if value is None else str(value).strip(" \0")
 
 
-def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+def texts(dataset: Source, keyword: str) -> tuple[str, ...]:
     """Give a multi-valued element as stripped texts; empty where it is missing or unreadable."""
     value = _value(dataset, keyword)
     if value is None:
@@ -87,32 +130,49 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     return tuple(str(part).strip() for part in ([value] if isinstance(value, str) else value))
 
 
-def numbers(dataset: Dataset, keyword: str | int, count: int) -> tuple[float, ...] | None:
+def numbers(dataset: Source, keyword: str | int, count: int) -> tuple[float, ...] | None:
     """Give an element as that many finite numbers; None where it is missing, unreadable or has another length."""
     value = _value(dataset, keyword)
     try:
-        found = tuple(float(part) for part in ([value] if count == 1 else value))
+        found = tuple(map(float, [value] if count == 1 else value))
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if len(found) == count and all(math.isfinite(part) for part in found) else None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
 
 
-def number(dataset: Dataset, keyword: str | int) -> float | None:
+def number(dataset: Source, keyword: str | int) -> float | None:
     """Give an element as one finite number; None where it is missing or unreadable."""
-    found = numbers(dataset, keyword, 1)
-    return found[0] if found else None
+    try:
+        found = float(_value(dataset, keyword))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
 
 
-def integer(dataset: Dataset, keyword: str | int) -> int | None:
+def integer(dataset: Source, keyword: str | int) -> int | None:
     """Give an element as one whole number; None where it is missing or unreadable."""
     found = number(dataset, keyword)
     return int(found) if found is not None and found == int(found) else None
+
+
+def bit_data(dataset: Header, tag: int) -> bytes:
+    """Give the bits of an overlay, the first pixel in the lowest bit of the first byte; empty where there are none."""
+    value = bytes(_value(dataset, tag) or b"")
+    if not value or isinstance(dataset, PlainHeader) or dataset[tag].VR != "OW" or dataset.original_encoding[1]:
+        return value
+    # Big-endian words of 16 bits are written high byte first; the first pixel is the lowest bit of the word.
+    return np.frombuffer(value, ">u2").astype("<u2").tobytes()
 
 
 def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
     """Give the items of a sequence; none where it is missing or unreadable."""
     value = _value(dataset, keyword)
     return value if isinstance(value, pydicom.Sequence) else ()
+
+
+def transfer_syntax(dataset: Header) -> str:
+    """Give the identifier of a file's transfer syntax."""
+    return dataset.syntax if isinstance(dataset, PlainHeader) else str(dataset.file_meta.TransferSyntaxUID)
 
 
 def _silence() -> None:
@@ -124,11 +184,49 @@ def _silence() -> None:
     warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
-def _value(dataset: Dataset, keyword: str | int) -> Any:
+def _check_inflated(handle: BinaryIO) -> None:
+    """Refuse a deflated file that unpacks to more than MAX_INFLATED_BYTES, before pydicom unpacks it whole.
+
+    Unpacked bytes are counted and dropped. Source: DICOM PS3.5 A.5.
+    """
+    head = handle.read(MAX_META_BYTES)
+    handle.seek(0)
+    if DEFLATED not in head:
+        return
+    try:
+        start, syntax = find_data(head)
+        handle.seek(start)
+        if syntax == DeflatedExplicitVRLittleEndian and _count_inflated(handle) > MAX_INFLATED_BYTES:
+            raise UnreadableFileError
+    except (OddLayoutError, zlib.error) as error:
+        raise UnreadableFileError from error
+    handle.seek(0)
+
+
+def _count_inflated(handle: BinaryIO) -> int:
+    """Count the bytes that a deflated stream unpacks to; beyond MAX_INFLATED_BYTES it stops counting."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    count = 0
+    while count <= MAX_INFLATED_BYTES and not stream.eof:
+        packed = stream.unconsumed_tail or handle.read(INFLATE_STEP_BYTES)
+        if not packed:
+            break
+        count += len(stream.decompress(packed, INFLATE_STEP_BYTES))
+    return count
+
+
+def _value(dataset: Source, keyword: str | int) -> Any:
+    if isinstance(dataset, PlainHeader):
+        return dataset.values.get(_tag(keyword))
     try:
         return dataset[keyword].value if keyword in dataset else None
     except Exception:  # a value is converted when it is asked for, and pydicom raises nearly anything on a damaged one
         return None
+
+
+@cache
+def _tag(keyword: str | int) -> int:
+    return keyword if isinstance(keyword, int) else tag_for_keyword(keyword) or 0
 
 
 def _settle_syntax(dataset: FileDataset) -> None:

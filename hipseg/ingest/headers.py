@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import FileDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
-from hipseg.ingest.dicomfile import integer, number, numbers, text, texts
+from hipseg.ingest.dicomfile import Header, Source, integer, number, numbers, text, texts, transfer_syntax
+from hipseg.ingest.elements import Place
+from hipseg.ingest.plain import PlainHeader
 
 ENHANCED_CT = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 CT_CLASSES = (CTImageStorage, *ENHANCED_CT, "")
@@ -16,19 +17,24 @@ LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 """Parts of Image Type that mark a planning view. Source: DICOM PS3.3 C.8.2.1.1.1, and vendors' words for the same."""
 OVERLAY_GROUPS = tuple(range(0x6000, 0x6020, 2))
 """Source: DICOM PS3.5 7.6, repeating groups 6000 to 601E."""
-OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_LABEL = 0x0010, 0x0022, 0x1500
+OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL = 0x0010, 0x0022, 0x0040, 0x1500
+GRAPHICS = "G"
+"""Overlay Type of annotations; R is a region. Source: DICOM PS3.3 C.9.2.1.1."""
 HOUNSFIELD_TYPES = ("", "HU", "US")
 """Rescale Type may be left out for Hounsfield units (DICOM PS3.3 C.8.2.1); scanners also write US, unspecified."""
 
 _KEYWORDS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID",
-    "SeriesInstanceUID", "InstanceNumber", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient",
+    "SeriesInstanceUID", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "FrameOfReferenceUID",
+    "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "NumberOfFrames", "SamplesPerPixel", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope",
-    "RescaleIntercept", "RescaleType",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType",
 )  # fmt: skip
 HEADER_TAGS = tuple(tag for tag in map(tag_for_keyword, _KEYWORDS) if tag is not None) + tuple(
-    group << 16 | element for group in OVERLAY_GROUPS for element in (OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_LABEL)
+    group << 16 | element
+    for group in OVERLAY_GROUPS
+    for element in (OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL)
 )
 
 
@@ -39,6 +45,15 @@ class OverlayName:
     group: int
     label: str
     description: str
+    is_graphics: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What shows that a file has changed since it was looked at: its size, and when it was written last."""
+
+    size_bytes: int
+    changed_ns: int
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,7 +65,13 @@ class ImageHeader:
         position_mm: Image Position (Patient), centre of the first pixel, LPS mm.
         orientation: Image Orientation (Patient), direction of a row, then of a column.
         pixel_spacing_mm: distance between rows, then between columns.
+        bits_stored, high_bit, pixel_representation: of each pixel's bits those that count, and whether they have a sign (1).
         padding: lowest and highest stored value that stand for no measurement.
+        acquisition_number, time_point, stack_id: what tells several stacks of one series apart.
+        frame: number of the frame in an enhanced multi-frame file, counted from 0; None for a file of one image.
+        flaw: why the image cannot be part of a volume, in our own words; empty where nothing is wrong.
+        pixels: where the pixel data of a plainly written file lie; None where only pydicom can tell.
+        stamp: of the file, from before its header was read; None where it is not known, and then not compared.
     """
 
     path: Path
@@ -70,17 +91,33 @@ class ImageHeader:
     pixel_spacing_mm: tuple[float, ...] | None
     slice_thickness_mm: float | None
     spacing_between_slices_mm: float | None
+    photometric: str
     bits_allocated: int | None
+    bits_stored: int | None
+    high_bit: int | None
+    pixel_representation: int | None
     slope: float | None
     intercept: float | None
     is_hounsfield: bool
     padding: tuple[int, int] | None
     transfer_syntax: str
     overlays: tuple[OverlayName, ...]
+    acquisition_number: int | None = None
+    time_point: int | None = None
+    stack_id: str = ""
+    frame: int | None = None
+    flaw: str = ""
+    pixels: Place | None = None
+    stamp: FileStamp | None = None
 
 
-def parse_header(dataset: FileDataset, path: Path, folder: str) -> ImageHeader:
-    """Read the values of one CT image's header; `dataset` was read with HEADER_TAGS."""
+def parse_header(dataset: Header, path: Path, folder: str, stamp: FileStamp | None = None) -> ImageHeader:
+    """Read the values of one CT image's header.
+
+    Args:
+        dataset: read with HEADER_TAGS.
+        path, folder, stamp: of the file.
+    """
     frames = integer(dataset, "NumberOfFrames")
     return ImageHeader(
         path=path,
@@ -100,27 +137,40 @@ def parse_header(dataset: FileDataset, path: Path, folder: str) -> ImageHeader:
         pixel_spacing_mm=numbers(dataset, "PixelSpacing", 2),
         slice_thickness_mm=number(dataset, "SliceThickness"),
         spacing_between_slices_mm=number(dataset, "SpacingBetweenSlices"),
+        photometric=text(dataset, "PhotometricInterpretation"),
         bits_allocated=integer(dataset, "BitsAllocated"),
+        bits_stored=integer(dataset, "BitsStored"),
+        high_bit=integer(dataset, "HighBit"),
+        pixel_representation=integer(dataset, "PixelRepresentation"),
         slope=number(dataset, "RescaleSlope"),
         intercept=number(dataset, "RescaleIntercept"),
         is_hounsfield=text(dataset, "RescaleType") in HOUNSFIELD_TYPES,
         padding=_parse_padding(dataset),
-        transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
+        transfer_syntax=transfer_syntax(dataset),
         overlays=tuple(_parse_overlays(dataset)),
+        acquisition_number=integer(dataset, "AcquisitionNumber"),
+        time_point=integer(dataset, "TemporalPositionIdentifier"),
+        pixels=dataset.pixels if isinstance(dataset, PlainHeader) else None,
+        stamp=stamp,
     )
 
 
-def is_localizer(dataset: FileDataset) -> bool:
+def has_regions(header: ImageHeader) -> bool:
+    """Say whether an image has an overlay plane that is no graphics."""
+    return any(not plane.is_graphics for plane in header.overlays)
+
+
+def is_localizer(dataset: Source) -> bool:
     """Say whether an image is a planning view, which belongs to no volume."""
     return any(word in value.upper() for value in texts(dataset, "ImageType") for word in LOCALIZER_WORDS)
 
 
-def has_place(dataset: FileDataset) -> bool:
+def has_place(dataset: Source) -> bool:
     """Say whether an image says where in the patient it lies."""
     return numbers(dataset, "ImagePositionPatient", 3) is not None and numbers(dataset, "ImageOrientationPatient", 6) is not None
 
 
-def _parse_padding(dataset: FileDataset) -> tuple[int, int] | None:
+def _parse_padding(dataset: Source) -> tuple[int, int] | None:
     """Read the padding range. Source: DICOM PS3.3 C.7.5.1.1.2; a range limit stands for the other end."""
     value, limit = integer(dataset, "PixelPaddingValue"), integer(dataset, "PixelPaddingRangeLimit")
     if value is None:
@@ -129,15 +179,20 @@ def _parse_padding(dataset: FileDataset) -> tuple[int, int] | None:
     return min(ends), max(ends)
 
 
-def _as_stored(value: int, dataset: FileDataset) -> int:
+def _as_stored(value: int, dataset: Source) -> int:
     # Some exports write the padding of signed pixels as the unsigned number with the same bits.
     is_signed = integer(dataset, "PixelRepresentation") == 1
     return value - 0x10000 if is_signed and value > 0x7FFF else value
 
 
-def _parse_overlays(dataset: FileDataset) -> list[OverlayName]:
+def _parse_overlays(dataset: Source) -> list[OverlayName]:
     groups = [group for group in OVERLAY_GROUPS if (group << 16 | OVERLAY_ROWS) in dataset]
     return [
-        OverlayName(group, text(dataset, group << 16 | OVERLAY_LABEL), text(dataset, group << 16 | OVERLAY_DESCRIPTION))
+        OverlayName(
+            group,
+            text(dataset, group << 16 | OVERLAY_LABEL),
+            text(dataset, group << 16 | OVERLAY_DESCRIPTION),
+            text(dataset, group << 16 | OVERLAY_TYPE) == GRAPHICS,
+        )
         for group in groups
     ]

@@ -2,42 +2,58 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hipseg.axes import SliceBool, VolumeU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
-from hipseg.ingest.nifti import LABEL_MAX, read_labels_on
-from hipseg.ingest.overlay import read_overlay_masks
-from hipseg.ingest.polygons import fill_even_odd
-from hipseg.ingest.rtstruct import Polygons, Structure, place_contours
+from hipseg.ingest.carriers import place_carrier
+from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.joining import DEFAULT_RULES, JoinedVolume, LabelSlices, Layer, MaskRules, ReadMask, join_layers
+from hipseg.ingest.labels import LABEL_MAX
+from hipseg.ingest.nifti import read_labels_on
+from hipseg.ingest.nrrd import read_nrrd_on
+from hipseg.ingest.overlay import FIRST_FRAME, read_overlay_masks
+from hipseg.ingest.planes import AS_IT_IS, number_slices
+from hipseg.ingest.rtstruct import Structure, fill_contours
+from hipseg.ingest.segmentation import Decoder, Segmentation, open_decoder, open_segment, place_frames
 from hipseg.ingest.series import OrderedSeries
+from hipseg.ingest.sides import check_chosen_sides
 from hipseg.ingest.structures import (
     KINDS,
     AnyStructure,
     MaskKind,
     MaskSources,
     NiftiStructure,
+    NrrdStructure,
     OverlayStructure,
+    SegmentStructure,
     find_by_name,
     find_structures,
     kind_of,
 )
+from hipseg.ingest.turning import AxisMatch, turn_volume
 from hipseg.labels import BACKGROUND_LABEL
 
-SliceU8 = NDArray[np.uint8]
-"""uint8 (y, x), label numbers; 0 is background."""
-LabelSlices = Callable[[int], SliceU8]
-"""Gives the labels of a slice by its number; may raise MaskError, to which the caller adds where."""
 Choice = tuple[int, AnyStructure]
 """Label number and structure."""
 
 ONLY_LABEL = 1
 """What a case's only structure becomes where none is chosen by name."""
 CHOOSE = "choose with --roi NAME=LABEL; --list-roi shows the names"
+
+
+@dataclass(frozen=True, repr=False)
+class _Case:
+    """What the masks of a case are made from."""
+
+    sources: MaskSources
+    series: OrderedSeries
+    rules: MaskRules
 
 
 def check_rois(rois: Mapping[str, int]) -> None:
@@ -51,16 +67,19 @@ def check_rois(rois: Mapping[str, int]) -> None:
             raise ConfigError(f"label {label} cannot be given to a structure; 1 to {LABEL_MAX} are accepted (0 is background)")
 
 
-def open_masks(sources: MaskSources, series: OrderedSeries, rois: Mapping[str, int]) -> tuple[MaskKind, LabelSlices]:
+def open_masks(
+    sources: MaskSources, series: OrderedSeries, rois: Mapping[str, int], rules: MaskRules = DEFAULT_RULES
+) -> tuple[MaskKind, LabelSlices]:
     """Choose structures of a case that has mask sources, and make them ready to be read slice by slice.
 
     Args:
         sources: the case's mask sources, not empty.
         series: its slices and grid.
-        rois: label by name; empty for the only structure there is.
+        rois: label by name, in the order of precedence; empty for the only structure there is.
+        rules: what is done where the source leaves it open.
     Returns:
-        The kind of mask source, and the label slices. Contours are held as polygons, NIfTI labels as one uint8 volume,
-        overlay planes are read with each slice.
+        The kind of mask source, and the label slices. Contours are held as polygons, NIfTI and NRRD labels as one uint8 volume;
+        overlay planes and the frames of a SEG are read with each slice.
     Raises:
         MaskError: nothing or too much is there to choose from, or a structure cannot be brought onto the grid.
     """
@@ -71,28 +90,14 @@ def open_masks(sources: MaskSources, series: OrderedSeries, rois: Mapping[str, i
             f"the structures chosen lie in mask sources of {len(kinds)} kinds ({_list_kinds(kinds)}); choose from one kind"
         )
     kind = kinds.pop()
-    if kind == "overlay":
-        return kind, _open_overlays(choices, series)
-    if kind == "rtstruct":
-        return kind, _open_contours(choices, series.grid)
-    return kind, _open_niftis(choices, series.grid, keeps_labels=not rois)
-
-
-def join_layers(layers: Iterable[tuple[int, SliceBool]], shape_yx: tuple[int, int]) -> SliceU8:
-    """Join masks of one slice; masks of the same label are united.
-
-    Args:
-        layers: labels 1 to 255 with bool (y, x).
-        shape_yx: rows and columns.
-    Returns:
-        uint8 (y, x); all background without layers.
-    Raises:
-        MaskError: two labels claim the same pixel.
-    """
-    labels: SliceU8 = np.zeros(shape_yx, dtype=np.uint8)
-    for label, mask in layers:
-        _paint(labels, mask, label)
-    return labels
+    if kind in ("nifti", "nrrd"):
+        return kind, _open_volumes(choices, series.grid, rules, keeps_labels=not rois)
+    openers: Mapping[MaskKind, Callable[[Sequence[Choice], _Case], list[Layer]]] = {
+        "overlay": _open_overlays,
+        "rtstruct": _open_contours,
+        "segmentation": _open_segments,
+    }
+    return kind, join_layers(openers[kind](choices, _Case(sources, series, rules)), series.grid.shape_zyx, rules.overlap)
 
 
 def _choose_by_name(sources: MaskSources, rois: Mapping[str, int]) -> list[Choice]:
@@ -129,73 +134,110 @@ def _list_kinds(kinds: Iterable[MaskKind]) -> str:
     return ", ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items() if counts[kind])
 
 
-def _open_overlays(choices: Sequence[Choice], series: OrderedSeries) -> LabelSlices:
+def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     chosen = [(label, structure) for label, structure in choices if isinstance(structure, OverlayStructure)]
-    shape_yx = series.grid.shape_zyx[1:]
+    groups_by_image: dict[Path, set[int]] = defaultdict(set)
+    layers: list[Layer] = []
 
-    def read_slice(z: int) -> SliceU8:
-        groups = [(label, structure.groups[z]) for label, structure in chosen if z in structure.groups]
-        if not groups:
-            return join_layers((), shape_yx)
-        masks = read_overlay_masks(series.headers[z].path, {group for _, group in groups}, shape_yx)
-        return join_layers(((label, masks[group]) for label, group in groups), shape_yx)
+    # The planes of a slice lie in one file, which is read once for all structures.
+    @lru_cache(maxsize=2)
+    def read_planes(path: Path, frame: int) -> Mapping[int, SliceBool]:
+        return read_overlay_masks(path, groups_by_image[path], shapes_yx[path], frame)
 
-    return read_slice
+    shapes_yx: dict[Path, tuple[int, int]] = {}
+    for label, structure in chosen:
+        images, placed = _place_overlay(structure, case.series)
+        for number, group in structure.groups.items():
+            groups_by_image[images[number].path].add(group)
+            shapes_yx[images[number].path] = (images[number].rows or 0, images[number].columns or 0)
+
+        def read_slice(
+            z: int,
+            structure: OverlayStructure = structure,
+            images: Sequence[ImageHeader] = images,
+            placed: Mapping[int, tuple[int, AxisMatch]] = placed,
+        ) -> SliceBool | None:
+            number, axes = placed.get(z, (-1, AS_IT_IS))
+            if number not in structure.groups:
+                return None
+            masks = read_planes(images[number].path, FIRST_FRAME + (images[number].frame or 0))
+            mask: SliceBool = turn_volume(masks[structure.groups[number]][np.newaxis], axes)[0]
+            return mask
+
+        layers.append((label, read_slice))
+    return layers
 
 
-def _open_contours(choices: Sequence[Choice], grid: Grid) -> LabelSlices:
-    placed: list[tuple[int, Polygons]] = [
-        (label, place_contours(structure, grid)) for label, structure in choices if isinstance(structure, Structure)
+def _place_overlay(
+    structure: OverlayStructure, series: OrderedSeries
+) -> tuple[Sequence[ImageHeader], Mapping[int, tuple[int, AxisMatch]]]:
+    """Give the images that hold the planes, and by slice which of them, turned how."""
+    if structure.carrier is None:
+        return series.headers, {z: (z, AS_IT_IS) for z in range(len(series.headers))}
+    return structure.carrier.images, place_carrier(structure.carrier, series.headers, series.grid)
+
+
+def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
+    chosen = [(label, structure) for label, structure in choices if isinstance(structure, Structure)]
+    grid = case.series.grid
+    for structures in (one.structures for one in case.sources.structure_sets):
+        numbers = [number for number, one in enumerate(structures) if any(one is structure for _, structure in chosen)]
+        anatomies = {number: one.anatomy for number, one in enumerate(structures)}
+        check_chosen_sides(anatomies, numbers, lambda number, own=structures: fill_contours(own[number], grid), grid)  # type: ignore[misc]
+    return [(label, fill_contours(structure, grid)) for label, structure in chosen]
+
+
+def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
+    decoders: dict[Path, Decoder] = {}
+    grid, slice_by_uid = case.series.grid, number_slices(case.series.headers)
+
+    def open_mask(file: Segmentation, number: int) -> ReadMask:
+        placed = place_frames(file, number, grid, slice_by_uid)
+        if file.path not in decoders:
+            decoders[file.path] = open_decoder(file.path)
+        return open_segment(file, number, placed, case.rules.fraction, decoders[file.path])
+
+    parts = [
+        (label, *part) for label, structure in choices if isinstance(structure, SegmentStructure) for part in structure.parts
     ]
-    shape_yx = grid.shape_zyx[1:]
-
-    def fill_slice(z: int) -> SliceU8:
-        return join_layers(
-            ((label, fill_even_odd(polygons[z], shape_yx)) for label, polygons in placed if z in polygons), shape_yx
-        )
-
-    return fill_slice
+    for file in {id(file): file for _, file, _ in parts}.values():
+        anatomies = {segment.number: segment.anatomy for segment in file.segments}
+        numbers = [number for _, other, number in parts if other is file]
+        check_chosen_sides(anatomies, numbers, partial(open_mask, file), grid)
+    return [(label, open_mask(file, number)) for label, file, number in parts]
 
 
-def _open_niftis(choices: Sequence[Choice], grid: Grid, *, keeps_labels: bool) -> LabelSlices:
-    by_path: dict[Path, list[tuple[int, int | None]]] = defaultdict(list)
+def _open_volumes(choices: Sequence[Choice], grid: Grid, rules: MaskRules, *, keeps_labels: bool) -> LabelSlices:
+    joined = JoinedVolume(grid.shape_zyx, rules.overlap)
+    # One file after the other, in the order of precedence, so that at most two volumes are held.
+    read_last = lru_cache(maxsize=1)(_read_volume)
+    is_found = False
     for label, structure in choices:
-        if isinstance(structure, NiftiStructure):
-            if structure.file.rivals:
-                raise MaskError(
-                    f"a NIfTI mask fits {structure.file.rivals + 1} series of the tree, which it belongs to cannot be told; "
-                    "put it into the folder of its series"
-                )
-            by_path[structure.file.path].append((label, structure.value))
-    joined: VolumeU8 = np.zeros(grid.shape_zyx, dtype=np.uint8)
-    is_found = False
-    for path, wanted in by_path.items():
-        volume = read_labels_on(path, grid)
-        if keeps_labels:
+        if not isinstance(structure, NiftiStructure | NrrdStructure):
+            continue
+        _check_rivals(structure)
+        volume = read_last(structure.file.path, structure.layer if isinstance(structure, NrrdStructure) else None, grid)
+        if keeps_labels and structure.value is None:
             return lambda z: np.ascontiguousarray(volume[z])
-        is_found |= _join_volume(joined, volume, wanted)
+        needs_none = structure.value is None or (isinstance(structure, NiftiStructure) and structure.is_declared)
+        is_found |= needs_none
+        for z, image in enumerate(volume):
+            mask = image > 0 if structure.value is None else image == structure.value
+            is_found |= bool(mask.any())
+            joined.paint(z, mask, label)
     if not is_found:
-        raise MaskError(f"none of the label numbers chosen occurs in its NIfTI masks; {CHOOSE}")
-    return lambda z: joined[z]
+        raise MaskError(f"none of the label numbers chosen occurs in its label files; {CHOOSE}")
+    labels = joined.finish()
+    return lambda z: labels[z]
 
 
-def _join_volume(joined: VolumeU8, volume: VolumeU8, wanted: Sequence[tuple[int, int | None]]) -> bool:
-    """Paint the chosen values of one file onto a label volume; say whether any of them occurs, or a whole file was wanted."""
-    is_found = False
-    for z, image in enumerate(volume):
-        for label, value in wanted:
-            mask = image > 0 if value is None else image == value
-            is_found |= value is None or bool(mask.any())
-            _paint(joined[z], mask, label)
-    return is_found
+def _read_volume(path: Path, layer: int | None, grid: Grid) -> VolumeU8:
+    return read_labels_on(path, grid) if layer is None else read_nrrd_on(path, grid, layer)
 
 
-def _paint(labels: SliceU8, mask: SliceBool, label: int) -> None:
-    """Give the pixels of a mask their label, in place; a pixel that has another one already is refused."""
-    others = labels[mask & (labels != BACKGROUND_LABEL) & (labels != label)]
-    if others.size:
+def _check_rivals(structure: NiftiStructure | NrrdStructure) -> None:
+    if structure.file.rivals:
         raise MaskError(
-            f"{others.size} pixels of one slice lie in structures of two labels, {int(others[0])} and {label}; "
-            "choose structures that do not overlap"
+            f"a {KINDS[kind_of(structure)]} mask fits {structure.file.rivals + 1} series of the tree, which it belongs to cannot "
+            "be told; put it into the folder of its series"
         )
-    labels[mask] = label

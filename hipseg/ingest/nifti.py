@@ -5,17 +5,19 @@ import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import nibabel
 import numpy as np
+from numpy.typing import NDArray
 
 from hipseg.axes import VolumeI16, VolumeU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.fsio import replacing
-from hipseg.geometry import Grid, affine_ras, grid_distance_mm, grid_from_affine_ras, is_same_grid, make_grid
+from hipseg.geometry import Grid, affine_ras, grid_distance_mm, grid_from_affine_ras
+from hipseg.ingest.labels import VoxelLayout, check_size, read_layer
+from hipseg.ingest.turning import match_axes, turn_volume
 
 GZIP_START = b"\x1f\x8b"
 HEADERS = {348: (nibabel.Nifti1Header, 344, b"n+1\0"), 540: (nibabel.Nifti2Header, 4, b"n+2\0")}
@@ -23,35 +25,14 @@ HEADERS = {348: (nibabel.Nifti1Header, 344, b"n+1\0"), 540: (nibabel.Nifti2Heade
 SNIFF_BYTES = 348
 SNIFF_BLOCK_BYTES = 1 << 16
 MM_BY_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
-MAX_GZIP_RATIO = 1100
-"""Deflate makes nothing smaller than 1032:1, so that a header which announces more than this cannot be true. Source: RFC 1951."""
-ALIGNED = 0.999
-"""Cosine above which two axes run along each other; whether the voxels meet, the corners of the grids decide."""
 COMPRESSION_LEVEL = 1
 """Higher levels cost up to three times as long for 2 % less, on CT."""
-LABEL_MAX = 255
+FORMS_TOLERANCE = 0.5
+"""Of the finest voxel side, between the corners that qform and sform give: quaternions in float32 are off by up to 0.2 mm."""
+WHAT = "a NIfTI mask"
 
 # Its warnings quote the header; they must not reach a terminal.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where the voxels of a NIfTI file lie, in the file and in the patient."""
-
-    grid: Grid
-    dtype: np.dtype[Any]
-    offset_bytes: int
-    slope: float
-    intercept: float
-
-
-@dataclass(frozen=True)
-class AxisMatch:
-    """Which axis of a volume becomes x, y and z, and which of them are counted backwards then."""
-
-    sources_xyz: tuple[int, ...]
-    are_flipped_xyz: tuple[bool, ...]
 
 
 def is_nifti(path: Path) -> bool:
@@ -70,7 +51,7 @@ def name_stem(path: Path) -> str:
 
 def read_grid(path: Path) -> Grid:
     """Read the grid of a NIfTI volume from its header; see `read_labels`."""
-    return _read_layout(path).grid
+    return read_layout(path).grid
 
 
 def read_labels(path: Path) -> tuple[VolumeU8, Grid]:
@@ -84,20 +65,11 @@ def read_labels(path: Path) -> tuple[VolumeU8, Grid]:
         MaskError: no readable NIfTI volume in one file, without position, cut short, or not labels.
     Source: NIfTI-1 (nifti1.h), data scaling and 'orientation'.
     """
-    layout = _read_layout(path)
-    slices, rows, columns = layout.grid.shape_zyx
-    voxels = rows * columns
-    if slices * voxels * layout.dtype.itemsize > path.stat().st_size * MAX_GZIP_RATIO:
-        raise MaskError(f"a NIfTI file is cut short: its header announces {slices} x {rows} x {columns} voxels; copy it again")
-    labels = np.zeros(layout.grid.shape_zyx, dtype=np.uint8)
-    with _opened(path) as stream:
+    layout = read_layout(path)
+    check_size(layout, path, WHAT)
+    with open_unpacked(path) as stream:
         stream.seek(layout.offset_bytes)
-        for z in range(slices):
-            data = stream.read(voxels * layout.dtype.itemsize)
-            if len(data) < voxels * layout.dtype.itemsize:
-                raise MaskError(f"a NIfTI file is cut short: it ends in slice {z + 1} of {slices}; copy it again")
-            labels[z] = _to_labels(np.frombuffer(data, layout.dtype), layout).reshape(rows, columns)
-    return labels, layout.grid
+        return read_layer(stream, layout, WHAT), layout.grid
 
 
 def read_label_values(path: Path) -> tuple[int, ...]:
@@ -118,31 +90,9 @@ def read_labels_on(path: Path, grid: Grid) -> VolumeU8:
         MaskError: see `read_labels`; or the voxels lie elsewhere.
     """
     # The header is enough to refuse, before anything is unpacked.
-    axes = match_axes(read_grid(path), grid)
+    axes = match_axes(read_grid(path), grid, WHAT)
     labels, _ = read_labels(path)
-    turned = labels.transpose([2 - axis for axis in reversed(axes.sources_xyz)])
-    return turned[tuple(slice(None, None, -1 if is_flipped else 1) for is_flipped in reversed(axes.are_flipped_xyz))]
-
-
-def match_axes(own: Grid, grid: Grid) -> AxisMatch:
-    """Find the order and direction of axes that bring the voxels of one grid onto another.
-
-    Args:
-        own: grid of the volume to turn.
-        grid: the grid wanted.
-    Returns:
-        The turn; no voxel is moved by it, only counted differently.
-    Raises:
-        MaskError: no turn brings them together; the message says how the grids differ.
-    """
-    cosines = np.array(grid.directions_xyz) @ np.array(own.directions_xyz).T
-    sources = [int(axis) for axis in np.abs(cosines).argmax(axis=1)]
-    along = cosines[range(3), sources]
-    if sorted(sources) != [0, 1, 2] or np.abs(along).min() < ALIGNED:
-        raise MaskError("a NIfTI mask does not fit: its axes run at an angle to those of the series; resample it onto the series")
-    axes = AxisMatch(tuple(sources), tuple(bool(cosine < 0) for cosine in along))
-    _check_same(_turn_grid(own, axes), grid)
-    return axes
+    return turn_volume(labels, axes)
 
 
 def write_volume(path: Path, volume: VolumeI16 | VolumeU8, grid: Grid) -> None:
@@ -182,7 +132,7 @@ def _compressing(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
     """Open a NIfTI file for reading, unpacked; every fault of the file inside the block is a MaskError."""
     try:
         with path.open("rb") as raw:
@@ -215,14 +165,22 @@ def _find_header(head: bytes) -> Any:
     return None
 
 
-def _read_layout(path: Path) -> _Layout:
-    with _opened(path) as stream:
+def read_layout(path: Path, what: str = WHAT) -> VoxelLayout:
+    """Read where the voxels of a NIfTI volume lie, from its header.
+
+    Args:
+        path: the file, compressed or not.
+        what: what the file is, for messages.
+    Raises:
+        MaskError: no readable header of one volume of numbers with its position.
+    """
+    with open_unpacked(path) as stream:
         header_class = _find_header(_read_head(path))
         if header_class is None:
             raise MaskError("a NIfTI file has lost its header; copy it again")
         try:
             header = header_class.from_fileobj(stream, check=False)
-            return _parse_layout(header)
+            return _parse_layout(header, what)
         except MaskError:
             raise
         except ConfigError as error:
@@ -231,59 +189,37 @@ def _read_layout(path: Path) -> _Layout:
             raise MaskError("a NIfTI header is damaged; a volume of numbers with its position is expected") from error
 
 
-def _parse_layout(header: nibabel.Nifti1Header) -> _Layout:
+def _parse_layout(header: nibabel.Nifti1Header, what: str) -> VoxelLayout:
     shape = tuple(int(n) for n in header.get_data_shape())
     if len(shape) < 2 or max(shape[3:], default=1) > 1:
-        raise MaskError(f"a NIfTI mask has shape {shape}; one volume (x, y, z) is expected")
+        raise MaskError(f"{what} has shape {shape}; one volume (x, y, z) is expected")
     if not header["sform_code"] and not header["qform_code"]:
-        raise MaskError("a NIfTI mask does not say where it lies (qform and sform codes are 0); write it with its position")
+        raise MaskError(f"{what} does not say where it lies (qform and sform codes are 0); write it with its position")
     x, y, z = (*shape, 1)[:3]
-    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    affine[:3] *= MM_BY_UNIT.get(header.get_xyzt_units()[0], 1.0)
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
-        raise MaskError(f"a NIfTI mask holds values of type {dtype}; whole numbers 0 to {LABEL_MAX} are expected")
+        raise MaskError(f"{what} holds values of type {dtype}; plain numbers are expected")
     slope, intercept = header.get_slope_inter()
-    grid = grid_from_affine_ras(affine, (z, y, x))
-    return _Layout(grid, dtype, int(header["vox_offset"]), 1.0 if slope is None else slope, intercept or 0.0)
-
-
-def _to_labels(stored: np.ndarray[Any, Any], layout: _Layout) -> VolumeU8:
-    """Scale stored values, and refuse an image in place of labels."""
-    is_scaled = layout.slope != 1.0 or layout.intercept != 0.0
-    values = stored * layout.slope + layout.intercept if is_scaled else stored
-    low, high = values.min(), values.max()
-    # The comparison is written so that not-a-number fails it.
-    if not (low >= 0 and high <= LABEL_MAX) or (values.dtype.kind == "f" and np.any(values != np.rint(values))):
-        raise MaskError(
-            f"a NIfTI file chosen as mask is an image, not labels: values from {low:g} to {high:g} in one slice; "
-            f"whole numbers 0 to {LABEL_MAX} are expected"
-        )
-    return values.astype(np.uint8)
-
-
-def _turn_grid(own: Grid, axes: AxisMatch) -> Grid:
-    order, is_flipped = list(axes.sources_xyz), np.array(axes.are_flipped_xyz)
-    shape_xyz = np.array(own.shape_zyx[::-1])[order]
-    spacing_xyz = np.array(own.spacing_mm_zyx[::-1])[order]
-    directions = np.array(own.directions_xyz)[order]
-    last = np.where(is_flipped, shape_xyz - 1, 0)
-    origin = np.array(own.origin_mm_xyz) + (last * spacing_xyz) @ directions
-    directions = np.where(is_flipped[:, np.newaxis], -directions, directions)
-    return make_grid(shape_xyz[::-1], spacing_xyz[::-1], origin, directions)
-
-
-def _check_same(found: Grid, grid: Grid) -> None:
-    if is_same_grid(found, grid):
-        return
-    offset = np.linalg.norm(np.subtract(found.origin_mm_xyz, grid.origin_mm_xyz))
-    apart = f", corners up to {grid_distance_mm(found, grid):.2f} mm apart" if found.shape_zyx == grid.shape_zyx else ""
-    raise MaskError(
-        f"a NIfTI mask does not fit: {_words(found)}, first voxel {offset:.2f} mm from the series'{apart}; "
-        f"the series has {_words(grid)}; resample the mask onto the series"
+    return VoxelLayout(
+        _parse_grid(header, (z, y, x), what), dtype, int(header["vox_offset"]), 1.0 if slope is None else slope, intercept or 0.0
     )
 
 
-def _words(grid: Grid) -> str:
-    shape = " x ".join(str(n) for n in grid.shape_zyx)
-    return f"{shape} voxels (z, y, x) of {' x '.join(f'{mm:.3f}' for mm in grid.spacing_mm_zyx)} mm"
+def _parse_grid(header: nibabel.Nifti1Header, shape_zyx: tuple[int, int, int], what: str) -> Grid:
+    """Give the grid: sform before qform, as NIfTI-1 has it; where the two contradict each other, neither is believed."""
+    unit_mm = MM_BY_UNIT.get(header.get_xyzt_units()[0], 1.0)
+    codes = {"sform": header.get_sform(coded=True), "qform": header.get_qform(coded=True)}
+    grids = [_scaled_grid(affine, unit_mm, shape_zyx) for affine, code in codes.values() if code]
+    apart_mm = grid_distance_mm(grids[0], grids[-1])
+    if apart_mm > FORMS_TOLERANCE * min(grids[0].spacing_mm_zyx):
+        raise MaskError(
+            f"{what} says in two ways where it lies: the corners that its sform and its qform give are up to "
+            f"{apart_mm:.2f} mm apart, at most half a voxel is accepted; write it with one of the two"
+        )
+    return grids[0]
+
+
+def _scaled_grid(affine: NDArray[np.float64], unit_mm: float, shape_zyx: tuple[int, int, int]) -> Grid:
+    scaled = np.array(affine, dtype=np.float64)
+    scaled[:3] *= unit_mm
+    return grid_from_affine_ras(scaled, shape_zyx)

@@ -5,15 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import FileDataset
+from pydicom.datadict import tag_for_keyword
 
 from hipseg.axes import SliceBool
 from hipseg.errors import MaskError
-from hipseg.ingest.dicomfile import UnreadableFileError, integer, numbers, read_dataset
+from hipseg.ingest.dicomfile import (
+    NATIVE_SYNTAXES,
+    Header,
+    UnreadableFileError,
+    bit_data,
+    integer,
+    numbers,
+    read_dataset,
+    read_header,
+)
 from hipseg.ingest.headers import OVERLAY_ROWS
 
 OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0011, 0x0015, 0x0050, 0x0051
-OVERLAY_BITS_ALLOCATED, OVERLAY_DATA = 0x0100, 0x3000
+OVERLAY_BITS_ALLOCATED, OVERLAY_BIT_POSITION, OVERLAY_DATA = 0x0100, 0x0102, 0x3000
 ELEMENTS = (
     OVERLAY_ROWS,
     OVERLAY_COLUMNS,
@@ -21,9 +30,13 @@ ELEMENTS = (
     OVERLAY_ORIGIN,
     OVERLAY_FRAME_ORIGIN,
     OVERLAY_BITS_ALLOCATED,
+    OVERLAY_BIT_POSITION,
     OVERLAY_DATA,
 )
-IMAGE_FRAME = 1
+PIXEL_TAGS = tuple(
+    tag_for_keyword(keyword) or 0 for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelData")
+)
+FIRST_FRAME = 1
 """A CT image of one frame is frame 1 to an overlay of several. Source: DICOM PS3.3 C.9.2.1.4."""
 
 
@@ -44,7 +57,9 @@ class PlaneLayout:
     first_frame: int
 
 
-def read_overlay_masks(path: Path, groups: Collection[int], shape_yx: tuple[int, int]) -> dict[int, SliceBool]:
+def read_overlay_masks(
+    path: Path, groups: Collection[int], shape_yx: tuple[int, int], frame: int = FIRST_FRAME
+) -> dict[int, SliceBool]:
     """Read overlay planes of one image and lay them onto its pixels.
 
     Type G (graphics) and type R (region) are read alike: which of them is a mask, the one who chooses it knows.
@@ -53,47 +68,53 @@ def read_overlay_masks(path: Path, groups: Collection[int], shape_yx: tuple[int,
         path: the image.
         groups: groups wanted, 0x6000 to 0x601E, each of which the image has.
         shape_yx: rows and columns of the image.
+        frame: the frame of the image, counted from 1.
     Returns:
         bool (y, x) by group. What lies beside the image is cut off, what the overlay does not reach is False.
     Raises:
-        MaskError: a plane is incomplete, cut short, or stored in the pixels' high bits; the caller adds where.
+        MaskError: a plane is incomplete or cut short, or lies in pixels that are compressed; the caller adds where.
     Source: DICOM PS3.3 C.9.2.
     """
     tags = [group << 16 | element for group in groups for element in ELEMENTS]
     try:
-        dataset = read_dataset(path, tags, has_pixels=False)
+        dataset = read_header(path, tags)
+        return {group: _read_mask(path, dataset, group, shape_yx, frame) for group in sorted(groups)}
     except (OSError, UnreadableFileError) as error:
         raise MaskError("the file can no longer be read; pack the folder again") from error
-    return {group: lay_onto_image(*_read_plane(dataset, group), shape_yx) for group in sorted(groups)}
 
 
-def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int]) -> SliceBool:
-    """Lay the bits of one plane onto the pixels of an image of one frame.
+def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], frame: int = FIRST_FRAME) -> SliceBool:
+    """Lay the bits of one plane onto the pixels of one frame of an image.
 
     Args:
-        bits: first pixel in the lowest bit of the first byte, rows and frames without a gap.
+        bits: first pixel in the lowest bit of the first byte, rows and frames without a gap; bits after the last are padding.
         layout: how they lie.
         shape_yx: rows and columns of the image.
+        frame: the frame of the image, counted from 1.
     Returns:
-        bool (y, x); all False where no frame of the overlay belongs to the image's only frame.
+        bool (y, x); all False where no frame of the overlay belongs to the image's.
     Raises:
         MaskError: there are fewer bits than the layout needs.
     Source: DICOM PS3.5 8.1.2.
     """
-    mask = np.zeros(shape_yx, dtype=np.bool_)
     pixels = layout.shape_yx[0] * layout.shape_yx[1]
     expected = (pixels * layout.frames + 7) // 8
     if len(bits) < expected:
         raise MaskError(f"{len(bits)} bytes of overlay, expected {expected}; export the masks again")
-    frame = IMAGE_FRAME - layout.first_frame
-    if not 0 <= frame < layout.frames:
-        return mask
-    first_byte = frame * pixels // 8
-    some = np.frombuffer(bits, np.uint8)[first_byte : ((frame + 1) * pixels + 7) // 8]
-    start = frame * pixels - first_byte * 8
+    index = frame - layout.first_frame
+    if not 0 <= index < layout.frames:
+        return np.zeros(shape_yx, dtype=np.bool_)
+    first_byte = index * pixels // 8
+    some = np.frombuffer(bits, np.uint8)[first_byte : ((index + 1) * pixels + 7) // 8]
+    start = index * pixels - first_byte * 8
     plane = np.unpackbits(some, bitorder="little")[start : start + pixels].reshape(layout.shape_yx).astype(np.bool_)
-    image_y, plane_y = _overlap(layout.origin_yx[0], layout.shape_yx[0], shape_yx[0])
-    image_x, plane_x = _overlap(layout.origin_yx[1], layout.shape_yx[1], shape_yx[1])
+    return _place(plane, layout.origin_yx, shape_yx)
+
+
+def _place(plane: SliceBool, origin_yx: tuple[int, int], shape_yx: tuple[int, int]) -> SliceBool:
+    mask = np.zeros(shape_yx, dtype=np.bool_)
+    image_y, plane_y = _overlap(origin_yx[0], plane.shape[0], shape_yx[0])
+    image_x, plane_x = _overlap(origin_yx[1], plane.shape[1], shape_yx[1])
     mask[image_y, image_x] = plane[plane_y, plane_x]
     return mask
 
@@ -106,31 +127,63 @@ def _overlap(origin: int, length: int, image_length: int) -> tuple[slice, slice]
     return slice(start, stop), slice(start - origin, stop - origin)
 
 
-def _read_plane(dataset: FileDataset, group: int) -> tuple[bytes, PlaneLayout]:
+def _read_mask(path: Path, dataset: Header, group: int, shape_yx: tuple[int, int], frame: int) -> SliceBool:
     base = group << 16
-    if integer(dataset, base | OVERLAY_BITS_ALLOCATED) not in (None, 1):
+    layout = _read_layout(dataset, group)
+    if (base | OVERLAY_DATA) in dataset:
+        if integer(dataset, base | OVERLAY_BITS_ALLOCATED) not in (None, 1):
+            raise MaskError(
+                f"overlay group {group:04X} with Overlay Bits Allocated (60xx,0100) other than 1 in its Overlay Data "
+                "(60xx,3000); one bit a pixel is needed: export the masks again"
+            )
+        return lay_onto_image(bit_data(dataset, base | OVERLAY_DATA), layout, shape_yx, frame)
+    position = integer(dataset, base | OVERLAY_BIT_POSITION)
+    if integer(dataset, base | OVERLAY_BITS_ALLOCATED) in (None, 1) or position is None:
+        raise MaskError(f"overlay group {group:04X} without Overlay Data (60xx,3000); export the masks again")
+    index = frame - layout.first_frame
+    if not 0 <= index < layout.frames:
+        return np.zeros(shape_yx, dtype=np.bool_)
+    return _place(_read_embedded(path, group, position, layout.shape_yx, frame), layout.origin_yx, shape_yx)
+
+
+def _read_embedded(path: Path, group: int, position: int, shape_yx: tuple[int, int], frame: int) -> SliceBool:
+    """Read a plane out of one of the pixels' bits that hold no grey value, a form retired in 2004.
+
+    Source: DICOM PS3.3-2004 C.9.2.1.3 and PS3.5 8.1.2.
+    """
+    pixels = read_dataset(path, PIXEL_TAGS, has_pixels=True)
+    allocated, stored, high, rows, columns = (
+        integer(pixels, keyword) or 0 for keyword in ("BitsAllocated", "BitsStored", "HighBit", "Rows", "Columns")
+    )
+    is_little = pixels.original_encoding[1]
+    count = rows * columns
+    if (
+        pixels.file_meta.TransferSyntaxUID not in NATIVE_SYNTAXES
+        or allocated not in (8, 16, 32)
+        or not 0 <= position < allocated
+        or high - stored < position <= high
+        or shape_yx != (rows, columns)
+    ):
         raise MaskError(
-            f"overlay group {group:04X} lies in the high bits of the pixels (a form retired in 2004); "
-            "one bit a pixel in Overlay Data (60xx,3000) is needed: export the masks again"
+            f"overlay group {group:04X} lies in the bits of the pixels (a form retired in 2004), and not in a free bit of "
+            "uncompressed pixels, where alone it could be read; export the masks again"
         )
+    data = pixels.get("PixelData") or b""
+    offset = (frame - FIRST_FRAME) * count * allocated // 8
+    if len(data) < offset + count * allocated // 8:
+        raise MaskError(f"{len(data)} bytes of pixels that hold an overlay, {offset + count * allocated // 8} expected")
+    values = np.frombuffer(data, f"{'<' if is_little else '>'}u{allocated // 8}", count, offset)
+    plane: SliceBool = (values.reshape(rows, columns) >> position & 1).astype(np.bool_)
+    return plane
+
+
+def _read_layout(dataset: Header, group: int) -> PlaneLayout:
+    base = group << 16
     rows, columns = integer(dataset, base | OVERLAY_ROWS), integer(dataset, base | OVERLAY_COLUMNS)
     origin = numbers(dataset, base | OVERLAY_ORIGIN, 2)
     if not rows or not columns or min(rows, columns) < 1 or origin is None:
         raise MaskError(
             f"overlay group {group:04X} without rows, columns or origin (60xx,0010, 0011, 0050); export the masks again"
         )
-    if (base | OVERLAY_DATA) not in dataset:
-        raise MaskError(f"overlay group {group:04X} without Overlay Data (60xx,3000); export the masks again")
     frames, first_frame = integer(dataset, base | OVERLAY_FRAMES), integer(dataset, base | OVERLAY_FRAME_ORIGIN)
-    layout = PlaneLayout((rows, columns), (int(origin[0]) - 1, int(origin[1]) - 1), frames or 1, first_frame or 1)
-    return _read_bits(dataset, base | OVERLAY_DATA), layout
-
-
-def _read_bits(dataset: FileDataset, tag: int) -> bytes:
-    element = dataset[tag]
-    bits = bytes(element.value or b"")
-    _, is_little_endian = dataset.original_encoding
-    if element.VR == "OW" and not is_little_endian:
-        # Words of 16 bits are written high byte first there; the first pixel is the lowest bit of the word.
-        return np.frombuffer(bits, ">u2").astype("<u2").tobytes()
-    return bits
+    return PlaneLayout((rows, columns), (int(origin[0]) - 1, int(origin[1]) - 1), frames or 1, first_frame or 1)

@@ -1,17 +1,20 @@
-"""Which mask source belongs to which series: RTSTRUCT by its references, NIfTI by its folder and its grid."""
+"""Which mask source belongs to which series: RTSTRUCT and SEG by their references, NIfTI and NRRD by folder and grid."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import Grid
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.nifti import match_axes, read_grid
+from hipseg.ingest.nifti import read_grid
+from hipseg.ingest.nrrd import read_nrrd_header
 from hipseg.ingest.rtstruct import References, StructureSet, count_on_slices, read_structure_set
 from hipseg.ingest.scan import FoundFile
+from hipseg.ingest.segmentation import lies_on, read_segmentation
 from hipseg.ingest.series import order_series
+from hipseg.ingest.turning import match_axes
 
 SeriesKey = tuple[str, str]
 """Patient and series identifier; private."""
@@ -20,7 +23,23 @@ SeriesMap = Mapping[SeriesKey, Sequence[ImageHeader]]
 
 @dataclass(frozen=True, repr=False)
 class NiftiFile:
-    """A NIfTI file beside a series; `rivals` is the number of other series that it fits as well."""
+    """A NIfTI file beside a series.
+
+    Args:
+        path: the file.
+        rivals: number of other series that it fits as well.
+        names: names of its label numbers, where its data set declares them; any of them may be absent from the file. Empty where
+            nothing is declared.
+    """
+
+    path: Path
+    rivals: int = 0
+    names: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class NrrdFile:
+    """An NRRD file beside a series; `rivals` is the number of other series that it fits as well."""
 
     path: Path
     rivals: int = 0
@@ -70,16 +89,22 @@ def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]
         MaskError: the file cannot be read.
     """
     structure_set = read_structure_set(found.path)
-    references = structure_set.references
-    for is_named in (_has_series_uid, _has_image_uid, _has_frame_uid):
-        keys = tuple(sorted(key for key, images in index.series.items() if is_named(images, references)))
-        if keys:
-            break
-    else:
-        return ()
-    if is_named is _has_frame_uid and len(keys) > 1:
-        return tuple(key for key in keys if _is_drawn_on(structure_set, key, index)) or keys
-    return keys
+    return _pair_by_references(structure_set.references, index, lambda key: _is_drawn_on(structure_set, key, index))
+
+
+def pair_segmentation(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
+    """Find the series that a DICOM SEG file was drawn on, by the same rules as `pair_rtstruct`.
+
+    Raises:
+        MaskError: the file cannot be read.
+    """
+    file = read_segmentation(found.path)
+
+    def is_drawn_on(key: SeriesKey) -> bool:
+        grid = index.grid(key)
+        return grid is not None and lies_on(file, grid)
+
+    return _pair_by_references(file.references, index, is_drawn_on)
 
 
 def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NiftiFile]:
@@ -95,15 +120,41 @@ def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, Nifti
     Returns:
         The file by series; empty where it belongs to none.
     """
+    rivals = _pair_by_grid(found, index, read_grid)
+    return {key: NiftiFile(found.path, others) for key, others in rivals.items()}
+
+
+def pair_nrrd(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NrrdFile]:
+    """Find the series that an NRRD file belongs to, by the same rules as `pair_nifti`."""
+    rivals = _pair_by_grid(found, index, lambda path: read_nrrd_header(path).layout.grid)
+    return {key: NrrdFile(found.path, others) for key, others in rivals.items()}
+
+
+def _pair_by_references(
+    references: References, index: SeriesIndex, is_drawn_on: Callable[[SeriesKey], bool]
+) -> tuple[SeriesKey, ...]:
+    for is_named in (_has_series_uid, _has_image_uid, _has_frame_uid):
+        keys = tuple(sorted(key for key, images in index.series.items() if is_named(images, references)))
+        if keys:
+            break
+    else:
+        return ()
+    if is_named is _has_frame_uid and len(keys) > 1:
+        return tuple(key for key in keys if is_drawn_on(key)) or keys
+    return keys
+
+
+def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], Grid]) -> dict[SeriesKey, int]:
+    """Give the number of rivals by series."""
     keys = index.find_below(found.folder)
     if len(keys) == 1:
-        return {keys[0]: NiftiFile(found.path)}
-    own = _grid_of_file(found.path)
+        return {keys[0]: 0}
+    own = _grid_of_file(found.path, read)
     fitting = [key for key in keys if _lies_on(own, index.grid(key))]
     if fitting:
-        return {key: NiftiFile(found.path, len(fitting) - 1) for key in fitting}
+        return dict.fromkeys(fitting, len(fitting) - 1)
     is_one_patient = len({patient for patient, _ in keys}) == 1
-    return {key: NiftiFile(found.path) for key in keys} if is_one_patient else {}
+    return dict.fromkeys(keys, 0) if is_one_patient else {}
 
 
 def _has_series_uid(images: Sequence[ImageHeader], references: References) -> bool:
@@ -130,15 +181,15 @@ def _lies_on(own: Grid | None, grid: Grid | None) -> bool:
     if own is None or grid is None:
         return False
     try:
-        match_axes(own, grid)
+        match_axes(own, grid, "")
     except MaskError:
         return False
     return True
 
 
-def _grid_of_file(path: Path) -> Grid | None:
-    """Give the grid of a NIfTI file; None where its header cannot be used, which is refused when the mask is chosen."""
+def _grid_of_file(path: Path, read: Callable[[Path], Grid]) -> Grid | None:
+    """Give the grid of a label file; None where its header cannot be used, which is refused when the mask is chosen."""
     try:
-        return read_grid(path)
+        return read(path)
     except MaskError:
         return None

@@ -1,25 +1,25 @@
 """One CT image -> Hounsfield units."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
-from pydicom.uid import UID, RLELossless
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.dicomfile import NATIVE_SYNTAXES, UnreadableFileError, read_dataset
+from hipseg.ingest.archive import open_descriptor
+from hipseg.ingest.compressed import MAX_FRAME_PIXELS
+from hipseg.ingest.elements import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, UNDEFINED_LENGTH
 from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, compare_stamps, expected_bytes, read_stored
 
 SliceI16 = NDArray[np.int16]
 """int16 (y, x), Hounsfield units."""
 
-DECODERS = {"RLE": "pydicom", "JPEG-LS": "pyjpegls", "JPEG": "pillow"}
-"""Which of pydicom's plugins decodes what; named, since pydicom otherwise takes whichever the machine has."""
-EXPORT_AGAIN = "export the series again"
 FRACTION_TOLERANCE_HU = 1e-6
 """What floating point leaves of a whole number when a decimal slope is multiplied by a 16-bit value."""
 INT16 = np.iinfo(np.int16)
+GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 def read_slice_hu(path: Path, header: ImageHeader) -> SliceI16:
@@ -34,20 +34,24 @@ def read_slice_hu(path: Path, header: ImageHeader) -> SliceI16:
     Returns:
         int16 (y, x), HU.
     Raises:
-        SeriesError: the file is gone, cut short, not decodable here, or its values are no whole HU within int16. The message
-            says what was found; the caller adds where.
+        SeriesError: the file is gone or has changed, is cut short or not decodable here, or its values are no whole HU within
+            int16. The message says what was found; the caller adds where.
     Source: DICOM PS3.3 C.11.1.1.2.
     """
     try:
-        dataset = read_dataset(path, has_pixels=True)
+        image_hu = _read_plain(path, header) if _is_plain(header) else None
+        if image_hu is None:
+            # Asked before, so that what a change did to the file is not taken for damage, and after.
+            check_unchanged(path, header.stamp)
+            stored = read_stored(path, header)
+            check_unchanged(path, header.stamp)
+            image_hu = to_hu(stored, header)
     except OSError as error:
-        raise SeriesError("the file can no longer be opened; pack the folder again") from error
-    except UnreadableFileError as error:
-        raise SeriesError(f"the file breaks off inside an element; {EXPORT_AGAIN}") from error
-    return to_hu(_decode(dataset, header), header)
+        raise SeriesError(GONE) from error
+    return image_hu
 
 
-def to_hu(stored: NDArray[np.integer], header: ImageHeader) -> SliceI16:
+def to_hu(stored: StoredI, header: ImageHeader) -> SliceI16:
     """Rescale stored values to Hounsfield units.
 
     Args:
@@ -75,7 +79,54 @@ def to_hu(stored: NDArray[np.integer], header: ImageHeader) -> SliceI16:
     return _clamp_padding(values, stored, header)
 
 
-def _clamp_padding(values: NDArray[np.int64], stored: NDArray[np.integer], header: ImageHeader) -> SliceI16:
+def _is_plain(header: ImageHeader) -> bool:
+    """Say whether a header promises pixels that are 16-bit numbers as they lie in the file, to which one number is added."""
+    pixels, stored = header.pixels, header.bits_stored or 0
+    return (
+        pixels is not None
+        and header.transfer_syntax in (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN)
+        and pixels.length != UNDEFINED_LENGTH
+        and 0 < expected_bytes(header) <= min(pixels.length, 2 * MAX_FRAME_PIXELS)
+        and (header.stamp is None or pixels.first + pixels.length <= header.stamp.size_bytes)
+        and not header.is_multiframe
+        and header.samples == 1
+        and header.photometric in GREY
+        and header.bits_allocated == 16
+        and header.pixel_representation in (0, 1)
+        and 1 < stored <= 16
+        and header.high_bit == stored - 1
+        and header.slope == 1
+        and header.intercept is not None
+        and header.intercept.is_integer()
+        and abs(header.intercept) <= INT16.max
+    )
+
+
+def _read_plain(path: Path, header: ImageHeader) -> SliceI16 | None:
+    """Read pixels straight into the answer; None where their values are not as plain as the header promises."""
+    image_hu: SliceI16 = np.empty((header.rows or 0, header.columns or 0), dtype="<i2")
+    descriptor = open_descriptor(path)
+    try:
+        found = os.preadv(descriptor, [image_hu.data], header.pixels.first if header.pixels else 0)
+        if header.stamp is not None:
+            compare_stamps(os.fstat(descriptor), header.stamp)
+    finally:
+        os.close(descriptor)
+    if found != image_hu.nbytes:
+        return None
+    is_signed, bits, intercept = header.pixel_representation == 1, header.bits_stored or 0, int(header.intercept or 0)
+    stored = image_hu if is_signed else image_hu.view("<u2")
+    low, high = int(stored.min()), int(stored.max())
+    lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
+    if low < lowest or high > highest or low + intercept < INT16.min or high + intercept > INT16.max:
+        # Bits beside those stored, or padding beyond int16.
+        return None
+    # Unsigned values above int16 wrap around here and back again below, since the sum is known to fit.
+    image_hu += np.int16(intercept)
+    return image_hu
+
+
+def _clamp_padding(values: NDArray[np.int64], stored: StoredI, header: ImageHeader) -> SliceI16:
     """Hold padding to the range of int16; a measured value beyond it is refused."""
     low, high = header.padding or (1, 0)
     is_beyond = (values < INT16.min) | (values > INT16.max)
@@ -86,41 +137,3 @@ def _clamp_padding(values: NDArray[np.int64], stored: NDArray[np.integer], heade
             f"{INT16.min} to {INT16.max} HU can be kept: {EXPORT_AGAIN}"
         )
     return np.clip(values, INT16.min, INT16.max).astype(np.int16)
-
-
-def _decode(dataset: FileDataset, header: ImageHeader) -> NDArray[np.integer]:
-    """Give the stored values, int (y, x)."""
-    if "PixelData" not in dataset or dataset["PixelData"].value is None:
-        raise SeriesError(f"no pixels: the file breaks off before them; {EXPORT_AGAIN}")
-    syntax = UID(header.transfer_syntax)
-    if syntax in NATIVE_SYNTAXES:
-        found, expected = len(dataset["PixelData"].value), _expected_bytes(header)
-        if found < expected:
-            raise SeriesError(f"{found} bytes of pixels, expected {expected}; {EXPORT_AGAIN}")
-    else:
-        dataset.pixel_array_options(decoding_plugin=_choose_decoder(syntax))
-    try:
-        stored: NDArray[np.integer] = dataset.pixel_array
-    except Exception as error:  # decoders raise nearly anything on damaged bytes
-        raise SeriesError(f"pixels cannot be decoded ({_name(syntax)}); {EXPORT_AGAIN} uncompressed") from error
-    if stored.shape != (header.rows, header.columns) or not np.issubdtype(stored.dtype, np.integer):
-        raise SeriesError(
-            f"pixels of shape {stored.shape}, type {stored.dtype}; whole numbers of shape "
-            f"{(header.rows, header.columns)} are expected: {EXPORT_AGAIN}"
-        )
-    return stored
-
-
-def _expected_bytes(header: ImageHeader) -> int:
-    return (header.rows or 0) * (header.columns or 0) * (header.bits_allocated or 0) // 8
-
-
-def _choose_decoder(syntax: UID) -> str:
-    if syntax == RLELossless:
-        return DECODERS["RLE"]
-    return DECODERS["JPEG-LS"] if "JPEG-LS" in syntax.name else DECODERS["JPEG"]
-
-
-def _name(syntax: UID) -> str:
-    # An identifier that the standard does not list is text of the source, which is not repeated.
-    return "unknown transfer syntax" if syntax.name == str(syntax) else syntax.name

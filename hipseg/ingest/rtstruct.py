@@ -1,7 +1,7 @@
 """RTSTRUCT: what it was drawn on, which structures it holds, and their contours on the slices of a grid."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 
-from hipseg.axes import PointsF64
+from hipseg.axes import PointsF64, SliceBool
 from hipseg.errors import MaskError
 from hipseg.geometry import Grid, points_to_indices
 from hipseg.ingest.dicomfile import integer, is_cut, items, read_dataset, text
+from hipseg.ingest.laterality import Anatomy, read_anatomy
+from hipseg.ingest.polygons import fill_even_odd
 
 CONTOUR_DATA = 0x30060050
 CLOSED_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -50,12 +52,14 @@ class Structure:
         frame_uid: frame of reference of its points; may be empty.
         contours_mm_xyz: points of each closed contour, LPS mm.
         open_contours: number of contours that enclose no area.
+        anatomy: what it is and on which side, where that is coded.
     """
 
     name: str
     frame_uid: str
     contours_mm_xyz: tuple[PointsF64, ...]
     open_contours: int
+    anatomy: Anatomy | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,6 +130,19 @@ def place_contours(structure: Structure, grid: Grid) -> Polygons:
         placed[z].append(indices[:, :2])
     _check_one_plane(heights, grid)
     return placed
+
+
+def fill_contours(structure: Structure, grid: Grid) -> Callable[[int], SliceBool | None]:
+    """Make a structure ready to be read slice by slice.
+
+    Returns:
+        Gives bool (y, x) of a slice, None where no contour lies.
+    Raises:
+        MaskError: see `place_contours`.
+    """
+    polygons = place_contours(structure, grid)
+    shape_yx = grid.shape_zyx[1:]
+    return lambda z: fill_even_odd(polygons[z], shape_yx) if z in polygons else None
 
 
 def count_on_slices(structures: Sequence[Structure], grid: Grid) -> int:
@@ -200,6 +217,7 @@ def _walk_contours(dataset: FileDataset) -> Iterator[Dataset]:
 
 def _read_structures(dataset: FileDataset) -> Iterator[Structure]:
     drawn = {integer(roi, "ReferencedROINumber"): roi for roi in items(dataset, "ROIContourSequence")}
+    observed = {integer(one, "ReferencedROINumber"): one for one in items(dataset, "RTROIObservationsSequence")}
     for roi in items(dataset, "StructureSetROISequence"):
         number = integer(roi, "ROINumber")
         contours = items(drawn[number], "ContourSequence") if number in drawn else ()
@@ -209,6 +227,7 @@ def _read_structures(dataset: FileDataset) -> Iterator[Structure]:
             text(roi, "ReferencedFrameOfReferenceUID"),
             tuple(_read_points(one) for one in closed),
             len(contours) - len(closed),
+            read_anatomy(observed[number]) if number in observed else None,
         )
 
 

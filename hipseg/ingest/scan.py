@@ -1,26 +1,44 @@
 """Walk a folder tree and say of every file what it is, by its content; a file that is not used is counted with a reason."""
 
+import io
 import os
 import stat
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydicom.dataset import FileDataset
-from pydicom.uid import MediaStorageDirectoryStorage
 
+from hipseg.ingest.archive import ArchiveError, is_archive, list_members
 from hipseg.ingest.dicomfile import (
     PREFIX_OFFSET,
     SNIFF_BYTES,
+    Header,
     UnreadableFileError,
     has_dicom_prefix,
     is_cut,
+    is_directory,
     may_be_bare_dicom,
     read_dataset,
     text,
 )
-from hipseg.ingest.headers import CT_CLASSES, HEADER_TAGS, ImageHeader, has_place, is_localizer, parse_header
+from hipseg.ingest.elements import OddLayoutError
+from hipseg.ingest.enhanced import read_frame_headers
+from hipseg.ingest.headers import (
+    CT_CLASSES,
+    ENHANCED_CT,
+    HEADER_TAGS,
+    FileStamp,
+    ImageHeader,
+    has_place,
+    has_regions,
+    is_localizer,
+    parse_header,
+)
 from hipseg.ingest.nifti import is_nifti
+from hipseg.ingest.nrrd import is_nrrd
+from hipseg.ingest.plain import read_head, read_plain_header
+from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
 
 KNOWN_MODALITIES = frozenset(
     {"CR", "DOC", "DX", "ECG", "IO", "KO", "MG", "MR", "NM", "OT", "PR", "PT"}
@@ -28,12 +46,19 @@ KNOWN_MODALITIES = frozenset(
 )
 """Modalities that are named when they are set aside; another text in that place is not repeated. Source: PS3.3 C.7.3.1.1.1."""
 
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""Secondary Capture Image Storage; those of several frames begin likewise. Source: DICOM PS3.4 B.5."""
 NOT_OURS = "not DICOM or NIfTI"
 DAMAGED = "damaged DICOM file"
 CUT_SHORT = "empty file"
 SYMBOLIC_LINK = "symbolic link, not followed"
 NOT_A_FILE = "not a regular file"
 UNOPENED = "cannot be opened"
+ARCHIVE = "ZIP archive, looked into"
+UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
+DIRECTORY = "DICOM directory"
+DIRECTORY_NAME = "DICOMDIR"
+"""Source: DICOM PS3.10 8.6."""
 NO_PLACE = "CT object without a place in the patient (screenshot, report or raw data)"
 LOCALIZER = "localizer"
 
@@ -43,22 +68,33 @@ class FoundFile:
     """A file by its path and its folder relative to the root; both are private.
 
     `reason` says why a file that may belong to a series cannot be used; `series_uid` is what its header still tells.
+    `stamp` is from before it was read.
     """
 
     path: Path
     folder: str
     reason: str = ""
     series_uid: str = ""
+    stamp: FileStamp | None = None
 
 
 @dataclass(repr=False)
 class Scan:
-    """What a walk found; `damaged` are files that may be slices of a series and cannot be read as such."""
+    """What a walk found.
+
+    `damaged` are files that may be slices of a series and cannot be read as such, `faults` are ZIP archives that cannot be looked
+    into (their folder is the archive itself), `directories` are DICOMDIRs, which are also counted as set aside.
+    """
 
     images: list[ImageHeader] = field(default_factory=list)
     rtstructs: list[FoundFile] = field(default_factory=list)
+    segmentations: list[FoundFile] = field(default_factory=list)
     niftis: list[FoundFile] = field(default_factory=list)
+    nrrds: list[FoundFile] = field(default_factory=list)
+    captures: list[ImageHeader] = field(default_factory=list)
     damaged: list[FoundFile] = field(default_factory=list)
+    faults: list[FoundFile] = field(default_factory=list)
+    directories: list[FoundFile] = field(default_factory=list)
     set_aside: Counter[str] = field(default_factory=Counter)
     files_seen: int = 0
 
@@ -69,7 +105,8 @@ def scan_tree(root: Path) -> Scan:
     Args:
         root: the folder; it may itself be a link.
     Returns:
-        The finds. Every file seen is an image, an RTSTRUCT, a NIfTI volume, damaged, or counted in `set_aside`.
+        The finds. Every file seen is an image, an RTSTRUCT, a NIfTI volume, damaged, or counted in `set_aside`. The members of
+        a ZIP archive are files like others, in a folder of the archive's name.
     """
     scan = Scan()
 
@@ -92,22 +129,30 @@ def scan_tree(root: Path) -> Scan:
 def _sort_file(scan: Scan, path: Path, folder: str) -> str | None:
     """Put one file where it belongs; the reason is given back where it belongs nowhere."""
     try:
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
             return SYMBOLIC_LINK
-        # Opening a named pipe would wait for ever.
-        return _sort_content(scan, FoundFile(path, folder)) if stat.S_ISREG(mode) else NOT_A_FILE
+        if not stat.S_ISREG(status.st_mode):
+            # Opening a named pipe would wait for ever.
+            return NOT_A_FILE
+        return _sort_content(scan, FoundFile(path, folder, stamp=FileStamp(status.st_size, status.st_mtime_ns)))
     except OSError:
         return UNOPENED
 
 
 def _sort_content(scan: Scan, found: FoundFile) -> str | None:
-    with found.path.open("rb") as handle:
-        head = handle.read(SNIFF_BYTES)
-    if has_dicom_prefix(head) or may_be_bare_dicom(head):
-        return _sort_dicom(scan, found, has_prefix=has_dicom_prefix(head))
+    with found.path.open("rb", buffering=0) as handle:
+        head = read_head(handle)
+        if is_archive(found.path, head):
+            return _sort_archive(scan, found)
+        if has_dicom_prefix(head):
+            return _sort_dicom(scan, found, _read_header(found, handle, head), has_prefix=True)
+    if may_be_bare_dicom(head):
+        return _sort_dicom(scan, found, _read_odd_header(found), has_prefix=False)
     if is_nifti(found.path):
         scan.niftis.append(found)
+    elif is_nrrd(head):
+        scan.nrrds.append(found)
     elif _is_cut_start(head) and not found.path.name.startswith("."):
         # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
         scan.damaged.append(replace(found, reason=CUT_SHORT))
@@ -116,13 +161,36 @@ def _sort_content(scan: Scan, found: FoundFile) -> str | None:
     return None
 
 
+def _sort_archive(scan: Scan, found: FoundFile) -> str:
+    """Sort the members of an archive; one fault refuses all of it, since what it lacks cannot be told."""
+    inside = PurePosixPath(found.folder) / found.path.name
+    try:
+        for name, member in list_members(found.path):
+            scan.files_seen += 1
+            reason = _sort_content(scan, FoundFile(member, (inside / name.parent).as_posix()))
+            if reason:
+                scan.set_aside[reason] += 1
+    except OSError as error:
+        reason = str(error) if isinstance(error, ArchiveError) else UNREAD_ARCHIVE
+        scan.faults.append(FoundFile(found.path, inside.as_posix(), reason))
+    return ARCHIVE
+
+
 def _is_cut_start(head: bytes) -> bool:
-    preamble, prefix = head[:PREFIX_OFFSET], head[PREFIX_OFFSET:]
+    preamble, prefix = head[:PREFIX_OFFSET], head[PREFIX_OFFSET:SNIFF_BYTES]
     return len(head) < SNIFF_BYTES and not any(preamble) and b"DICM".startswith(prefix)
 
 
-def _read_header(found: FoundFile) -> FileDataset | None:
-    """Read a header; None where it cannot be walked or breaks off inside a value, which may then read like another one."""
+def _read_header(found: FoundFile, handle: io.FileIO, head: bytes) -> Header | None:
+    """Read a header; None where it cannot be walked, or breaks off."""
+    try:
+        return read_plain_header(handle, head, HEADER_TAGS)
+    except OddLayoutError:
+        return _read_odd_header(found)
+
+
+def _read_odd_header(found: FoundFile) -> FileDataset | None:
+    """Read a header with pydicom; None where it cannot be walked or breaks off inside a value, which may then read otherwise."""
     try:
         dataset = read_dataset(found.path, HEADER_TAGS, has_pixels=False)
     except UnreadableFileError:
@@ -130,34 +198,62 @@ def _read_header(found: FoundFile) -> FileDataset | None:
     return None if is_cut(dataset) else dataset
 
 
-def _sort_dicom(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:
-    dataset = _read_header(found)
+def _sort_dicom(scan: Scan, found: FoundFile, dataset: Header | None, *, has_prefix: bool) -> str | None:
     if dataset is None:
         return _doubt(scan, found, has_prefix=has_prefix)
     modality, sop_class = text(dataset, "Modality"), text(dataset, "SOPClassUID")
-    if modality == "RTSTRUCT":
-        scan.rtstructs.append(found)
+    if _take_mask(scan, found, dataset, modality, sop_class):
         return None
     if modality == "CT" or (not modality and sop_class in CT_CLASSES and sop_class):
         return _sort_ct(scan, found, dataset)
-    if text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        return "DICOM directory"
+    if is_directory(dataset):
+        scan.directories.append(found)
+        return DIRECTORY
     if modality:
         return f"modality {modality}" if modality in KNOWN_MODALITIES else "another modality"
     return "DICOM object without a modality" if sop_class else _doubt(scan, found, has_prefix=has_prefix)
 
 
-def _sort_ct(scan: Scan, found: FoundFile, dataset: FileDataset) -> str | None:
+def _take_mask(scan: Scan, found: FoundFile, dataset: Header, modality: str, sop_class: str) -> bool:
+    """Put a file that holds masks where it belongs; say whether it is one."""
+    if modality == "RTSTRUCT":
+        scan.rtstructs.append(found)
+        return True
+    if modality == "SEG" or sop_class in SEGMENTATION_CLASSES:
+        scan.segmentations.append(found)
+        return True
+    capture = _find_capture(found, dataset)
+    if capture is not None:
+        scan.captures.append(capture)
+    return capture is not None
+
+
+def _find_capture(found: FoundFile, dataset: Header) -> ImageHeader | None:
+    """Read a secondary capture that holds regions as overlay planes for other images, and is no CT slice itself."""
+    if not text(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURE):
+        return None
+    header = parse_header(dataset, found.path, found.folder, found.stamp)
+    is_slice = text(dataset, "Modality") == "CT" and has_place(dataset) and header.slope is not None
+    return header if has_regions(header) and not is_slice and not header.is_multiframe else None
+
+
+def _sort_ct(scan: Scan, found: FoundFile, dataset: Header) -> str | None:
     if is_localizer(dataset):
         return LOCALIZER
     if text(dataset, "SOPClassUID") not in CT_CLASSES and not has_place(dataset):
         return NO_PLACE
-    header = parse_header(dataset, found.path, found.folder)
+    header = parse_header(dataset, found.path, found.folder, found.stamp)
     if header.rows is None or header.columns is None:
         # The header breaks off before the description of the pixels; what stands there may itself be cut.
+        headers: tuple[ImageHeader, ...] | None = None
+    elif text(dataset, "SOPClassUID") in ENHANCED_CT:
+        headers = read_frame_headers(found.path, found.folder, found.stamp)
+    else:
+        headers = (header,)
+    if headers is None:
         scan.damaged.append(replace(found, reason=DAMAGED, series_uid=header.series_uid))
     else:
-        scan.images.append(header)
+        scan.images.extend(headers)
     return None
 
 
@@ -165,5 +261,7 @@ def _doubt(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:
     """Keep a file that calls itself DICOM and cannot be read; one that only might be DICOM is something else."""
     if not has_prefix:
         return NOT_OURS
+    if found.path.name.upper() == DIRECTORY_NAME:
+        return f"damaged {DIRECTORY}"
     scan.damaged.append(replace(found, reason=DAMAGED))
     return None

@@ -1,7 +1,7 @@
 """The images of one series -> slices in order and the grid that they lie on, or a refusal that says what is wrong where."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
@@ -13,11 +13,17 @@ from hipseg.geometry import Grid, make_grid
 from hipseg.ingest.headers import ImageHeader
 
 SPACING_TOLERANCE_MM = 0.1
-"""Positions are often written with one decimal: two of them put a gap up to 0.1 mm wrong."""
+"""Beyond it a series is refused. Positions are often written with one decimal: two of them put a gap up to 0.1 mm wrong."""
+SPACING_WARNING_MM = 0.02
+"""Beyond it a series is taken with a warning: twice what positions written with two decimals can put a gap wrong."""
 DUPLICATE_TOLERANCE_MM = 0.01
 """Closer than any two slices of a scanner, wider than the rounding of a position written twice."""
 SIDEWAYS_TOLERANCE_MM = 0.1
 """Over the whole stack; a gantry tilt of a tenth of a degree moves 60 mm of slices as far as this."""
+SIDEWAYS_WARNING_MM = 0.02
+"""As for the spacing; beyond it the slices are taken as if they lay straight, with a warning."""
+DIRECTION_WARNING = 1e-5
+"""Ten units of the last digit that most scanners write of a direction cosine; beyond it a warning."""
 DIRECTION_TOLERANCE = 1e-4
 """Of a direction cosine: at the far edge of 500 mm this is the 0.05 mm within which two grids count as the same."""
 PIXEL_SPACING_TOLERANCE_MM = 1e-4
@@ -26,18 +32,29 @@ PIXEL_SPACING_TOLERANCE_MM = 1e-4
 
 @dataclass(frozen=True)
 class OrderedSeries:
-    """The images of a series by rising slice number, and their grid."""
+    """The images of a series by rising slice number, and their grid.
+
+    Args:
+        headers: the slices.
+        grid: where their voxels lie; for tilted slices, the first slice's grid with all others straight above it.
+        warnings: what was taken although it is not as it should be, a sentence each.
+        shifts_mm_yx: how far each slice of a tilted series lies beside the first slice's normal, along its columns (y) and its
+            rows (x); empty for a series without tilt.
+    """
 
     headers: tuple[ImageHeader, ...]
     grid: Grid
+    warnings: tuple[str, ...] = ()
+    shifts_mm_yx: tuple[tuple[float, float], ...] = ()
 
 
-def order_series(headers: Sequence[ImageHeader], case: str) -> OrderedSeries:
+def order_series(headers: Sequence[ImageHeader], case: str, *, takes_tilt: bool = False) -> OrderedSeries:
     """Check that images are the slices of one volume, and put them in order along the slices' normal.
 
     Args:
         headers: at least one image of one series, in any order.
         case: the case's key, for messages.
+        takes_tilt: whether slices may lie beside each other's normal by an even step (gantry tilt).
     Returns:
         The slices by rising position along row direction x column direction, with their grid.
     Raises:
@@ -51,24 +68,62 @@ def order_series(headers: Sequence[ImageHeader], case: str) -> OrderedSeries:
     positions = np.array([header.position_mm for header in headers])
     along = positions @ normal
     # Equal positions are refused below; the identifier only makes the order of the message's slices certain.
-    order = sorted(range(len(headers)), key=lambda n: (along[n], headers[n].instance_uid))
+    order = sorted(range(len(headers)), key=lambda n: (along[n], headers[n].instance_uid, headers[n].frame or 0))
     ordered = tuple(headers[n] for n in order)
     positions, along = positions[order], along[order]
     _check_duplicates(ordered, along, case)
-    _check_sideways(positions, along, normal, case)
+    aside = positions - positions[0] - np.outer(along - along[0], normal)
+    is_tilted = _is_tilted(aside, along, case, takes_tilt=takes_tilt)
     spacing_mm = _check_gaps(along, case) if len(ordered) > 1 else _lone_spacing(ordered[0], case)
     shape = (len(ordered), ordered[0].rows, ordered[0].columns)
     spacing_mm_zyx = (spacing_mm, *(ordered[0].pixel_spacing_mm or ()))
-    return OrderedSeries(ordered, make_grid(shape, spacing_mm_zyx, positions[0], (row, column, normal)))
+    return OrderedSeries(
+        ordered,
+        make_grid(shape, spacing_mm_zyx, positions[0], (row, column, normal)),
+        tuple(_warn(ordered, along, aside, spacing_mm, is_tilted=is_tilted)),
+        tuple((float(one @ column), float(one @ row)) for one in aside) if is_tilted else (),
+    )
+
+
+def _warn(
+    headers: Sequence[ImageHeader],
+    along: NDArray[np.float64],
+    aside: NDArray[np.float64],
+    spacing_mm: float,
+    *,
+    is_tilted: bool,
+) -> Iterator[str]:
+    """Say what is odd about a series that is taken all the same."""
+    drift = float(np.abs(along - along[0] - spacing_mm * np.arange(len(along))).max())
+    if drift > SPACING_WARNING_MM:
+        yield f"uneven slices: up to {drift:.3f} mm from their places on a grid of {spacing_mm:.3f} mm, taken as even"
+    beside = float(np.linalg.norm(aside, axis=1).max())
+    if not is_tilted and beside > SIDEWAYS_WARNING_MM:
+        yield f"slices up to {beside:.3f} mm beside the first slice's normal, taken as straight"
+    turned = float(np.ptp(np.array([h.orientation for h in headers]), axis=0).max())
+    if turned > DIRECTION_WARNING:
+        yield f"orientations differ by up to {turned:.1g} in a direction cosine, taken as equal"
+    rescales = {(h.slope, h.intercept) for h in headers}
+    if len(rescales) > 1:
+        yield f"{len(rescales)} different rescale slopes and intercepts in {len(headers)} images, each applied to its own"
+    stated = {h.spacing_between_slices_mm for h in headers}
+    if len(headers) > 1 and any(one is not None and abs(abs(one) - spacing_mm) > SPACING_TOLERANCE_MM for one in stated):
+        yield f"Spacing Between Slices (0018,0088) is not the {spacing_mm:.3f} mm between positions; the positions are believed"
 
 
 def _check_values(headers: Sequence[ImageHeader], case: str) -> None:
     """Refuse images that lack what a volume in Hounsfield units needs."""
+    flawed = [header for header in headers if header.flaw]
+    if flawed:
+        raise SeriesError(
+            f"enhanced CT that cannot be read in case {case}: {flawed[0].flaw} ({len(flawed)} of {len(headers)} images); "
+            "export the series whole, or as one file a slice"
+        )
     several = [header for header in headers if header.is_multiframe]
     if several:
         raise SeriesError(
-            f"multi-frame CT in case {case}: {len(several)} of {len(headers)} files hold a whole volume (enhanced CT); "
-            "export the series as one file a slice"
+            f"multi-frame CT in case {case}: {len(several)} of {len(headers)} files hold several frames and are no enhanced CT, "
+            "so that no frame says where it lies; export the series as one file a slice"
         )
     needs: dict[str, Callable[[ImageHeader], bool]] = {
         "Image Position (0020,0032)": lambda h: h.position_mm is not None,
@@ -133,7 +188,8 @@ def _check_duplicates(headers: Sequence[ImageHeader], along: NDArray[np.float64]
     if not close.size:
         return
     first = int(close[0])
-    is_copy = headers[first].instance_uid == headers[first + 1].instance_uid != ""
+    pair = headers[first : first + 2]
+    is_copy = pair[0].instance_uid == pair[1].instance_uid != "" and pair[0].frame == pair[1].frame
     cure = "remove the copy" if is_copy else "export each pass as its own series"
     raise SeriesError(
         f"duplicate positions in case {case}: slices {first + 1} and {first + 2} of {len(headers)} by position lie "
@@ -142,21 +198,31 @@ def _check_duplicates(headers: Sequence[ImageHeader], along: NDArray[np.float64]
     )
 
 
-def _check_sideways(positions: NDArray[np.float64], along: NDArray[np.float64], normal: NDArray[np.float64], case: str) -> None:
-    """Refuse slices that do not lie straight above each other.
+def _is_tilted(aside: NDArray[np.float64], along: NDArray[np.float64], case: str, *, takes_tilt: bool) -> bool:
+    """Say whether slices lie beside each other's normal by an even step; refuse a tilt that is not taken, or uneven.
 
     Gantry tilt shears the grid, so spacing alone cannot reveal it.
     """
-    straight = positions[0] + np.outer(along - along[0], normal)
-    aside = np.linalg.norm(positions - straight, axis=1)
-    if aside.max() > SIDEWAYS_TOLERANCE_MM:
-        worst = int(aside.argmax())
-        degrees = np.degrees(np.arctan2(aside[worst], along[worst] - along[0]))
+    beside = np.linalg.norm(aside, axis=1)
+    if beside.max() <= SIDEWAYS_TOLERANCE_MM:
+        return False
+    worst = int(beside.argmax())
+    even = np.outer((along - along[0]) / (along[-1] - along[0]), aside[-1])
+    uneven = np.linalg.norm(aside - even, axis=1)
+    if uneven.max() > SIDEWAYS_TOLERANCE_MM:
         raise SeriesError(
-            f"gantry tilt in case {case}: slice {worst + 1} of {len(along)} by position lies {aside[worst]:.1f} mm beside the "
-            f"first slice's normal ({degrees:.1f} degrees), at most {SIDEWAYS_TOLERANCE_MM} mm accepted; "
-            "resample the series to straight slices"
+            f"shifted slices in case {case}: slice {int(uneven.argmax()) + 1} of {len(along)} by position lies "
+            f"{uneven.max():.1f} mm beside the line through the first and last, at most {SIDEWAYS_TOLERANCE_MM} mm accepted; "
+            "no gantry tilt explains it: export the series again"
         )
+    if not takes_tilt:
+        degrees = np.degrees(np.arctan2(beside[worst], along[worst] - along[0]))
+        raise SeriesError(
+            f"gantry tilt in case {case}: slice {worst + 1} of {len(along)} by position lies {beside[worst]:.1f} mm beside the "
+            f"first slice's normal ({degrees:.1f} degrees), at most {SIDEWAYS_TOLERANCE_MM} mm accepted; "
+            "resample the series to straight slices, or let --untilt do it"
+        )
+    return True
 
 
 def _check_gaps(along: NDArray[np.float64], case: str) -> float:

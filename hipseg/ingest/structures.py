@@ -1,26 +1,40 @@
 """The structures that a case's mask sources hold, and the names by which they are chosen."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hipseg.errors import MaskError
-from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.nifti import LABEL_MAX, name_stem, read_label_values
-from hipseg.ingest.pairing import NiftiFile
+from hipseg.ingest.carriers import Carrier
+from hipseg.ingest.headers import ImageHeader, OverlayName, has_regions
+from hipseg.ingest.labels import LABEL_MAX
+from hipseg.ingest.nifti import name_stem, read_label_values
+from hipseg.ingest.nrrd import nrrd_stem, read_nrrd_header, read_nrrd_values
+from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.ingest.rtstruct import Structure, StructureSet
+from hipseg.ingest.segmentation import Segmentation
 
-MaskKind = Literal["overlay", "rtstruct", "nifti"]
-KINDS: Mapping[MaskKind, str] = {"overlay": "overlay", "rtstruct": "RTSTRUCT", "nifti": "NIfTI"}
+MaskKind = Literal["overlay", "rtstruct", "segmentation", "nifti", "nrrd"]
+KINDS: Mapping[MaskKind, str] = {
+    "overlay": "overlay",
+    "rtstruct": "RTSTRUCT",
+    "segmentation": "DICOM SEG",
+    "nifti": "NIfTI",
+    "nrrd": "NRRD",
+}
 
 
 @dataclass(frozen=True)
 class StructureName:
-    """One structure that can be chosen; the name is free text of the source and private."""
+    """One structure that can be chosen; the name is free text of the source and private.
+
+    `is_graphics` says that it is drawn as overlay graphics, which become a mask only where `--roi` names them.
+    """
 
     kind: MaskKind
     name: str
+    is_graphics: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,23 +44,53 @@ class OverlayStructure:
     Args:
         title: its label, else its description, else its group in hexadecimal.
         names: everything that it can be chosen by.
-        groups: group of its plane by slice number; slices without a plane are missing.
+        groups: group of its plane by number of the image: the slice, or the image of the carrier; those without are missing.
+        is_graphics: whether it is graphics (Overlay Type G) and no region.
+        carrier: the other series that holds the planes; None where the slices themselves do.
     """
 
     title: str
     names: frozenset[str]
     groups: Mapping[int, int]
+    is_graphics: bool = False
+    carrier: Carrier | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class SegmentStructure:
+    """One segment of a DICOM SEG, which may be spread over several files of one series.
+
+    Args:
+        label: its Segment Label; may be empty.
+        parts: each file with the segment's number in it.
+    """
+
+    label: str
+    parts: tuple[tuple[Segmentation, int], ...]
 
 
 @dataclass(frozen=True, repr=False)
 class NiftiStructure:
-    """A NIfTI label file: the voxels of one value, or all that are not zero."""
+    """A NIfTI label file: the voxels of one value, or all that are not zero.
+
+    `is_declared` says that its data set declares the value, so that a file without such voxels is an empty mask, no mistake.
+    """
 
     file: NiftiFile
     value: int | None = None
+    is_declared: bool = False
 
 
-AnyStructure = OverlayStructure | Structure | NiftiStructure
+@dataclass(frozen=True, repr=False)
+class NrrdStructure:
+    """An NRRD label file: the voxels of one value in one layer, or all of the first layer that are not zero."""
+
+    file: NrrdFile
+    value: int | None = None
+    layer: int = 0
+
+
+AnyStructure = OverlayStructure | Structure | SegmentStructure | NiftiStructure | NrrdStructure
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,19 +100,33 @@ class MaskSources:
     headers: tuple[ImageHeader, ...]
     structure_sets: tuple[StructureSet, ...]
     niftis: tuple[NiftiFile, ...]
+    segmentations: tuple[Segmentation, ...] = ()
+    nrrds: tuple[NrrdFile, ...] = ()
+    carriers: tuple[Carrier, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """Say whether there is no mask source at all."""
-        return not (self.structure_sets or self.niftis or any(header.overlays for header in self.headers))
+        """Say whether there is no mask source at all; graphics are none until they are named."""
+        files = (self.structure_sets, self.niftis, self.segmentations, self.nrrds, self.carriers)
+        return not (any(files) or any(has_regions(header) for header in self.headers))
+
+
+def has_masks(sources: MaskSources, names: Iterable[str]) -> bool:
+    """Say whether there is a mask source, or graphics that one of the names chooses."""
+    return not sources.is_empty or any(_overlays_by_name(name.strip(), sources) for name in names)
 
 
 def find_structures(sources: MaskSources) -> tuple[AnyStructure, ...]:
-    """Give every structure of a case once; a NIfTI file counts as one, whatever labels it holds."""
+    """Give every structure of a case once, without graphics.
+
+    A NIfTI file counts as one, whatever labels it holds; so does an NRRD file that lists no segments.
+    """
     return (
-        *find_overlays(sources.headers),
+        *(structure for structure in _all_overlays(sources) if not structure.is_graphics),
         *_drawn_structures(sources),
+        *find_segments(sources.segmentations),
         *(NiftiStructure(file) for file in sources.niftis),
+        *(structure for file in sources.nrrds for structure in _nrrd_structures(file)),
     )
 
 
@@ -76,79 +134,127 @@ def find_by_name(name: str, sources: MaskSources) -> tuple[AnyStructure, ...]:
     """Give the structures that a name means; more than one where it is ambiguous.
 
     Args:
-        name: an overlay's label, description or group (as 6000); an RTSTRUCT's ROI Name; a NIfTI file's name without
-            .nii or .nii.gz, followed by a colon and a number for the voxels of one value.
+        name: an overlay's label, description or group (as 6000); an RTSTRUCT's ROI Name; a DICOM SEG's Segment Label or, where no
+            label is that, segment number; a NIfTI or NRRD file's name without .nii, .nii.gz or .nrrd, followed by a colon and a
+            number for the voxels of one value, or the name that its data set declares for a value; an NRRD's segment name.
         sources: where to look.
     """
     return (
-        *_overlays_by_name(name, sources.headers),
+        *_overlays_by_name(name, sources),
         *(structure for structure in _drawn_structures(sources) if structure.name == name),
+        *_segments_by_name(name, sources.segmentations),
         *_niftis_by_name(name, sources.niftis),
+        *(structure for file in sources.nrrds for structure in _nrrd_by_name(name, file)),
     )
 
 
 def find_names(sources: MaskSources) -> tuple[StructureName, ...]:
     """List the names by which the structures of a case can be chosen, sorted."""
-    names = {StructureName("overlay", structure.title) for structure in find_overlays(sources.headers)}
+    names = {StructureName("overlay", structure.title, structure.is_graphics) for structure in _all_overlays(sources)}
+    names |= {StructureName("segmentation", name) for name in _segment_names(find_segments(sources.segmentations))}
+    names |= {StructureName("nrrd", name) for file in sources.nrrds for name in _nrrd_names(file)}
     names |= {StructureName("rtstruct", structure.name) for structure in _drawn_structures(sources)}
     for file in sources.niftis:
         names |= {StructureName("nifti", name) for name in _nifti_names(file)}
-    return tuple(sorted(names, key=lambda one: (one.kind, one.name)))
+    return tuple(sorted(names, key=lambda one: (one.kind, one.name, one.is_graphics)))
 
 
 def kind_of(structure: AnyStructure) -> MaskKind:
     """Say which kind of mask source a structure comes from."""
-    if isinstance(structure, OverlayStructure):
-        return "overlay"
-    return "rtstruct" if isinstance(structure, Structure) else "nifti"
+    kinds: Mapping[type, MaskKind] = {
+        OverlayStructure: "overlay",
+        Structure: "rtstruct",
+        SegmentStructure: "segmentation",
+        NiftiStructure: "nifti",
+        NrrdStructure: "nrrd",
+    }
+    return kinds[type(structure)]
 
 
 def find_overlays(headers: Sequence[ImageHeader]) -> tuple[OverlayStructure, ...]:
     """Tell the overlay structures of a series apart by label, else description, else group.
 
     An export may put a structure into another group on each slice, so that the words identify it where there are any. Words
-    that two planes of one slice share do not: then the group does.
+    that two planes of one slice share do not: then the group does. Graphics and regions of the same words are two structures.
 
     Args:
-        headers: the slices in order.
+        headers: the images, numbered from 0.
     Returns:
         The structures, sorted by title.
     """
-    planes: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    names: dict[str, set[str]] = defaultdict(set)
-    for z, header in enumerate(headers):
+    planes: dict[tuple[str, bool], list[tuple[int, int]]] = defaultdict(list)
+    names: dict[tuple[str, bool], set[str]] = defaultdict(set)
+    for number, header in enumerate(headers):
         for plane in header.overlays:
-            title = plane.label or plane.description or f"{plane.group:04X}"
-            planes[title].append((z, plane.group))
-            names[title] |= {title, plane.label, plane.description} - {""}
-    shared = {title for title, found in planes.items() if len(dict(found)) < len(found)}
+            key = (plane.label or plane.description or f"{plane.group:04X}", plane.is_graphics)
+            planes[key].append((number, plane.group))
+            names[key] |= {key[0], plane.label, plane.description} - {""}
+    shared = {key for key, found in planes.items() if len(dict(found)) < len(found)}
     own = [
-        OverlayStructure(title, frozenset(names[title]), dict(found)) for title, found in planes.items() if title not in shared
+        OverlayStructure(key[0], frozenset(names[key]), dict(found), key[1]) for key, found in planes.items() if key not in shared
     ]
-    by_group = [_overlay_of_group(group, headers) for group in sorted({group for title in shared for _, group in planes[title]})]
-    return tuple(sorted([*own, *by_group], key=lambda one: one.title))
+    groups = {(group, key[1]) for key in shared for _, group in planes[key]}
+    by_group = [_overlay_of_group(group, headers, is_graphics=is_graphics) for group, is_graphics in sorted(groups)]
+    return tuple(sorted([*own, *by_group], key=lambda one: (one.title, one.is_graphics)))
 
 
-def _overlay_of_group(group: int, headers: Sequence[ImageHeader]) -> OverlayStructure:
-    found = {z: group for z, header in enumerate(headers) if any(plane.group == group for plane in header.overlays)}
-    return OverlayStructure(f"{group:04X}", frozenset({f"{group:04X}"}), found)
+def find_segments(files: Sequence[Segmentation]) -> tuple[SegmentStructure, ...]:
+    """Give the segments of SEG files; those of one label in files of one series are one, if no two of them share a slice."""
+    by_label: dict[tuple[str, str, int], list[tuple[Segmentation, int]]] = defaultdict(list)
+    for file in files:
+        for segment in file.segments:
+            by_label[file.series_uid, segment.label, segment.number].append((file, segment.number))
+    found: list[SegmentStructure] = []
+    for (_, label, _), parts in by_label.items():
+        places = [frame.plane.position_mm for file, number in parts for frame in file.frames_of(number)]
+        if len(parts) > 1 and None not in places and len(set(places)) == len(places):
+            found.append(SegmentStructure(label, tuple(parts)))
+        else:
+            found += [SegmentStructure(label, (part,)) for part in parts]
+    return tuple(found)
 
 
-def _overlays_by_name(name: str, headers: Sequence[ImageHeader]) -> Iterable[OverlayStructure]:
+def _all_overlays(sources: MaskSources) -> tuple[OverlayStructure, ...]:
+    carried = (replace(one, carrier=carrier) for carrier in sources.carriers for one in find_overlays(carrier.images))
+    return (*find_overlays(sources.headers), *carried)
+
+
+def _overlay_of_group(group: int, headers: Sequence[ImageHeader], *, is_graphics: bool) -> OverlayStructure:
+    def is_meant(plane: OverlayName) -> bool:
+        return plane.group == group and plane.is_graphics == is_graphics
+
+    found = {number: group for number, header in enumerate(headers) if any(is_meant(plane) for plane in header.overlays)}
+    return OverlayStructure(f"{group:04X}", frozenset({f"{group:04X}"}), found, is_graphics)
+
+
+def _overlays_by_name(name: str, sources: MaskSources) -> Sequence[OverlayStructure]:
+    """Give the overlays of a name; graphics only where no region has it."""
+    found = _named_overlays(name, sources.headers)
+    for carrier in sources.carriers:
+        found += [replace(one, carrier=carrier) for one in _named_overlays(name, carrier.images)]
+    return [one for one in found if not one.is_graphics] or found
+
+
+def _named_overlays(name: str, headers: Sequence[ImageHeader]) -> list[OverlayStructure]:
     found = [structure for structure in find_overlays(headers) if name in structure.names]
-    groups = {plane.group for header in headers for plane in header.overlays if f"{plane.group:04X}" == name.upper()}
-    for one in (_overlay_of_group(group, headers) for group in groups):
-        if one.groups not in [structure.groups for structure in found]:
-            found.append(one)
+    planes = {(plane.group, plane.is_graphics) for header in headers for plane in header.overlays}
+    for group, is_graphics in sorted(planes):
+        if f"{group:04X}" == name.upper():
+            one = _overlay_of_group(group, headers, is_graphics=is_graphics)
+            if one.groups not in [structure.groups for structure in found]:
+                found.append(one)
     return found
 
 
 def _drawn_structures(sources: MaskSources) -> Iterable[Structure]:
-    frame_uid = sources.headers[0].frame_uid
+    frame_uid = sources.headers[0].frame_uid if sources.headers else ""
     return (structure for one in sources.structure_sets for structure in one.structures_in(frame_uid))
 
 
 def _niftis_by_name(name: str, files: Sequence[NiftiFile]) -> Iterable[NiftiStructure]:
+    found = [NiftiStructure(file, value, True) for file in files for declared, value in file.names if declared == name]
+    if found:
+        return found
     found = [NiftiStructure(file) for file in files if name_stem(file.path) == name]
     stem, _, value = name.rpartition(":")
     if value.isascii() and value.isdigit() and 1 <= int(value) <= LABEL_MAX:
@@ -157,11 +263,61 @@ def _niftis_by_name(name: str, files: Sequence[NiftiFile]) -> Iterable[NiftiStru
 
 
 def _nifti_names(file: NiftiFile) -> list[str]:
-    """Name a NIfTI file, and each of its label numbers where it holds several."""
+    """Name a NIfTI file, and each of its label numbers where it holds several; or as its data set declares them."""
+    if file.names:
+        return [name for name, _ in file.names]
     stem = name_stem(file.path)
     try:
         values = read_label_values(file.path)
     except MaskError:
         # An image beside the series, or a damaged file: it says so when it is chosen.
+        return [stem]
+    return [stem, *(f"{stem}:{value}" for value in values)] if len(values) > 1 else [stem]
+
+
+def _segments_by_name(name: str, files: Sequence[Segmentation]) -> list[SegmentStructure]:
+    segments = find_segments(files)
+    # A label may itself be a number.
+    return [one for one in segments if one.label == name] or [one for one in segments if str(one.parts[0][1]) == name]
+
+
+def _segment_names(segments: Sequence[SegmentStructure]) -> list[str]:
+    """Name segments by their labels; by their numbers where they have none, or share it."""
+    counts = Counter(one.label for one in segments)
+    return [one.label if one.label and counts[one.label] == 1 else str(one.parts[0][1]) for one in segments]
+
+
+def _nrrd_structures(file: NrrdFile) -> list[NrrdStructure]:
+    """Give the segments that a file lists; else the file as one. A damaged one says so when it is chosen."""
+    try:
+        segments = read_nrrd_header(file.path).segments
+    except MaskError:
+        segments = ()
+    return [NrrdStructure(file, one.value, one.layer) for one in segments] or [NrrdStructure(file)]
+
+
+def _nrrd_by_name(name: str, file: NrrdFile) -> list[NrrdStructure]:
+    try:
+        segments = read_nrrd_header(file.path).segments
+    except MaskError:
+        segments = ()
+    if segments:
+        return [NrrdStructure(file, one.value, one.layer) for one in segments if one.name == name]
+    stem = nrrd_stem(file.path)
+    before, _, value = name.rpartition(":")
+    if before == stem and value.isascii() and value.isdigit() and 1 <= int(value) <= LABEL_MAX:
+        return [NrrdStructure(file, int(value))]
+    return [NrrdStructure(file)] if name == stem else []
+
+
+def _nrrd_names(file: NrrdFile) -> list[str]:
+    """Name the segments of an NRRD file; where it lists none, the file and each of its label numbers if it holds several."""
+    stem = nrrd_stem(file.path)
+    try:
+        segments = read_nrrd_header(file.path).segments
+        if segments:
+            return [one.name for one in segments]
+        values = read_nrrd_values(file.path)
+    except MaskError:
         return [stem]
     return [stem, *(f"{stem}:{value}" for value in values)] if len(values) > 1 else [stem]

@@ -77,7 +77,7 @@ def hold_out(records: Sequence[CaseRecord], seed: int) -> Split:
     """Hold one patient in ten out of training, at least one; a patient is never on both sides.
 
     Args:
-        records: the packed cases; those without a mask are left out.
+        records: the packed cases; those without a mask, and those that their publisher keeps for testing, are left out.
         seed: of the choice.
     Raises:
         ShardError: fewer than two patients have a mask.

@@ -1,22 +1,35 @@
-"""Found cases -> shards and manifest, one case at a time; a refused case never stops the others."""
+"""Found cases -> shards and manifest, several at once; a refused case never stops the others, a finished one is not redone."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from hipseg.errors import ConfigError, MaskError, SeriesError
-from hipseg.fsio import locked, unwritable
-from hipseg.ingest.cases import FoundCases, SourceCase, open_case
+from hipseg.fsio import unwritable
+from hipseg.ingest.cases import FoundCases, OpenedCase, SourceCase, open_case
+from hipseg.pack.journal import Entry, Journal, open_journal
 from hipseg.pack.keys import case_key, patient_key
+from hipseg.pack.plan import PackPlan, record_plan
+from hipseg.pack.seals import SourceStamps, seal_source, stamp_source
+from hipseg.pack.state import PackState, claimed, finish_whole, is_shard_there, load_state, sweep
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import shard_name
-from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest, write_manifest
-from hipseg.shards.writer import write_shard
+from hipseg.shards.manifest import CaseRecord, Refusal
+from hipseg.shards.writer import SourceSlice, WrittenShard, write_shard
 
 REFUSING = (SeriesError, MaskError)
 """What refuses one case; any other error ends the packing."""
+CASES_AHEAD = 2
+"""Cases that may be under way or waiting for an earlier one, for each job."""
+
+Tick = Callable[[int], None]
+"""Called from any thread after each slice with its bytes as int16."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,18 +42,20 @@ class KeyedCase:
 
 
 @dataclass(frozen=True)
-class PackPlan:
-    """What one packing has in common for all its cases.
+class Outcome:
+    """What became of a case.
 
     Args:
-        rois: structure name -> label; must be that of the cases already packed.
-        salt_id: of the salt that made the keys; must be that of the cases already packed.
-        set_aside: files that were no input, by reason.
+        result: its record, or why it was refused.
+        is_kept: whether it was packed before out of the same files, and was left as it is.
     """
 
-    rois: Mapping[str, int]
-    salt_id: str
-    set_aside: Mapping[str, int]
+    result: CaseRecord | Refusal
+    is_kept: bool = False
+
+
+class _StoppedError(Exception):
+    """The packing ends before this case is done."""
 
 
 def check_output(data: Path, paths: DatasetPaths) -> None:
@@ -86,85 +101,145 @@ def key_cases(found: FoundCases, salt: bytes) -> tuple[KeyedCase, ...]:
     return tuple(keyed)
 
 
-def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) -> Iterator[CaseRecord | Refusal]:
+def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, tick: Tick = lambda _: None) -> Iterator[Outcome]:
     """Pack cases into a data set, beside those that it holds already.
 
-    The manifest is written after each case, so that it is true whenever the packing is stopped. A case that was packed before
-    is replaced; if it is refused now, the shard that was packed before stays.
+    Each finished case is noted in a journal, and the manifest is written at the end, also when an error or the caller ends the
+    packing. A killed packing leaves the manifest of before, whose shards are all still there, and the same call goes on from
+    the journal. A case that was packed before out of the same files is left as it is; one whose files changed gets a new
+    shard; if it is refused now, what was packed before stays. The bytes do not depend on `plan.jobs`.
 
     Args:
         cases: what to pack.
         paths: the data set; its folder is made, and locked until the last case is taken.
-        plan: structures, salt and counts of this packing.
+        plan: structures, salt, form and counts of this packing.
+        tick: told of each slice that is written.
     Returns:
-        For each case, as soon as it is done, its record or why it was refused.
+        For each case of the plan's part, in the order given, what became of it.
     Raises:
         ConfigError: the folder cannot be written, another command is at work there, or its cases have other
-            structures or another salt.
+            structures, another window or another salt.
         ShardError: its manifest is damaged.
     """
-    with locked(paths.lock, str(paths.root)):
-        manifest = _extend(paths, plan)
-        for case in cases:
-            outcome = _pack_case(case, paths, plan.rois)
-            manifest = _with_outcome(manifest, outcome)
-            write_manifest(paths, manifest)
-            yield outcome
+    chosen = [one for one in cases if plan.part is None or plan.part.has(one.case)]
+    with claimed(paths, plan.part):
+        state = load_state(paths, plan)
+        keys = {one.case for one in chosen}
+        sweep(paths, keys, plan.part)
+        kept = [entry for entry in state.entries if plan.part is None or entry.outcome.case in keys]
+        name = "" if plan.part is None else plan.part.name
+        with open_journal(paths.journal(name), record_plan(plan), kept) as journal:
+            try:
+                with closing(_Packing(paths, plan, state, journal, tick).run(chosen)) as outcomes:
+                    yield from outcomes
+                journal.complete()
+            finally:
+                if plan.part is None:
+                    finish_whole(paths, state, record_plan(plan))
 
 
-def _extend(paths: DatasetPaths, plan: PackPlan) -> Manifest:
-    """Begin a manifest, or go on with the one that is there."""
-    if not paths.manifest.exists():
-        return Manifest((), (), plan.set_aside, plan.rois, plan.salt_id)
-    manifest = read_manifest(paths)
-    if manifest.salt_id != plan.salt_id:
-        raise ConfigError(
-            f"the cases in {paths.root} have keys of another salt; give its --salt-file, or pack into another folder"
-        )
-    if manifest.cases and dict(manifest.rois) != dict(plan.rois):
-        raise ConfigError(
-            f"the cases in {paths.root} were packed with {_say_rois(manifest.rois)}, this call has {_say_rois(plan.rois)}; "
-            "labels must mean the same in all of them: give the same, or pack into another folder"
-        )
-    return replace(manifest, set_aside=plan.set_aside, rois=plan.rois)
+class _Packing:
+    """The threads of one packing and what they share."""
+
+    def __init__(self, paths: DatasetPaths, plan: PackPlan, state: PackState, journal: Journal, tick: Tick) -> None:
+        self._paths, self._plan, self._state, self._journal, self._tick = paths, plan, state, journal, tick
+        self._before = dict(state.records)
+        self._seals = dict(state.seals)
+        self._is_stopped = threading.Event()
+
+    def run(self, cases: Sequence[KeyedCase]) -> Generator[Outcome, None, None]:
+        """Pack cases on several threads and give the outcomes in their order; nothing runs on when this ends."""
+        jobs = self._plan.jobs
+        with ExitStack() as stack:
+            packers = stack.enter_context(ThreadPoolExecutor(max(1, min(jobs, len(cases))), "pack"))
+            # With a thread for each core at work on cases of their own, handing slices on to others would only cost time.
+            workers = stack.enter_context(ThreadPoolExecutor(jobs, "encode")) if len(cases) < jobs else None
+            waiting: deque[Future[Outcome]] = deque()
+            stack.callback(self._stop, waiting)
+            for case in cases:
+                waiting.append(packers.submit(self._pack, case, workers))
+                if len(waiting) >= CASES_AHEAD * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _stop(self, waiting: deque[Future[Outcome]]) -> None:
+        self._is_stopped.set()
+        for future in waiting:
+            future.cancel()
+
+    def _pack(self, keyed: KeyedCase, workers: Executor | None) -> Outcome:
+        """Pack one case, unless that is done, and note what became of it."""
+        try:
+            stamps = stamp_source(keyed.source, keyed.case)
+            seal = seal_source(stamps, self._plan)
+            before = self._before.get(keyed.case)
+            if before and self._seals.get(keyed.case) == seal and is_shard_there(self._paths, before):
+                return Outcome(before, is_kept=True)
+            entry = Entry(self._write(keyed, stamps, workers), seal)
+        except REFUSING as error:
+            entry = Entry(Refusal(keyed.case, type(error).__name__, str(error)), "")
+        self._journal.add(entry)
+        self._state.add(entry)
+        return Outcome(entry.outcome)
+
+    def _write(self, keyed: KeyedCase, stamps: SourceStamps, workers: Executor | None) -> CaseRecord:
+        opened = open_case(keyed.source, keyed.case, self._plan.rois, untilt=self._plan.untilt, rules=self._plan.rules)
+        # Its name tells its content, which is known only when it is written.
+        fresh = self._paths.shard(f".{keyed.case}.tmp")
+        try:
+            written = write_shard(
+                fresh,
+                keyed.case,
+                keyed.patient,
+                opened.grid,
+                self._watch(opened.slices),
+                has_mask=opened.mask_kind is not None,
+                storage=self._plan.storage,
+                workers=workers,
+            )
+            self._check_unchanged(keyed, stamps)
+            record = _describe(keyed, opened, written, self._plan)
+            _rename(fresh, self._paths.shard(record.shard))
+        finally:
+            fresh.unlink(missing_ok=True)
+        return record
+
+    def _watch(self, slices: Iterator[SourceSlice]) -> Iterator[SourceSlice]:
+        for one in slices:
+            if self._is_stopped.is_set():
+                raise _StoppedError
+            yield one
+            self._tick(one[0].nbytes)
+
+    def _check_unchanged(self, keyed: KeyedCase, stamps: SourceStamps) -> None:
+        started_ns = self._plan.started_ns
+        is_late = started_ns is not None and stamps.newest_ns > started_ns
+        if is_late or stamp_source(keyed.source, keyed.case) != stamps:
+            raise SeriesError(
+                f"source of case {keyed.case} changed while it was read; pack it again when nothing writes to its files any more"
+            )
 
 
-def _say_rois(rois: Mapping[str, int]) -> str:
-    return " ".join(f"--roi {name}={label}" for name, label in sorted(rois.items())) or "no --roi"
-
-
-def _pack_case(keyed: KeyedCase, paths: DatasetPaths, rois: Mapping[str, int]) -> CaseRecord | Refusal:
-    shard = shard_name(keyed.case)
+def _rename(fresh: Path, path: Path) -> None:
     try:
-        opened = open_case(keyed.source, keyed.case, rois)
-        written = write_shard(
-            paths.shard(shard), keyed.case, keyed.patient, opened.grid, opened.slices, has_mask=opened.mask_kind is not None
-        )
-    except REFUSING as error:
-        return Refusal(keyed.case, type(error).__name__, str(error))
+        fresh.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _describe(keyed: KeyedCase, opened: OpenedCase, written: WrittenShard, plan: PackPlan) -> CaseRecord:
     return CaseRecord(
         case=keyed.case,
         patient=keyed.patient,
-        shard=shard,
+        shard=shard_name(keyed.case, written.shard_digest),
         grid=opened.grid,
         mask_kind=opened.mask_kind,
         label_voxels=written.label_voxels,
         image_digest=written.image_digest,
         mask_digest=written.mask_digest,
         shard_digest=written.shard_digest,
+        window_hu=plan.storage.window_hu,
+        warnings=(*opened.warnings, *opened.late_warnings()),
+        subset=keyed.source.subset,
     )
-
-
-def _with_outcome(manifest: Manifest, outcome: CaseRecord | Refusal) -> Manifest:
-    cases = {one.case: one for one in manifest.cases}
-    refusals = {one.case: one for one in manifest.refusals}
-    if isinstance(outcome, CaseRecord):
-        cases[outcome.case] = outcome
-        refusals.pop(outcome.case, None)
-    elif outcome.case not in cases:
-        refusals[outcome.case] = outcome
-    return replace(manifest, cases=_in_order(cases.values()), refusals=_in_order(refusals.values()))
-
-
-def _in_order(values: Iterable[CaseRecord] | Iterable[Refusal]) -> tuple:  # type: ignore[type-arg]
-    return tuple(sorted(values, key=lambda one: one.case))

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from hipseg.errors import ConfigError, ShardError
-from hipseg.fsio import digest_bytes, write_json
+from hipseg.errors import ConfigError
+from hipseg.fsio import write_json
 from hipseg.ingest.nifti import write_volume
 from hipseg.pack.table import PRIVATE_MODE, KeyRow
 from hipseg.runs import DatasetPaths
@@ -38,12 +38,6 @@ def unpack_case(paths: DatasetPaths, record: CaseRecord, target: Path) -> tuple[
     with open_reader(paths, record) as reader:
         volume_hu = read_image_volume(reader)
         labels = read_label_volume(reader) if record.has_mask else None
-    if digest_bytes(volume_hu.data) != record.image_digest or (
-        labels is not None and digest_bytes(labels.data) != record.mask_digest
-    ):
-        raise ShardError(
-            f"shard {record.shard} of case {record.case} is not what was packed: a SHA-256 differs; pack the case again"
-        )
     write_volume(image_path, volume_hu, record.grid)
     if labels is None:
         return (image_path,)

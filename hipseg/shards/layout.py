@@ -1,5 +1,6 @@
 """Names, numbers and attributes of the shard format, as FORMAT.md writes them down; writer and reader share them."""
 
+import threading
 from typing import Any
 
 import h5py
@@ -7,23 +8,29 @@ import numpy as np
 
 from hipseg.errors import ShardError
 from hipseg.geometry import Grid, make_grid
+from hipseg.shards.storage import WindowHu
 
 SHARD_FORMAT = "hipseg-shard"
 SHARD_VERSION = 1
 SHARD_SUFFIX = ".h5"
+HDF5_LOCK = threading.RLock()
+"""Held around every call of HDF5, which is not built for threads; h5py's own lock has let two of its calls meet."""
+NAME_DIGITS = 12
+"""Digits of a shard's SHA-256 in its name."""
 CASES_GROUP = "cases"
 IMAGE = "image"
 LABELS = "labels"
-DTYPES: dict[str, np.dtype[Any]] = {IMAGE: np.dtype("<i2"), LABELS: np.dtype("u1")}
+LABELS_DTYPE: np.dtype[Any] = np.dtype("u1")
+WINDOW = "window_hu"
 BLOSC_FILTER = 32001
 """Source: the HDF Group's list of registered filters."""
 FLETCHER32_FILTER = 3
 """Source: HDF5 file format specification 3.0, section IV.A.2.l."""
 
 
-def shard_name(case: str) -> str:
-    """Name the shard of one case."""
-    return case + SHARD_SUFFIX
+def shard_name(case: str, shard_digest: str) -> str:
+    """Name the shard of one case by its content: a case that changes gets another file, and the older one stays whole."""
+    return f"{case}-{shard_digest[:NAME_DIGITS]}{SHARD_SUFFIX}"
 
 
 def chunk_shape(grid: Grid) -> tuple[int, int, int]:
@@ -61,6 +68,20 @@ def read_grid(attributes: h5py.AttributeManager, shape_zyx: tuple[int, ...]) -> 
         ConfigError: the numbers are no grid.
     """
     return make_grid(shape_zyx, attributes["spacing_mm_zyx"], attributes["origin_mm_xyz"], attributes["directions_xyz"])
+
+
+def write_window(attributes: h5py.AttributeManager, window_hu: WindowHu | None) -> None:
+    """Write the window of an image stored as uint8; an image stored as int16 has none."""
+    if window_hu is not None:
+        attributes[WINDOW] = np.array(window_hu, dtype="<i8")
+
+
+def read_window(attributes: h5py.AttributeManager) -> WindowHu | None:
+    """Read what `write_window` wrote."""
+    if WINDOW not in attributes:
+        return None
+    low_hu, high_hu = (int(value) for value in attributes[WINDOW])
+    return low_hu, high_hu
 
 
 def check_version(found: object, read: int, what: str) -> None:

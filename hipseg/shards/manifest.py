@@ -1,5 +1,7 @@
 """The table of contents of a packed data set: every case with its digests, and what was refused and why."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -7,15 +9,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainSerializer, TypeAdapter, ValidationError
 
 from hipseg.errors import ConfigError, ShardError
-from hipseg.fsio import digest_json, read_json, write_json
+from hipseg.fsio import digest_bytes, digest_json, without_nan, write_text
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import check_version
+from hipseg.shards.storage import WindowHu
 
 MANIFEST_FORMAT = "hipseg-manifest"
 MANIFEST_VERSION = 1
 
-MaskKind = Literal["overlay", "rtstruct", "nifti"]
+SEAL = re.compile(rb'"manifest_digest": "([0-9a-f]{64})"')
+UNSEALED = "0" * 64
+"""Stands in the place of the manifest's own digest while it is computed."""
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+WHOLE_HALF = 0.5
+MASK_RULES: Mapping[str, Any] = {"precedence": [], "fraction": WHOLE_HALF}
+"""Keys that a manifest may lack, and what is meant then."""
+MaskKind = Literal["overlay", "rtstruct", "segmentation", "nifti", "nrrd"]
+Subset = Literal["train", "test"]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -37,8 +49,12 @@ class CaseRecord:
         grid: the original grid of the series.
         mask_kind: where the mask came from; None where the case has none.
         label_voxels: voxels of each label that occurs; empty without a mask.
-        image_digest, mask_digest: SHA-256 of all slices' plain little-endian bytes; the mask's is None where there is none.
+        image_digest, mask_digest: SHA-256 of the SHA-256 of each slice's plain little-endian bytes; the mask's is None where
+            there is none.
         shard_digest: SHA-256 of the shard file.
+        window_hu: HU of stored values 0 and 255, for an image stored as uint8; None for int16, which is lossless.
+        warnings: what was taken although it is not as it should be, one sentence each.
+        subset: side of the publisher's own split; None where there is none.
     """
 
     case: Key
@@ -50,11 +66,19 @@ class CaseRecord:
     image_digest: Digest
     mask_digest: Digest | None
     shard_digest: Digest
+    window_hu: WindowHu | None = None
+    warnings: tuple[str, ...] = ()
+    subset: Subset | None = None
 
     @property
     def has_mask(self) -> bool:
         """Say whether the case was packed with a mask; the mask may still be empty."""
         return self.mask_digest is not None
+
+    @property
+    def is_for_folds(self) -> bool:
+        """Whether it may be learned from or validated with: it has a mask, and its publisher does not keep it for testing."""
+        return self.has_mask and self.subset != "test"
 
 
 @dataclass(frozen=True)
@@ -76,6 +100,8 @@ class Manifest:
         set_aside: files of the last packing that were no input, by reason.
         rois: the structures chosen and their labels; empty where each case's only structure became label 1.
         salt_id: tells salts apart without giving them away.
+        precedence: structures in the order in which they had the voxels that several claimed; empty where such cases are refused.
+        fraction: share of a voxel from which on it belonged to a fractional segment.
     """
 
     cases: tuple[CaseRecord, ...]
@@ -83,6 +109,8 @@ class Manifest:
     set_aside: FileCounts
     rois: Rois
     salt_id: str = field(default="")
+    precedence: tuple[str, ...] = ()
+    fraction: Fraction = WHOLE_HALF
 
     def record(self, case: str) -> CaseRecord:
         """Look a case up by its key.
@@ -98,11 +126,34 @@ class Manifest:
     @property
     def data_digest(self) -> str:
         """SHA-256 of all images, masks and grids, whatever their keys, order and shards."""
-        return digest_json(sorted([one.image_digest, one.mask_digest or "", _GRID.dump_python(one.grid)] for one in self.cases))
+        return digest_json(
+            sorted(
+                [one.image_digest, one.mask_digest or "", _GRID.dump_python(one.grid), one.window_hu or ()] for one in self.cases
+            )
+        )
 
 
 _GRID = TypeAdapter(Grid)
+_RECORD = TypeAdapter(CaseRecord)
+_REFUSAL = TypeAdapter(Refusal)
 _MANIFEST = TypeAdapter(Manifest)
+
+
+def outcome_json(outcome: CaseRecord | Refusal) -> dict[str, Any]:
+    """Give one case as the JSON value that the manifest holds for it."""
+    adapter: TypeAdapter[Any] = _RECORD if isinstance(outcome, CaseRecord) else _REFUSAL
+    value: dict[str, Any] = adapter.dump_python(outcome, mode="json")
+    return value
+
+
+def outcome_from_json(value: Mapping[str, Any]) -> CaseRecord | Refusal:
+    """Read what `outcome_json` gave.
+
+    Raises:
+        ValueError: it is no case.
+        ConfigError: its grid is impossible.
+    """
+    return _REFUSAL.validate_python(value) if "reason" in value else _RECORD.validate_python(value)
 
 
 def same_images(records: Sequence[CaseRecord]) -> tuple[tuple[CaseRecord, ...], ...]:
@@ -119,7 +170,10 @@ def same_images(records: Sequence[CaseRecord]) -> tuple[tuple[CaseRecord, ...], 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
     """Give a manifest as the JSON value that `manifest.json` holds."""
-    return {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, **_MANIFEST.dump_python(manifest, mode="json")}
+    value = _MANIFEST.dump_python(manifest, mode="json")
+    # Only what changed labels is told.
+    told = {key: value[key] for key in value if key not in MASK_RULES or value[key] != MASK_RULES[key]}
+    return {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, **told}
 
 
 def write_manifest(paths: DatasetPaths, manifest: Manifest) -> None:
@@ -128,7 +182,18 @@ def write_manifest(paths: DatasetPaths, manifest: Manifest) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
-    write_json(paths.manifest, manifest_json(manifest))
+    write_text(paths.manifest, sealed_text(manifest_json(manifest)))
+
+
+def sealed_text(value: Mapping[str, Any]) -> str:
+    """Give a manifest's JSON text with its own digest in it, under `manifest_digest`.
+
+    The digest is the SHA-256 of the text's UTF-8 bytes with 64 zeros in its place.
+    """
+    unsealed = {**value, "manifest_digest": UNSEALED}
+    text = json.dumps(without_nan(unsealed), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    place = f'"manifest_digest": "{UNSEALED}"'
+    return text.replace(place, f'"manifest_digest": "{digest_bytes(text.encode())}"')
 
 
 def read_manifest(paths: DatasetPaths) -> Manifest:
@@ -141,10 +206,11 @@ def read_manifest(paths: DatasetPaths) -> Manifest:
         raise ShardError(
             f"no manifest of a packed data set at {paths.manifest}; make one with `hipseg-pack DATA -o {paths.root}`"
         )
-    value = read_json(paths.manifest, ShardError, "manifest")
+    content, value = _read(paths)
     if not isinstance(value, dict) or value.get("format") != MANIFEST_FORMAT:
         raise ShardError(f"{paths.manifest} is no manifest of a packed data set; its 'format' must be {MANIFEST_FORMAT!r}")
     check_version(value.get("version"), MANIFEST_VERSION, str(paths.manifest))
+    _check_seal(paths, content)
     try:
         manifest = _MANIFEST.validate_python(value)
     except ValidationError as error:
@@ -155,6 +221,23 @@ def read_manifest(paths: DatasetPaths) -> Manifest:
         raise ShardError(_damaged(paths, str(error))) from error
     _check_agreement(paths, manifest)
     return manifest
+
+
+def _read(paths: DatasetPaths) -> tuple[bytes, Any]:
+    try:
+        content = paths.manifest.read_bytes()
+        return content, json.loads(content)
+    except (OSError, ValueError) as error:
+        raise ShardError(f"cannot read manifest at {paths.manifest}: {error}") from error
+
+
+def _check_seal(paths: DatasetPaths, content: bytes) -> None:
+    """Refuse a manifest that is not, byte for byte, what was written."""
+    seals = SEAL.findall(content)
+    if len(seals) != 1:
+        raise ShardError(_damaged(paths, f"it has {len(seals)} digests of itself under 'manifest_digest', 1 is needed"))
+    if digest_bytes(content.replace(seals[0], UNSEALED.encode())) != seals[0].decode():
+        raise ShardError(_damaged(paths, "its SHA-256 differs from the one it gives"))
 
 
 def _check_agreement(paths: DatasetPaths, manifest: Manifest) -> None:

@@ -1,6 +1,8 @@
 """Read slices of a packed case at random: HDF5 tells once where each chunk lies, then it is read and decoded directly."""
 
 import os
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,22 +15,25 @@ from hipseg.axes import VolumeI16, VolumeU8
 from hipseg.errors import ConfigError, ShardError
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
-from hipseg.shards.codec import decode_slice
+from hipseg.shards.codec import check_slice, decode_slice
 from hipseg.shards.layout import (
     BLOSC_FILTER,
     CASES_GROUP,
-    DTYPES,
     FLETCHER32_FILTER,
+    HDF5_LOCK,
     IMAGE,
     LABELS,
+    LABELS_DTYPE,
     SHARD_FORMAT,
     SHARD_VERSION,
     check_version,
     chunk_shape,
     read_grid,
     read_text_attribute,
+    read_window,
 )
 from hipseg.shards.manifest import CaseRecord
+from hipseg.shards.storage import image_dtype, slice_digest, to_hu, volume_digest
 
 ChunkTable = tuple[tuple[int, int], ...]
 """Byte offset and size of the chunk of each slice."""
@@ -52,7 +57,10 @@ class CaseReader:
     def __init__(self, path: Path, record: CaseRecord) -> None:
         self.record = record
         self._path = path
-        self._chunks = _locate_chunks(path, record)
+        self._dtypes = {IMAGE: image_dtype(record.window_hu), LABELS: LABELS_DTYPE}
+        self._chunks = _locate_chunks(path, record, self._dtypes)
+        self._unchecked = {name: bytearray(b"\1") * len(chunks) for name, chunks in self._chunks.items()}
+        self._local = threading.local()
         self._descriptor = os.open(path, os.O_RDONLY)
 
     def __enter__(self) -> Self:
@@ -82,6 +90,18 @@ class CaseReader:
         Raises:
             ShardError: the slice is damaged.
         """
+        return to_hu(self.read_stored_image(z), self.record.window_hu)
+
+    def read_stored_image(self, z: int) -> NDArray[Any]:
+        """Read one slice of the image as it is stored.
+
+        Args:
+            z: slice, 0 <= z < slices.
+        Returns:
+            int16 (y, x), Hounsfield units; or, where the record has a window, uint8 (y, x) over that window.
+        Raises:
+            ShardError: the slice is damaged.
+        """
         return self._read(IMAGE, z)
 
     def read_labels(self, z: int) -> NDArray[np.uint8]:
@@ -105,53 +125,82 @@ class CaseReader:
         if not 0 <= z < slices:
             raise IndexError(f"slice {z} of case {self.record.case}: it has slices 0 to {slices - 1}")
         offset, size = self._chunks[name][z]
-        pixels = np.empty((rows, columns), dtype=DTYPES[name])
+        pixels = np.empty((rows, columns), dtype=self._dtypes[name])
         try:
-            decode_slice(os.pread(self._descriptor, size, offset), pixels)
+            stored = self._read_bytes(size, offset)
+            if self._unchecked[name][z]:
+                # Once for each reader: training reads a slice hundreds of times, and the sum costs as much as decompression.
+                check_slice(stored)
+                self._unchecked[name][z] = 0
+            decode_slice(stored, pixels)
         except (OSError, ValueError) as error:
             raise ShardError(_damaged(self._path, self.record, f"{name}, slice {z}: {error}")) from error
         return pixels
 
+    def _read_bytes(self, size: int, offset: int) -> memoryview:
+        """Read into a buffer that this thread uses again for its next slice: fresh memory costs more than reading into it."""
+        buffer = getattr(self._local, "buffer", None)
+        if buffer is None or len(buffer) < size:
+            buffer = self._local.buffer = bytearray(size + size // 4)
+        view = memoryview(buffer)[:size]
+        return view[: os.preadv(self._descriptor, [view], offset)]
+
 
 def read_image_volume(reader: CaseReader) -> VolumeI16:
-    """Read the whole image of a case.
+    """Read the whole image of a case and check it against the manifest.
 
     Returns:
         int16 (z, y, x), Hounsfield units.
     Raises:
-        ShardError: a slice is damaged.
+        ShardError: a slice is damaged, or the image is not what was packed.
     """
     volume_hu = np.empty(reader.grid.shape_zyx, dtype=np.int16)
+    digests = []
     for z in range(len(volume_hu)):
-        volume_hu[z] = reader.read_image(z)
+        stored = reader.read_stored_image(z)
+        digests.append(slice_digest(stored))
+        volume_hu[z] = to_hu(stored, reader.record.window_hu)
+    _check_digest(reader, IMAGE, digests, reader.record.image_digest)
     return volume_hu
 
 
 def read_label_volume(reader: CaseReader) -> VolumeU8:
-    """Read the whole mask of a case.
+    """Read the whole mask of a case and check it against the manifest.
 
     Returns:
         uint8 (z, y, x), label numbers.
     Raises:
-        ShardError: the case has no mask, or a slice is damaged.
+        ShardError: the case has no mask, a slice is damaged, or the mask is not what was packed.
     """
     labels = np.empty(reader.grid.shape_zyx, dtype=np.uint8)
+    digests = []
     for z in range(len(labels)):
         labels[z] = reader.read_labels(z)
+        digests.append(slice_digest(labels[z]))
+    _check_digest(reader, LABELS, digests, reader.record.mask_digest)
     return labels
 
 
-def _locate_chunks(path: Path, record: CaseRecord) -> dict[str, ChunkTable]:
+def _check_digest(reader: CaseReader, name: str, slice_digests: Sequence[bytes], expected: str | None) -> None:
+    if volume_digest(slice_digests) != expected:
+        what = {IMAGE: "image", LABELS: "mask"}[name]
+        raise ShardError(
+            f"shard {reader.record.shard} of case {reader.record.case} is not what was packed: "
+            f"the SHA-256 of its {what} differs; pack the case again"
+        )
+
+
+def _locate_chunks(path: Path, record: CaseRecord, dtypes: Mapping[str, np.dtype[Any]]) -> dict[str, ChunkTable]:
     """Check a shard against the manifest and find where its slices lie."""
     try:
         # Shards are written whole and never changed, so no lock is needed; some shared file systems refuse one.
-        with h5py.File(path, "r", locking=False) as file:
+        with HDF5_LOCK, h5py.File(path, "r", locking=False) as file:
             if read_text_attribute(file.attrs, "format") != SHARD_FORMAT:
                 raise ValueError(f"its format is not {SHARD_FORMAT!r}")
             check_version(file.attrs["version"], SHARD_VERSION, f"shard {path.name} of case {record.case}")
             group = file[CASES_GROUP][record.case]
             _check_case(group, path, record)
-            return {name: _chunk_table(group[name], record.grid, DTYPES[name]) for name in (IMAGE, LABELS) if name in group}
+            return {name: _chunk_table(group[name], record.grid, dtype) for name, dtype in dtypes.items() if name in group}
     except FileNotFoundError as error:
         raise ShardError(f"shard {path} of case {record.case} is missing; restore it or pack the case again") from error
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
@@ -162,6 +211,7 @@ def _check_case(group: h5py.Group, path: Path, record: CaseRecord) -> None:
     found = {
         "grid": (read_grid(group.attrs, group[IMAGE].shape), record.grid),
         "patient": (read_text_attribute(group.attrs, "patient"), record.patient),
+        "window": (read_window(group[IMAGE].attrs), record.window_hu),
         "mask": (LABELS in group, record.has_mask),
         "image digest": (read_text_attribute(group[IMAGE].attrs, "sha256"), record.image_digest),
     }

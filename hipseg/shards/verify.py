@@ -3,11 +3,13 @@
 import numpy as np
 
 from hipseg.errors import ShardError
-from hipseg.fsio import digest_bytes, digest_file
+from hipseg.fsio import digest_file
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import SHARD_SUFFIX
 from hipseg.shards.manifest import CaseRecord, Manifest
-from hipseg.shards.reader import CaseReader, open_reader, read_image_volume, read_label_volume
+from hipseg.shards.reader import CaseReader, open_reader
+from hipseg.shards.storage import slice_digest, volume_digest
+from hipseg.shards.writer import LABEL_NUMBERS, count_labels
 
 
 def verify_dataset(paths: DatasetPaths, manifest: Manifest) -> tuple[str, ...]:
@@ -35,22 +37,27 @@ def _verify_case(paths: DatasetPaths, record: CaseRecord) -> list[str]:
 
 
 def _verify_content(reader: CaseReader) -> list[str]:
-    record, problems = reader.record, []
-    if digest_bytes(read_image_volume(reader).data) != record.image_digest:
+    """Compare both arrays with their digests, slice by slice, so that memory does not grow with the volume."""
+    record, problems, slices = reader.record, [], range(reader.grid.shape_zyx[0])
+    if volume_digest(slice_digest(reader.read_stored_image(z)) for z in slices) != record.image_digest:
         problems.append(f"image of case {record.case} is not what was packed: its SHA-256 differs")
-    if record.has_mask:
-        labels = read_label_volume(reader)
-        if digest_bytes(labels.data) != record.mask_digest:
-            problems.append(f"mask of case {record.case} is not what was packed: its SHA-256 differs")
-        numbers, counts = np.unique(labels[labels > 0], return_counts=True)
-        found = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-        if found != dict(record.label_voxels):
-            expected = dict(record.label_voxels)
-            problems.append(f"mask of case {record.case} holds the label counts {found}, the manifest says {expected}")
+    if not record.has_mask:
+        return problems
+    digests, voxels = [], np.zeros(LABEL_NUMBERS, dtype=np.int64)
+    for z in slices:
+        labels = reader.read_labels(z)
+        digests.append(slice_digest(labels))
+        voxels += count_labels(labels)
+    if volume_digest(digests) != record.mask_digest:
+        problems.append(f"mask of case {record.case} is not what was packed: its SHA-256 differs")
+    found = {int(label): int(voxels[label]) for label in np.flatnonzero(voxels)}
+    if found != dict(record.label_voxels):
+        expected = dict(record.label_voxels)
+        problems.append(f"mask of case {record.case} holds the label counts {found}, the manifest says {expected}")
     return problems
 
 
 def _stray_files(paths: DatasetPaths, manifest: Manifest) -> list[str]:
     known = {one.shard for one in manifest.cases}
     strays = sorted(path.name for path in paths.root.glob(f"*{SHARD_SUFFIX}") if path.name not in known)
-    return [f"shard {name} is not in the manifest; pack again or delete it" for name in strays]
+    return [f"shard {name} is not in the manifest; pack again, merge the parts, or delete it" for name in strays]

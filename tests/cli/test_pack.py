@@ -1,6 +1,9 @@
+import contextlib
 import csv
+import re
 import stat
 
+import click
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from hipseg.cli.pack import default_salt_file, parse_rois
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, MaskError, SeriesError
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import read_manifest
+from hipseg.shards.reader import open_reader, read_image_volume
 from tests.ingest.builders import Plane, cut, volume_hu, write_ct_series
 
 MASK = np.zeros((10, 12), dtype=bool)
@@ -43,12 +47,14 @@ def test_a_line_a_case_and_a_sum(tmp_path, capsys):
     manifest = pack(tmp_path)
     masked, bare = sorted(manifest.cases, key=lambda one: not one.has_mask)
     shown = capsys.readouterr()
-    salt_line, *case_lines, aside, last = shown.out.splitlines()
+    layout, salt_line, *case_lines, rate, aside, last = shown.out.splitlines()
+    assert layout == "layout: DICOM tree"
     assert salt_line.startswith(f"made a new salt at {tmp_path}/config/hipseg/salt; keep it")
     assert set(case_lines) == {
         f"packed case {masked.case}: 4 slices, mask from overlay, 18 voxels of label 1",
         f"packed case {bare.case}: 4 slices, no mask",
     }
+    assert re.fullmatch(r"packed 8 slices in \d+\.\d s: \d+ slices/s, \d+ MB/s", rate)
     assert aside == "set aside 1 of 9 files: 1 not DICOM or NIfTI"
     assert last == f"packed 2 of 2 cases into {tmp_path}/shards: 1 with a mask, 1 without"
     assert shown.err == ""
@@ -61,6 +67,85 @@ def test_the_salt_is_kept_so_that_keys_stay(tmp_path, capsys, config_home):
     capsys.readouterr()
     assert pack(tmp_path) == first
     assert "new salt" not in capsys.readouterr().out
+
+
+def test_a_case_whose_files_did_not_change_is_kept(tmp_path, capsys):
+    write_patient(tmp_path / "data", "Doe", 1)
+    case = pack(tmp_path).cases[0].case
+    capsys.readouterr()
+    pack(tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        "layout: DICOM tree",
+        f"kept case {case}: packed before, and its files did not change",
+        f"packed 1 of 1 cases into {tmp_path}/shards (1 of them before): 1 with a mask, 0 without",
+    ]
+
+
+def test_parts_are_packed_and_merged_to_the_bytes_of_one_packing(tmp_path, capsys):
+    for seed in range(7):
+        write_patient(tmp_path / "data", f"patient {seed}", seed)
+    cut(write_patient(tmp_path / "data", "Roe", 8)[0], -20)
+    with pytest.raises(SystemExit):
+        pack(tmp_path)
+    cases = set()
+    for part in ("1/3", "2/3", "3/3"):
+        capsys.readouterr()
+        with contextlib.suppress(SystemExit, SeriesError):
+            run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "parts"), "--part", part])
+        found = {line.split()[2].strip(":") for line in capsys.readouterr().out.splitlines() if line.startswith("packed case")}
+        assert not cases & found
+        cases |= found
+    assert len(cases) == 7
+    run(["pack", "--merge", "-o", str(tmp_path / "parts")])
+    assert capsys.readouterr().out == f"merged the parts in {tmp_path}/parts: 7 cases packed, 1 refused\n"
+    assert data_files(tmp_path / "parts") == data_files(tmp_path / "shards")
+    with contextlib.suppress(SystemExit):
+        run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "parts")])
+    assert "(7 of them before)" in capsys.readouterr().out
+
+
+def data_files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--store", "uint8"], "--store uint8 and --window LOW HIGH go together"),
+        (["--window", "-200", "1300"], "--store uint8 and --window LOW HIGH go together"),
+        (["--store", "uint8", "--window", "300", "300"], "impossible window 300 to 300 HU"),
+        (["--store", "uint8", "--window", "0", "40000"], "impossible window 0 to 40000 HU"),
+        (["--part", "0/4"], "no part 0 of 4; parts are 1/4 to 4/4"),
+        (["--part", "5/4"], "no part 5 of 4"),
+        (["--part", "x"], "--part 'x' is not I/N, as in --part 3/16"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_anything_is_read(tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        pack(tmp_path, *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_small_store_keeps_the_window_and_says_so(tmp_path, capsys):
+    write_patient(tmp_path / "data", "Doe", 1)
+    (record,) = pack(tmp_path, "--store", "uint8", "--window", "-200", "1300", "--codec", "zstd").cases
+    assert record.window_hu == (-200, 1300)
+    with open_reader(DatasetPaths(tmp_path / "shards"), record) as reader:
+        found = read_image_volume(reader)
+    assert found.dtype == np.int16
+    # 255 steps over 1500 HU: half a step is 2.94 HU, and whole units add half of one.
+    assert np.abs(found - np.clip(volume_hu(seed=1), -200, 1300)).max() == 3
+    run(["verify", str(tmp_path / "shards")])
+    run(["unpack", str(tmp_path / "shards"), "-o", str(tmp_path / "out")])
+    with pytest.raises(ConfigError, match="packed with --store uint8 --window -200 1300, this call has --store int16"):
+        pack(tmp_path)
+
+
+def test_merging_takes_no_data_and_packing_does(tmp_path):
+    with pytest.raises(click.UsageError, match="takes no DATA"):
+        run(["pack", str(tmp_path), "--merge"])
+    with pytest.raises(click.UsageError, match="name the folder DATA"):
+        run(["pack"])
 
 
 def test_a_salt_file_of_ones_own_gives_other_keys(tmp_path, config_home):
@@ -148,8 +233,8 @@ def test_structures_are_listed_and_nothing_is_written(tmp_path, capsys):
     write_patient(tmp_path / "data", "Poe", 3, planes=0)
     run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "shards"), "--list-roi"])
     assert capsys.readouterr().out.splitlines() == [
-        "overlay   part 0  (2 of 3 cases)",
-        "overlay   part 1  (1 of 3 cases)",
+        "overlay      part 0  (2 of 3 cases)",
+        "overlay      part 1  (1 of 3 cases)",
         "1 of 3 cases have no mask",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

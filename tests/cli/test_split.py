@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -28,6 +29,17 @@ def test_cases_without_mask_are_left_out_and_counted(packed, capsys):
     run(["split", str(paths.root), "--folds", "2"])
     assert capsys.readouterr().out.startswith("left out 1 of 9 cases, which have no mask\n")
     assert "c9" not in paths.splits.read_text()
+
+
+def test_cases_that_their_publisher_keeps_for_testing_are_left_out_and_counted(packed, capsys):
+    paths, manifest = packed
+    first, *others = manifest.cases
+    write_manifest(paths, type(manifest)((dataclasses.replace(first, subset="test"), *others), (), {}, {}))
+    run(["split", str(paths.root), "--folds", "2"])
+    assert capsys.readouterr().out.startswith(
+        f"left out 1 of {len(manifest.cases)} cases, which their publisher keeps for testing\n"
+    )
+    assert first.case not in paths.splits.read_text()
 
 
 def test_the_same_image_under_two_patients_stays_on_one_side(packed, capsys):

@@ -1,14 +1,32 @@
 """One DICOM file opened without noise and read without trust."""
 
 import logging
+import subprocess
+import sys
 import warnings
+import zlib
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from hipseg.ingest.dicomfile import UnreadableFileError, integer, is_cut, items, number, numbers, read_dataset, text, texts
-from tests.ingest.builders import cut, volume_hu, write_ct_series
+from hipseg.ingest.dicomfile import (
+    MAX_INFLATED_BYTES,
+    UnreadableFileError,
+    bit_data,
+    integer,
+    is_cut,
+    items,
+    number,
+    numbers,
+    read_dataset,
+    read_header,
+    text,
+    texts,
+)
+from hipseg.ingest.plain import PlainHeader
+from tests.ingest.builders import Plane, cut, volume_hu, write_ct_series
 
 
 @pytest.fixture
@@ -102,3 +120,98 @@ def test_a_strange_value_is_neither_warned_of_nor_logged(path, caplog):
         assert dcmread(path).SOPInstanceUID
         assert caught
     assert caplog.records == []
+
+
+PROBE = """
+import sys
+from pathlib import Path
+from hipseg.ingest.scan import scan_tree
+def peak_kib():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+before = peak_kib()
+scan = scan_tree(Path(sys.argv[1]))
+print(peak_kib() - before, len(scan.damaged), len(scan.images))
+"""
+MEMORY_BOUND_KIB = 64 * 1024
+
+
+def scan_elsewhere(folder):
+    """Walk over a folder in a process of its own; give its growth in KiB, and the numbers of damaged files and of images."""
+    done = subprocess.run([sys.executable, "-c", PROBE, str(folder)], capture_output=True, text=True, check=True, timeout=60)
+    return tuple(map(int, done.stdout.split()))
+
+
+def write_deflated(path, unpacked):
+    """Deflate a whole data set behind the file meta information of a deflated file."""
+    raw = write_ct_series(path.parent, volume_hu(1), syntax="1.2.840.10008.1.2.1.99")[0]
+    head = raw.read_bytes()
+    length = int.from_bytes(head[140:144], "little")
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = b"".join(packer.compress(part) for part in unpacked) + packer.flush()
+    raw.unlink()
+    path.write_bytes(head[: 144 + length] + packed)
+
+
+def write_before_patient(folder, elements):
+    """Write an image with some bytes put in before its Patient ID."""
+    path = write_ct_series(folder, volume_hu(1))[0]
+    raw = path.read_bytes()
+    at = raw.index(b"\x10\x00\x20\x00LO")
+    path.write_bytes(raw[:at] + elements + raw[at:])
+    return path
+
+
+def nested(depth):
+    sequence, item = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff", b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    return (sequence + item) * depth + b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0" * depth
+
+
+def test_bombs_are_damaged_files_within_a_bound_of_memory(tmp_path):
+    start = b"\x08\x00\x60\x00CS\x02\x00CT" + b"\x29\x00\x10\x10OB\0\0" + (MAX_INFLATED_BYTES * 2).to_bytes(4, "little")
+    (tmp_path / "deflated").mkdir()
+    bomb = tmp_path / "deflated" / "bomb"
+    write_deflated(bomb, [start, *[bytes(1 << 20)] * (MAX_INFLATED_BYTES * 2 >> 20)])
+    assert bomb.stat().st_size < 1 << 20
+    with pytest.raises(UnreadableFileError):
+        read_dataset(bomb, has_pixels=False)
+    write_before_patient(tmp_path / "nested", nested(100_000))
+    # An element that announces four gigabytes.
+    write_before_patient(tmp_path / "long", b"\x09\x00\x10\x10OB\0\0\xf0\xff\xff\xff")
+    grown_kib, damaged, images = scan_elsewhere(tmp_path)
+    assert (damaged, images) == (3, 0)
+    assert grown_kib < MEMORY_BOUND_KIB
+
+
+def test_nesting_as_deep_as_any_export_is_read(tmp_path):
+    dataset = read_dataset(write_before_patient(tmp_path, nested(40)), has_pixels=False)
+    assert text(dataset, "PatientID") == "Secret^Patient"
+
+
+def test_a_deflated_stream_that_breaks_off_or_is_none_is_unreadable(tmp_path):
+    path = write_ct_series(tmp_path, volume_hu(1), syntax="1.2.840.10008.1.2.1.99")[0]
+    whole = path.read_bytes()
+    for size in (len(whole) - 200, len(whole) - 20):
+        path.write_bytes(whole[:size])
+        with pytest.raises(UnreadableFileError):
+            read_dataset(path, has_pixels=True)
+    path.write_bytes(whole[:400] + b"\xff" * 400)
+    with pytest.raises(UnreadableFileError):
+        read_dataset(path, has_pixels=True)
+
+
+def test_a_header_is_read_plainly_or_by_pydicom_with_equal_answers(tmp_path):
+    mask = np.random.default_rng(0).random((10, 12)) < 0.5
+    answers = []
+    for syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"):
+        path = write_ct_series(tmp_path / syntax, volume_hu(1), overlays={0: [Plane(mask)]}, syntax=syntax)[0]
+        if syntax.endswith("2.2"):
+            dataset = dcmread(path)
+            words = np.frombuffer(dataset[0x60003000].value, "<u2").astype(">u2")
+            dataset[0x60003000].value = words.tobytes()
+            dataset.save_as(path)
+        header = read_header(path, [0x60000010, 0x60000050, 0x60003000])
+        assert isinstance(header, PlainHeader) == (not syntax.endswith("2.2"))
+        answers.append((bit_data(header, 0x60003000), numbers(header, 0x60000050, 2), integer(header, 0x60000010)))
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0][0][:15] == np.packbits(mask, bitorder="little").tobytes()
+    assert bit_data(header, 0x60020010 | 0x3000) == b""

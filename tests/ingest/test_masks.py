@@ -5,7 +5,8 @@ import pytest
 
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import affine_ras
-from hipseg.ingest.masks import check_rois, join_layers, open_masks
+from hipseg.ingest.joining import DEFAULT_RULES, MaskRules
+from hipseg.ingest.masks import check_rois, open_masks
 from hipseg.ingest.pairing import NiftiFile
 from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.scan import scan_tree
@@ -23,7 +24,7 @@ B[6:8, 3:6] = True
 def open_with(tmp_path):
     """Open a case of three slices: overlays by slice, contours by name, NIfTI volumes (z, y, x) by name."""
 
-    def opened(rois, overlays=None, contours=None, niftis=None, rivals=0):
+    def opened(rois, overlays=None, contours=None, niftis=None, rivals=0, rules=DEFAULT_RULES):
         write_ct_series(tmp_path / "ct", volume_hu(3), overlays=overlays)
         series = order_series(scan_tree(tmp_path / "ct").images, "c0")
         sets = (read_structure_set(write_rtstruct(tmp_path / "rs", contours)),) if contours else ()
@@ -31,7 +32,7 @@ def open_with(tmp_path):
             NiftiFile(write_nifti(tmp_path / f"{name}.nii", volume.transpose(2, 1, 0), affine_ras(series.grid)), rivals)
             for name, volume in (niftis or {}).items()
         ]
-        kind, labels = open_masks(MaskSources(series.headers, sets, tuple(files)), series, rois)
+        kind, labels = open_masks(MaskSources(series.headers, sets, tuple(files)), series, rois, rules)
         return kind, np.stack([labels(z) for z in range(3)])
 
     return opened
@@ -40,6 +41,11 @@ def open_with(tmp_path):
 def box(z):
     """Rows 2 to 4 and columns 3 to 5 of one slice, as a contour."""
     return rectangle_mm((-10 + 2.5 * 0.5, -10 + 5.5 * 0.5), (-20 + 1.5 * 0.75, -20 + 4.5 * 0.75), 100 + 3 * z)
+
+
+def tall_box(z):
+    """Rows 2 to 6 and columns 3 to 5."""
+    return rectangle_mm((-10 + 2.5 * 0.5, -10 + 5.5 * 0.5), (-20 + 1.5 * 0.75, -20 + 6.5 * 0.75), 100 + 3 * z)
 
 
 def volume(**by_slice):
@@ -94,8 +100,42 @@ def test_two_labels_on_one_pixel_are_refused_with_the_count(open_with, kind):
         "rtstruct": {"contours": {"a": [box(0)], "b": [box(0)]}},
         "nifti": {"niftis": {"a": volume(s0=A), "b": volume(s0=A)}},
     }[kind]
-    with pytest.raises(MaskError, match="9 pixels of one slice lie in structures of two labels, 1 and 2"):
+    with pytest.raises(MaskError, match="9 voxels on 1 of 3 slices of the case lie in structures of two labels"):
         open_with({"a": 1, "b": 2}, **given)
+
+
+OVERLAPPING = {
+    "overlay": {"overlays": {z: [Plane(A, 0x6000, label="a"), Plane(A | B, 0x6002, label="b")] for z in (0, 2)}},
+    "rtstruct": {"contours": {"a": [box(0), box(2)], "b": [box(0), tall_box(2)]}},
+    "nifti": {"niftis": {"a": volume(s0=A, s2=A), "b": volume(s0=A | B, s2=A | B)}},
+}
+
+
+@pytest.mark.parametrize("kind", OVERLAPPING)
+def test_overlapping_voxels_are_counted_over_the_whole_case(open_with, kind):
+    with pytest.raises(MaskError, match=r"18 voxels on 2 of 3 slices .* or give --overlap first"):
+        open_with({"a": 1, "b": 2}, **OVERLAPPING[kind])
+
+
+@pytest.mark.parametrize("kind", OVERLAPPING)
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_with_overlap_first_the_structure_named_first_has_the_voxels(open_with, kind, order):
+    labels = {"a": 1, "b": 2}
+    _, found = open_with({name: labels[name] for name in order}, rules=MaskRules(overlap="first"), **OVERLAPPING[kind])
+    assert np.count_nonzero(found == labels[order[0]]) == np.count_nonzero(_alone(open_with, kind, order[0]))
+    both = _alone(open_with, kind, "a") & _alone(open_with, kind, "b")
+    assert both.any()
+    assert (found[both] == labels[order[0]]).all()
+
+
+def _alone(open_with, kind, name):
+    return open_with({name: 1}, **OVERLAPPING[kind])[1] > 0
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.01, float("nan")])
+def test_a_share_that_means_nothing_is_refused(fraction):
+    with pytest.raises(ConfigError, match="above 0 and at most 1"):
+        MaskRules(fraction=fraction)
 
 
 def test_a_structure_that_this_case_lacks_leaves_the_others(open_with):
@@ -145,10 +185,6 @@ def test_an_empty_file_chosen_whole_is_an_empty_mask(open_with):
 def test_a_file_that_fits_several_series_is_refused_when_chosen(open_with):
     with pytest.raises(MaskError, match="fits 3 series of the tree"):
         open_with({"labels": 1}, niftis={"labels": volume(s0=A)}, rivals=2)
-
-
-def test_nothing_to_join_is_background():
-    assert join_layers((), (2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("label", [0, -1, 256])

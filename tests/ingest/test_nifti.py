@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813 - its own usual name
 
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import affine_ras, grid_distance_mm, make_grid
-from hipseg.ingest.nifti import is_nifti, name_stem, read_label_values, read_labels, read_labels_on, write_volume
+from hipseg.ingest.nifti import is_nifti, name_stem, read_grid, read_label_values, read_labels, read_labels_on, write_volume
 from tests.ingest.builders import cut, write_nifti
 
 AXES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
@@ -178,3 +178,21 @@ def test_a_volume_off_its_grid_is_not_written(tmp_path):
     with pytest.raises(ConfigError, match="same shape"):
         write_volume(tmp_path / "a.nii", np.zeros((4, 3, 4), np.uint8), GRID)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_position_in_two_ways_that_contradict_each_other_is_refused(tmp_path):
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.uint8), np.eye(4))
+    image.set_sform(np.diag([1.0, 1.0, 2.0, 1.0]), code=1)
+    image.set_qform(np.eye(4), code=1)
+    nibabel.save(image, tmp_path / "m.nii")
+    with pytest.raises(MaskError, match=r"sform and its qform give are up to 5\.00 mm apart"):
+        read_grid(tmp_path / "m.nii")
+
+
+@pytest.mark.parametrize(("sform_code", "qform_code", "spacing_mm"), [(1, 1, 2.1), (2, 0, 2.1), (0, 1, 2.0)])
+def test_sform_goes_before_qform_and_a_form_without_code_says_nothing(tmp_path, sform_code, qform_code, spacing_mm):
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.uint8), np.eye(4))
+    image.set_sform(np.diag([1.0, 1.0, 2.1, 1.0]), code=sform_code)
+    image.set_qform(np.diag([1.0, 1.0, 2.0, 1.0]), code=qform_code)
+    nibabel.save(image, tmp_path / "m.nii")
+    assert read_grid(tmp_path / "m.nii").spacing_mm_zyx[0] == pytest.approx(spacing_mm)

@@ -94,13 +94,58 @@ def test_missing_bits_are_refused_with_both_numbers(tmp_path):
         read(tmp_path, Plane(some_mask()), shorten)
 
 
-def test_bits_inside_the_pixels_are_refused(tmp_path):
-    def embed(dataset, _):
-        dataset[0x60000100].value = 16
+def embedded(position, mask, *, stored=12, bits=16):
+    """Put a mask into one bit of the pixels, as files before 2004 did: no Overlay Data."""
+
+    def change(dataset, _):
+        dataset.BitsStored, dataset.HighBit = stored, stored - 1
+        values = np.frombuffer(dataset.PixelData, "<u2") & ((1 << stored) - 1) | mask.ravel().astype("<u2") << position
+        order = ">u2" if dataset.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.2" else "<u2"
+        dataset.PixelData = values.astype(order).tobytes()
+        dataset[0x60000100].value, dataset[0x60000102].value = bits, position
         del dataset[0x60003000]
 
-    with pytest.raises(MaskError, match="6000 lies in the high bits"):
-        read(tmp_path, Plane(some_mask()), embed)
+    return change
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+@pytest.mark.parametrize("position", [12, 15])
+def test_a_plane_in_a_free_bit_of_the_pixels_is_read_at_its_bit_position(tmp_path, position, syntax):
+    found = read(tmp_path, Plane(some_mask()), embedded(position, some_mask()), syntax=syntax)
+    assert np.array_equal(found, some_mask())
+
+
+def test_a_bit_that_holds_grey_values_is_no_plane(tmp_path):
+    with pytest.raises(MaskError, match=r"6000 lies in the bits of the pixels .* not in a free bit of uncompressed"):
+        read(tmp_path, Plane(some_mask()), embedded(11, some_mask()))
+
+
+def test_bytes_in_place_of_bits_are_refused(tmp_path):
+    def widen(dataset, _):
+        dataset[0x60000100].value = 8
+
+    with pytest.raises(MaskError, match=r"Overlay Bits Allocated \(60xx,0100\) other than 1"):
+        read(tmp_path, Plane(some_mask()), widen)
+
+
+def test_padding_bits_and_bytes_after_the_last_pixel_are_passed_over(tmp_path):
+    mask = some_mask(3, 5)
+
+    def dirty(dataset, _):
+        packed = bytearray(dataset[0x60003000].value)
+        # 15 pixels: the 16th bit is padding; then whole bytes of it.
+        packed[1] |= 0x80
+        dataset[0x60003000].value = bytes(packed) + b"\xff" * 6
+
+    assert np.array_equal(read(tmp_path, Plane(mask), dirty, shape=(3, 5)), mask)
+
+
+def test_frames_of_an_overlay_belong_to_frames_of_the_image_from_its_origin_on(tmp_path):
+    frames = np.random.default_rng(3).random((2, 10, 12)) < 0.4
+    paths = write_ct_series(tmp_path, volume_hu(1), overlays={0: [Plane(frames, frames=2, frame_origin=3)]})
+    expected = {1: frames[0] & False, 2: frames[0] & False, 3: frames[0], 4: frames[1], 5: frames[0] & False}
+    for frame, mask in expected.items():
+        assert np.array_equal(read_overlay_masks(paths[0], {0x6000}, (10, 12), frame)[0x6000], mask), frame
 
 
 @pytest.mark.parametrize(("tag", "words"), [(0x60003000, "without Overlay Data"), (0x60000050, "rows, columns or origin")])

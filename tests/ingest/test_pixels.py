@@ -1,14 +1,22 @@
 """Stored values -> Hounsfield units, and pixels that cannot be had."""
 
+import contextlib
+import os
+import re
+from dataclasses import replace
+
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.dicomfile import read_dataset
-from hipseg.ingest.headers import HEADER_TAGS, parse_header
+from hipseg.ingest import pixels
 from hipseg.ingest.pixels import read_slice_hu
+from hipseg.ingest.scan import scan_tree
+from hipseg.ingest.stored import MAX_FILE_BYTES, read_stored
 from tests.ingest.builders import cut, volume_hu, write_ct_series
 
 
@@ -16,8 +24,49 @@ def write(tmp_path, image, change=None, **options):
     return write_ct_series(tmp_path, image[np.newaxis], change=change, **options)[0]
 
 
+preadv = os.preadv
+
+
+def compress(path, syntax, fragments=1):
+    dataset = dcmread(path)
+    if syntax == RLELossless:
+        dataset.compress(RLELossless)
+    else:
+        frame = imagecodecs.jpeg2k_encode(dataset.pixel_array, level=0, reversible=True, codecformat="j2k")
+        dataset.PixelData = encapsulate([frame], fragments_per_frame=fragments)
+        dataset["PixelData"].is_undefined_length, dataset["PixelData"].VR = True, "OB"
+        dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path)
+
+
+def scan(path):
+    """Give the header as the walk over the folder reads it."""
+    (header,) = scan_tree(path.parent).images
+    return header
+
+
 def read(path):
-    return read_slice_hu(path, parse_header(read_dataset(path, HEADER_TAGS, has_pixels=False), path, "."))
+    """Read a slice as its header allows, and again with all of it left to pydicom; both must end alike."""
+    header = scan(path)
+    slow = replace(header, pixels=None)
+    try:
+        image_hu = read_slice_hu(path, header)
+    except SeriesError as error:
+        with pytest.raises(SeriesError, match=f"^{re.escape(str(error))}$"):
+            read_slice_hu(path, slow)
+        raise
+    assert np.array_equal(read_slice_hu(path, slow), image_hu)
+    assert image_hu.dtype == np.int16
+    assert image_hu.flags.writeable
+    return image_hu
+
+
+def is_read_plainly(path, monkeypatch):
+    """Say whether a slice is read straight into the answer, without any other decoder."""
+    calls = []
+    monkeypatch.setattr(pixels, "read_stored", lambda *arguments: calls.append(arguments) or read_stored(*arguments))
+    read_slice_hu(path, scan(path))
+    return not calls
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"])
@@ -127,7 +176,144 @@ def test_an_unlisted_compression_is_refused_without_repeating_its_text(tmp_path)
 
 def test_a_file_that_is_gone_is_refused(tmp_path):
     path = write(tmp_path, volume_hu(1)[0])
-    header = parse_header(read_dataset(path, HEADER_TAGS, has_pixels=False), path, ".")
+    header = scan(path)
     path.unlink()
-    with pytest.raises(SeriesError, match="no longer be opened"):
-        read_slice_hu(path, header)
+    for one in (header, replace(header, pixels=None)):
+        with pytest.raises(SeriesError, match="no longer be opened"):
+            read_slice_hu(path, one)
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize("size", [-140, 10_000])
+def test_a_file_that_has_another_size_than_when_it_was_found_is_refused(tmp_path, is_plain, size):
+    path = write(tmp_path, volume_hu(1)[0])
+    header = scan(path)
+    os.truncate(path, path.stat().st_size - 140 if size < 0 else size)
+    with pytest.raises(SeriesError, match=r"has changed \(\d+ bytes, \d+ when"):
+        read_slice_hu(path, header if is_plain else replace(header, pixels=None))
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_file_that_was_written_to_since_it_was_found_is_refused(tmp_path, is_plain):
+    path = write(tmp_path, volume_hu(1)[0])
+    header = scan(path)
+    os.utime(path, ns=(0, header.stamp.changed_ns + 1))
+    with pytest.raises(
+        SeriesError, match=r"has changed \(written to after .*\); let the copy or export end, then pack the folder again"
+    ):
+        read_slice_hu(path, header if is_plain else replace(header, pixels=None))
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_plain_pixels_are_read_once_and_straight(tmp_path, monkeypatch, syntax):
+    path = write(tmp_path, volume_hu(1)[0], syntax=syntax)
+    assert is_read_plainly(path, monkeypatch)
+    reads = []
+    monkeypatch.setattr(
+        pixels.os, "preadv", lambda *arguments: reads.append((arguments[1][0].nbytes, arguments[2])) or preadv(*arguments)
+    )
+    header = scan(path)
+    read_slice_hu(path, header)
+    assert reads == [(240, header.pixels.first)]
+
+
+BITS = {
+    # stored bits, sign, words in the file, HU with intercept 0, whether the words are plain
+    "12 bits, clean": (12, 0, [0, 1, 0x0FFF], [0, 1, 4095], True),
+    "12 bits, dirty high bits": (12, 0, [0x5005, 0xF005, 0x0FFF], [5, 5, 4095], False),
+    "12 signed bits, extended": (12, 1, [0, 0xFFFF, 0x07FF], [0, -1, 2047], True),
+    "12 signed bits, not extended": (12, 1, [0, 0x0FFF, 0x0800], [0, -1, -2048], False),
+    "16 bits within int16": (16, 0, [0, 1, 0x7FFF], [0, 1, 32767], True),
+    "16 signed bits": (16, 1, [0x8000, 0xFFFF, 0x7FFF], [-32768, -1, 32767], True),
+}
+
+
+@pytest.mark.parametrize("name", BITS)
+def test_bits_are_read_as_they_are_stored(tmp_path, monkeypatch, name):
+    stored, sign, words, expected, is_plain = BITS[name]
+
+    def change(dataset, _):
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = stored, stored - 1, sign
+        dataset.PixelData = np.array(words, "<u2").tobytes()
+
+    path = write(tmp_path, np.zeros((1, 3)), change, intercept=0)
+    assert read(path).tolist() == [expected]
+    assert is_read_plainly(path, monkeypatch) == is_plain
+
+
+def test_unsigned_values_beyond_int16_fit_with_the_intercept(tmp_path, monkeypatch):
+    def change(dataset, _):
+        dataset.PixelRepresentation, dataset.RescaleIntercept = 0, -32767
+        dataset.PixelData = np.array([0, 0x8000, 0xFFFE], "<u2").tobytes()
+
+    path = write(tmp_path, np.zeros((1, 3)), change)
+    assert read(path).tolist() == [[-32767, 1, 32767]]
+    assert is_read_plainly(path, monkeypatch)
+
+
+def test_the_lowest_intercept_does_not_overflow(tmp_path):
+    def change(dataset, _):
+        dataset.PixelRepresentation, dataset.RescaleIntercept = 0, -32768
+        dataset.PixelData = np.array([0, 0xFFFF], "<u2").tobytes()
+
+    assert read(write(tmp_path, np.zeros((1, 2)), change)).tolist() == [[-32768, 32767]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"RescaleSlope": 2},
+        {"RescaleIntercept": "0.5", "RescaleSlope": "0.5"},
+        {"HighBit": 14, "BitsStored": 15, "PixelRepresentation": 0, "PhotometricInterpretation": "PALETTE COLOR"},
+        {"SamplesPerPixel": 3, "PlanarConfiguration": 0},
+        {"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31},
+        {"Rows": 100},
+        {"Rows": 4000, "Columns": 5000},
+        {"Rows": 60000, "Columns": 60000},
+        {"PhotometricInterpretation": None},
+        {"HighBit": None},
+        {"BitsStored": None},
+        {"PixelRepresentation": None},
+    ],
+)
+def test_unusual_headers_end_alike_with_and_without_pydicom(tmp_path, values):
+    def change(dataset, _):
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value)
+
+    path = write(tmp_path, np.full((10, 12), 3), change, intercept=0)
+    with contextlib.suppress(SeriesError):
+        read(path)
+
+
+def test_an_image_of_giant_size_is_refused_by_it(tmp_path):
+    def change(dataset, _):
+        dataset.Rows, dataset.Columns = 65535, 65535
+
+    with pytest.raises(SeriesError, match="an image of 65535 x 65535, at most 16777216 pixels are read"):
+        read(write(tmp_path, volume_hu(1)[0], change))
+
+
+def test_a_file_far_larger_than_a_slice_is_refused_unread(tmp_path, monkeypatch):
+    path = write(tmp_path, volume_hu(1)[0], lambda dataset, _: setattr(dataset, "RescaleSlope", 2))
+    os.truncate(path, MAX_FILE_BYTES + 1)
+    with pytest.raises(SeriesError, match=f"{MAX_FILE_BYTES + 1} bytes in the file of one slice, at most {MAX_FILE_BYTES}"):
+        read_slice_hu(path, scan(path))
+
+
+@pytest.mark.parametrize("syntax", ["JPEG 2000", "RLE"])
+def test_compressed_pixels_that_break_off_are_refused(tmp_path, syntax):
+    path = write(tmp_path, volume_hu(1)[0])
+    compress(path, JPEG2000Lossless if syntax == "JPEG 2000" else RLELossless)
+    whole = path.read_bytes()
+    assert np.array_equal(read(path), volume_hu(1)[0])
+    for size in (len(whole) - 60, len(whole) - 120, scan(path).pixels.first + 14, scan(path).pixels.first):
+        path.write_bytes(whole[:size])
+        with pytest.raises(SeriesError, match=r"cannot be decoded|break off|breaks off"):
+            read_slice_hu(path, scan(path))
+
+
+def test_compressed_pixels_in_several_fragments_are_joined(tmp_path):
+    path = write(tmp_path, volume_hu(1)[0])
+    compress(path, JPEG2000Lossless, fragments=3)
+    assert np.array_equal(read(path), volume_hu(1)[0])

@@ -5,8 +5,8 @@ import pytest
 from pydicom import dcmread
 
 from hipseg.errors import MaskError
-from hipseg.geometry import make_grid
-from hipseg.ingest.rtstruct import count_on_slices, place_contours, read_structure_set
+from hipseg.geometry import affine_lps, make_grid
+from hipseg.ingest.rtstruct import count_on_slices, fill_contours, place_contours, read_structure_set
 from tests.ingest.builders import FRAME_UID, SERIES_UID, cut, rectangle_mm, write_rtstruct
 
 GRID = make_grid((4, 10, 12), (3.0, 0.75, 0.5), (-10, -20, 100), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
@@ -159,3 +159,45 @@ def test_a_set_written_with_undefined_lengths_reads_the_same(tmp_path):
     dataset.save_as(tmp_path / "undefined")
     (a,), (b,) = (read_structure_set(one).structures for one in (path, tmp_path / "undefined"))
     assert np.array_equal(a.contours_mm_xyz, b.contours_mm_xyz)
+
+
+OUTER, INNER = ((0.5, 0.5), (9.5, 0.5), (9.5, 7.5), (0.5, 7.5)), ((2.5, 2.5), (5.5, 2.5), (5.5, 5.5), (2.5, 5.5))
+"""A rectangle and the hole in it, corners (column, row) between pixels."""
+
+
+def ring():
+    mask = np.zeros((10, 12), bool)
+    mask[1:8, 1:10] = True
+    mask[3:6, 3:6] = False
+    return mask
+
+
+def on_first_slice(corners, grid=GRID):
+    """Give corners (column, row) of the first slice as points in the patient, mm."""
+    points = [[x, y, 0, 1] for x, y in corners]
+    return (np.array(points, float) @ affine_lps(grid).T)[:, :3]
+
+
+@pytest.mark.parametrize(
+    ("contours", "kinds"),
+    [
+        ([OUTER, INNER], "CLOSED_PLANAR"),
+        ([INNER, OUTER], "CLOSEDPLANAR_XOR"),
+        ([(OUTER[0], *INNER, INNER[0], *OUTER)], "CLOSED_PLANAR"),
+        ([(*OUTER, OUTER[0], *reversed(INNER), INNER[3], OUTER[0])], "CLOSED_PLANAR"),
+    ],
+    ids=["a contour in another", "exclusive or", "keyhole", "keyhole the other way round"],
+)
+def test_a_hole_is_a_hole_however_it_is_drawn(tmp_path, contours, kinds):
+    path = write_rtstruct(tmp_path / "rs", {"ring": [on_first_slice(one) for one in contours]}, kinds=kinds)
+    (structure,) = read_structure_set(path).structures
+    read = fill_contours(structure, GRID)
+    assert np.array_equal(read(0), ring())
+    assert read(1) is None
+
+
+def test_contours_on_oblique_slices_fill_the_same_pixels(tmp_path):
+    oblique = make_grid((3, 10, 12), (3.0, 0.75, 0.5), (5, 6, 7), ((0.8, 0.6, 0), (0, 0, -1), (-0.6, 0.8, 0)))
+    path = write_rtstruct(tmp_path / "rs", {"ring": [on_first_slice(one, oblique) for one in (OUTER, INNER)]})
+    (structure,) = read_structure_set(path).structures
+    assert np.array_equal(fill_contours(structure, oblique)(0), ring())

@@ -1,6 +1,7 @@
 """Order and grid of a series, and every reason why images are no volume."""
 
 import random
+import re
 
 import numpy as np
 import pytest
@@ -157,3 +158,39 @@ def test_a_single_slice_takes_its_extent_from_the_header(tmp_path):
 def test_a_single_slice_without_extent_is_refused(tmp_path):
     with pytest.raises(SeriesError, match="single slice without extent in case c0ffee"):
         order(tmp_path, only(0, SliceThickness=None), slices=1)
+
+
+def rescaled(dataset, z):
+    dataset.RescaleIntercept = -1000 if z == 1 else -1024
+
+
+def tilted(dataset, z):
+    x, y, height = dataset.ImagePositionPatient
+    dataset.ImagePositionPatient = [x + z * 0.3, y - z * 0.4, height]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (moved(s2=0.03), r"uneven slices: up to 0\.030 mm from their places on a grid of 3\.000 mm"),
+        (only(2, ImagePositionPatient=[-9.95, -20, 106]), r"slices up to 0\.050 mm beside the first slice's normal"),
+        (only(2, ImageOrientationPatient=[1, 0, 0, 0, 1, 0.00002]), "orientations differ by up to 2e-05"),
+        (rescaled, "2 different rescale slopes and intercepts in 5 images"),
+        (only(2, SpacingBetweenSlices=1.5), "Spacing Between Slices .* is not the 3\\.000 mm between positions"),
+    ],
+)
+def test_what_is_a_little_wrong_is_taken_with_one_warning(tmp_path, change, words):
+    (warning,) = order(tmp_path, change).warnings
+    assert re.search(words, warning)
+
+
+@pytest.mark.parametrize("change", [None, moved(s2=0.015), only(2, SpacingBetweenSlices=3.05), only(2, SpacingBetweenSlices=-3)])
+def test_what_rounding_explains_is_taken_in_silence(tmp_path, change):
+    assert order(tmp_path, change).warnings == ()
+
+
+def test_a_tilt_that_is_taken_gives_the_shift_of_each_slice(tmp_path):
+    write_ct_series(tmp_path, volume_hu(5), change=tilted)
+    series = order_series(scan_tree(tmp_path).images, "c0ffee", takes_tilt=True)
+    assert np.array(series.shifts_mm_yx) == pytest.approx(np.array([[-0.4 * z, 0.3 * z] for z in range(5)]))
+    assert order(tmp_path / "straight").shifts_mm_yx == ()

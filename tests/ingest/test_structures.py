@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+import nrrd
 import numpy as np
 import pytest
 
 from hipseg.ingest.headers import OverlayName
-from hipseg.ingest.pairing import NiftiFile
+from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.scan import scan_tree
+from hipseg.ingest.segmentation import read_segmentation
 from hipseg.ingest.structures import (
     MaskSources,
     NiftiStructure,
+    NrrdStructure,
     StructureName,
     find_by_name,
     find_names,
@@ -19,6 +22,7 @@ from hipseg.ingest.structures import (
     find_structures,
 )
 from tests.ingest.builders import Plane, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
+from tests.ingest.seg_builder import read_sources, write_seg
 
 ONES = np.ones((10, 12), bool)
 
@@ -117,3 +121,54 @@ def _empty_header():
         frame_uid = ""
 
     return Header()
+
+
+def seg_sources(tmp_path, *files):
+    """Make a case with SEG files: labels, slices and options of each."""
+    paths = write_ct_series(tmp_path / "ct", volume_hu(3))
+    images = read_sources(paths)
+    parsed = []
+    for number, (labels, slices, options) in enumerate(files):
+        pixels = np.ones((len(slices), 10, 12, len(labels)), np.uint8)
+        path = write_seg(tmp_path / f"seg{number}", [images[z] for z in slices], pixels, labels, **options)
+        parsed.append(read_segmentation(path))
+    found = tuple(sorted(scan_tree(tmp_path / "ct").images, key=lambda header: header.instance_number))
+    return MaskSources(found, (), (), tuple(parsed))
+
+
+def test_a_segment_is_chosen_by_label_else_by_number(tmp_path):
+    case = seg_sources(tmp_path, (["femur", "pelvis", "pelvis", "7"], [0], {}))
+    assert [one.parts[0][1] for one in find_by_name("femur", case)] == [1]
+    assert [one.parts[0][1] for one in find_by_name("pelvis", case)] == [2, 3]
+    assert [one.parts[0][1] for one in find_by_name("3", case)] == [3]
+    assert [one.parts[0][1] for one in find_by_name("7", case)] == [4]
+    assert find_by_name("9", case) == ()
+    assert [one.name for one in find_names(case)] == ["2", "3", "7", "femur"]
+
+
+def test_files_of_one_series_on_different_slices_are_one_structure(tmp_path):
+    case = seg_sources(tmp_path, (["femur"], [0], {}), (["femur"], [2], {}), (["pelvis"], [2], {}))
+    assert sorted(len(one.parts) for one in find_structures(case)) == [1, 2]
+
+
+@pytest.mark.parametrize("series_uid", ["2.25.500", "2.25.501"])
+def test_files_on_the_same_slice_or_of_other_series_make_a_name_ambiguous(tmp_path, series_uid):
+    slices = [0] if series_uid == "2.25.500" else [1]
+    case = seg_sources(tmp_path, (["femur"], [0], {}), (["femur"], slices, {"series_uid": series_uid}))
+    assert len(find_by_name("femur", case)) == 2
+
+
+def test_an_nrrd_is_chosen_by_segment_else_by_name_and_value(tmp_path):
+    fields = {"space": "LPS", "space directions": np.eye(3), "space origin": np.zeros(3)}
+    voxels = np.array([0, 1, 2], np.uint8).reshape(3, 1, 1)
+    nrrd.write(str(tmp_path / "plain.nrrd"), voxels, fields)
+    segments = {"Segment0_Name": "femur", "Segment0_LabelValue": "2", "Segment1_Name": "pelvis", "Segment1_LabelValue": "1"}
+    nrrd.write(str(tmp_path / "named.seg.nrrd"), voxels, fields | segments)
+    plain, named = NrrdFile(tmp_path / "plain.nrrd"), NrrdFile(tmp_path / "named.seg.nrrd")
+    case = MaskSources((_empty_header(),), (), (), (), (plain, named))
+    assert find_by_name("plain", case) == (NrrdStructure(plain),)
+    assert find_by_name("plain:2", case) == (NrrdStructure(plain, 2),)
+    assert find_by_name("femur", case) == (NrrdStructure(named, 2),)
+    assert find_by_name("named", case) == ()
+    assert [one.name for one in find_names(case)] == ["femur", "pelvis", "plain", "plain:1", "plain:2"]
+    assert len(find_structures(case)) == 3

@@ -39,6 +39,13 @@ def test_cases_without_a_mask_are_left_out(records):
     assert bare.case not in split.train + split.val
 
 
+def test_cases_that_their_publisher_keeps_for_testing_are_left_out(records):
+    kept = dataclasses.replace(records[0], subset="test")
+    split = hold_out((kept, *records[1:]), seed=0)
+    assert kept.case not in split.train + split.val
+    assert len(split.train + split.val) == len(records) - 1
+
+
 def test_cases_of_one_patient_stay_on_one_side(records):
     one_patient = [dataclasses.replace(one, patient="p0") for one in records[:6]]
     for seed in range(6):

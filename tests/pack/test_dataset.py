@@ -1,4 +1,8 @@
+import dataclasses
 import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,8 +10,9 @@ import pytest
 from hipseg.errors import ConfigError, SeriesError, ShardError
 from hipseg.fsio import locked
 from hipseg.ingest.cases import find_cases
-from hipseg.pack.dataset import KeyedCase, PackPlan, check_output, key_cases, pack_cases
+from hipseg.pack.dataset import KeyedCase, check_output, key_cases, pack_cases
 from hipseg.pack.keys import case_key, patient_key
+from hipseg.pack.plan import PackPlan
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest
 from hipseg.shards.reader import open_reader, read_image_volume, read_label_volume
@@ -18,6 +23,21 @@ SALT = bytes(range(32))
 PLAN = PackPlan(rois={}, salt_id="0" * 12, set_aside={})
 MASK = np.zeros((10, 12), dtype=bool)
 MASK[2:5, 3:9] = True
+
+
+FILLING = """
+import resource, signal, sys
+from pathlib import Path
+import tests.pack.test_dataset as here
+from hipseg.errors import HipsegError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+    here.pack(Path(sys.argv[1]), here.DatasetPaths(Path(sys.argv[2])))
+except HipsegError as error:
+    sys.exit(print(f"error: {error}", file=sys.stderr) or error.exit_code)
+"""
+"""Packs with files of 4,000 bytes at most, which stand for a disk that is full."""
 
 
 def write_patient(root, name, seed, has_mask=True, **options):
@@ -32,7 +52,16 @@ def write_patient(root, name, seed, has_mask=True, **options):
 
 
 def pack(data, paths, plan=PLAN):
-    return list(pack_cases(key_cases(find_cases(data), SALT), paths, plan))
+    return [one.result for one in pack_cases(key_cases(find_cases(data), SALT), paths, plan)]
+
+
+def kept_cases(data, paths, plan=PLAN):
+    return {one.result.case for one in pack_cases(key_cases(find_cases(data), SALT), paths, plan) if one.is_kept}
+
+
+def read_files(paths):
+    """Every file of the data set, by name; what begins with a dot is none."""
+    return {path.name: path.read_bytes() for path in paths.root.iterdir() if not path.name.startswith(".")}
 
 
 @pytest.fixture
@@ -64,10 +93,11 @@ def test_packing_again_gives_the_same_bytes(tmp_path, paths):
     for seed, name in enumerate(("Doe", "Roe", "Poe")):
         write_patient(tmp_path / "data", name, seed)
     pack(tmp_path / "data", paths)
-    before = {path.name: path.read_bytes() for path in paths.root.iterdir()}
-    assert len(before) == 5  # three shards, the manifest and the lock
-    pack(tmp_path / "data", paths)
-    assert {path.name: path.read_bytes() for path in paths.root.iterdir()} == before
+    before = read_files(paths)
+    assert len(before) == 4  # three shards and the manifest
+    paths.journal().unlink()
+    assert kept_cases(tmp_path / "data", paths) == set()
+    assert read_files(paths) == before
 
 
 def test_a_truncated_slice_refuses_its_case_by_name_and_the_others_are_packed(tmp_path, paths):
@@ -79,8 +109,8 @@ def test_a_truncated_slice_refuses_its_case_by_name_and_the_others_are_packed(tm
     refusal = outcomes[bad[2]]
     assert (type(refusal), refusal.error) == (Refusal, "SeriesError")
     assert bad[2] in refusal.reason
-    assert sorted(path.name for path in paths.root.iterdir()) == sorted([".lock", f"{good[2]}.h5", "manifest.json"])
     manifest = read_manifest(paths)
+    assert sorted(read_files(paths)) == [manifest.cases[0].shard, "manifest.json"]
     assert (manifest.cases, manifest.refusals) == ((outcomes[good[2]],), (refusal,))
 
 
@@ -130,12 +160,87 @@ def test_a_packing_that_is_stopped_leaves_a_whole_data_set(tmp_path, paths):
     for seed, name in enumerate(("Doe", "Roe", "Poe")):
         write_patient(tmp_path / "data", name, seed)
     outcomes = pack_cases(key_cases(find_cases(tmp_path / "data"), SALT), paths, PLAN)
-    done = [next(outcomes), next(outcomes)]
+    done = [next(outcomes).result, next(outcomes).result]
     outcomes.close()
     manifest = read_manifest(paths)
-    assert manifest.cases == tuple(done)
+    assert all(one in manifest.cases for one in done)
     assert verify_dataset(paths, manifest) == ()
-    assert len(pack(tmp_path / "data", paths)) == 3
+    assert {one.case for one in done} <= kept_cases(tmp_path / "data", paths)
+    assert len(read_manifest(paths).cases) == 3
+
+
+def test_threads_do_not_change_a_byte(tmp_path):
+    for seed in range(5):
+        write_patient(tmp_path / "data", f"patient {seed}", seed)
+    found = []
+    for jobs in (1, 3, 8):
+        paths = DatasetPaths(tmp_path / f"shards-{jobs}")
+        pack(tmp_path / "data", paths, dataclasses.replace(PLAN, jobs=jobs))
+        found.append(read_files(paths))
+    assert found[0] == found[1] == found[2]
+
+
+def test_adding_a_patient_keeps_the_bytes_of_the_others(tmp_path, paths):
+    for seed, name in enumerate(("Doe", "Roe")):
+        write_patient(tmp_path / "data", name, seed)
+    pack(tmp_path / "data", paths)
+    before = {path: (path.read_bytes(), path.stat()) for path in paths.root.glob("*.h5")}
+    write_patient(tmp_path / "data", "Poe", 2)
+    assert len(kept_cases(tmp_path / "data", paths)) == 2
+    assert {path: (path.read_bytes(), path.stat()) for path in before} == before
+    assert len(read_manifest(paths).cases) == 3
+
+
+def test_a_changed_source_is_packed_again_and_its_old_shard_goes(tmp_path, paths):
+    _, image, _ = write_patient(tmp_path / "data", "Doe", 1)
+    old = pack(tmp_path / "data", paths)[0].shard
+    write_patient(tmp_path / "data", "Doe", 1, change=lambda dataset, z: setattr(dataset, "RescaleIntercept", -1023))
+    (record,) = pack(tmp_path / "data", paths)
+    assert record.shard != old
+    assert sorted(read_files(paths)) == [record.shard, "manifest.json"]
+    with open_reader(paths, record) as reader:
+        np.testing.assert_array_equal(read_image_volume(reader), image + 1)
+
+
+def test_a_source_that_changes_while_it_is_read_refuses_its_case(tmp_path, paths):
+    good = write_patient(tmp_path / "data", "Doe", 1)[2]
+    files, _, case = write_patient(tmp_path / "data", "Roe", 2)
+    cases = key_cases(find_cases(tmp_path / "data"), SALT)
+
+    def touch(_slice_bytes):
+        files[0].touch()
+
+    found = {one.result.case: one.result for one in pack_cases(cases, paths, PLAN, touch)}
+    assert isinstance(found[good], CaseRecord)
+    assert case in found[case].reason
+    assert "changed" in found[case].reason
+    assert [one.case for one in read_manifest(paths).cases] == [good]
+
+
+def test_a_source_that_changed_after_reading_began_refuses_its_case(tmp_path, paths):
+    files, _, _ = write_patient(tmp_path / "data", "Doe", 1)
+    newest = max(path.stat().st_ctime_ns for path in files)
+    (outcome,) = pack(tmp_path / "data", paths, dataclasses.replace(PLAN, started_ns=newest - 1))
+    assert "changed while it was read" in outcome.reason
+    (outcome,) = pack(tmp_path / "data", paths, dataclasses.replace(PLAN, started_ns=newest))
+    assert isinstance(outcome, CaseRecord)
+
+
+def test_a_disk_that_fills_leaves_earlier_shards_whole(tmp_path, paths, monkeypatch):
+    write_patient(tmp_path / "data", "Doe", 1)
+    first = pack(tmp_path / "data", paths)[0]
+    write_patient(tmp_path / "data", "Roe", 2)
+    # HDF5 sees what a full disk shows: a write that comes back short.
+    process = subprocess.run(
+        [sys.executable, "-c", FILLING, str(tmp_path / "data"), str(paths.root)], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 2, process.stderr
+    assert re.fullmatch(r"error: cannot write \S+: File too large; name a folder that you may write to\n", process.stderr)
+    manifest = read_manifest(paths)
+    assert manifest.cases == (first,)
+    assert verify_dataset(paths, manifest) == ()
+    assert len(pack(tmp_path / "data", paths)) == 2
+    assert [path.name for path in paths.root.glob(".*.tmp")] == []
 
 
 def test_the_plan_goes_into_the_manifest(tmp_path, paths):
@@ -211,7 +316,7 @@ def test_a_full_disk_is_no_refusal(tmp_path, paths, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ConfigError, match="No space left on device; free some space"):
         list(pack_cases(cases, paths, PLAN))
-    assert [path.name for path in paths.root.iterdir()] == [".lock"]
+    assert read_files(paths) == {}
 
 
 def test_checking_an_output_folder_leaves_nothing_behind(tmp_path):

@@ -145,7 +145,7 @@ def test_no_text_of_the_sources_leaves_them(packed, source):
     outputs = [printed.replace(str(source), "").replace(str(root), "").encode()]
     outputs += [path.read_bytes() for path in sorted((root / "shards").iterdir())]
     outputs += [path.name.encode() for path in sorted((root / "shards").iterdir())]
-    assert len(outputs) == 1 + 2 * 15  # 12 shards, manifest, splits and lock
+    assert len(outputs) == 1 + 2 * 17  # 12 shards, manifest, splits and their digest, journal and lock
     text = b"\n".join(run for output in outputs for run in re.findall(rb"[\x20-\x7e]{%d,}" % LEAST_SECRET, output))
     assert b"hipseg-manifest" in text
     # The structure's name was given on the command line, and the manifest keeps it from there.

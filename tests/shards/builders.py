@@ -8,8 +8,9 @@ import numpy as np
 from hipseg.axes import VolumeI16, VolumeU8
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
-from hipseg.shards.layout import shard_name
+from hipseg.shards.layout import SHARD_SUFFIX
 from hipseg.shards.manifest import CaseRecord, Manifest, write_manifest
+from hipseg.shards.storage import LOSSLESS, Storage
 from hipseg.shards.writer import write_shard
 
 OBLIQUE = ((1.0, 0.0, 0.0), (0.0, 0.8, 0.6), (0.0, -0.6, 0.8))
@@ -33,22 +34,30 @@ def box_labels(shape_zyx: tuple[int, int, int], label: int = 1) -> VolumeU8:
 
 
 def pack_arrays(
-    paths: DatasetPaths, case: str, patient: str, image: VolumeI16, labels: VolumeU8 | None, grid: Grid | None = None
+    paths: DatasetPaths,
+    case: str,
+    patient: str,
+    image: VolumeI16,
+    labels: VolumeU8 | None,
+    grid: Grid | None = None,
+    storage: Storage = LOSSLESS,
 ) -> CaseRecord:
-    """Write one case and describe it as the manifest does."""
+    """Write one case into a shard that is named by the case alone, and describe it as the manifest does."""
     grid = grid or make_grid_of(image.shape)
     slices = zip(image, labels if labels is not None else [None] * len(image), strict=True)
-    written = write_shard(paths.shard(shard_name(case)), case, patient, grid, slices, has_mask=labels is not None)
+    shard = case + SHARD_SUFFIX
+    written = write_shard(paths.shard(shard), case, patient, grid, slices, has_mask=labels is not None, storage=storage)
     return CaseRecord(
         case=case,
         patient=patient,
-        shard=shard_name(case),
+        shard=shard,
         grid=grid,
         mask_kind=None if labels is None else "overlay",
         label_voxels=written.label_voxels,
         image_digest=written.image_digest,
         mask_digest=written.mask_digest,
         shard_digest=written.shard_digest,
+        window_hu=storage.window_hu,
     )
 
 

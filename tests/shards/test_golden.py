@@ -31,11 +31,13 @@ def golden_labels():
 
 def test_the_manifest_of_format_1_is_read():
     manifest = read_manifest(GOLDEN)
-    masked, bare = manifest.cases
+    masked, bare, small = manifest.cases
     assert (masked.case, masked.patient, masked.mask_kind) == ("c00000000000a", "p00000000000a", "overlay")
     assert masked.grid == GRID
     assert masked.label_voxels == {1: 50, 5: 1}
     assert (bare.case, bare.patient, bare.has_mask) == ("c00000000000b", "p00000000000b", False)
+    assert (small.window_hu, small.warnings, small.subset) == ((-200, 1300), ("uneven slices",), "test")
+    assert (masked.window_hu, masked.warnings, masked.subset) == (None, (), None)
     assert manifest.refusals == (Refusal("c00000000000c", "SeriesError", "slice gap in case c00000000000c"),)
     assert (manifest.set_aside, manifest.rois, manifest.salt_id) == ({"not DICOM or NIfTI": 2}, {"femur": 1}, "0123456789ab")
 
@@ -44,6 +46,13 @@ def test_the_manifest_of_format_1_is_read():
 def test_the_images_of_format_1_are_read(case, change_hu):
     with open_reader(GOLDEN, read_manifest(GOLDEN).record(case)) as reader:
         np.testing.assert_array_equal(read_image_volume(reader), golden_image() + change_hu)
+
+
+def test_the_small_image_of_format_1_is_read():
+    with open_reader(GOLDEN, read_manifest(GOLDEN).record("c00000000000d")) as reader:
+        found = read_image_volume(reader)
+    # 256 steps over 1500 HU: half a step is 2.94 HU, and rounding to whole units adds half of one.
+    assert np.abs(found - np.clip(golden_image(), -200, 1300)).max() <= 3
 
 
 def test_the_labels_of_format_1_are_read():

@@ -2,11 +2,20 @@ import dataclasses
 import json
 from types import MappingProxyType
 
+import numpy as np
 import pytest
 
 from hipseg.errors import ShardError
 from hipseg.runs import DatasetPaths
-from hipseg.shards.manifest import Refusal, read_manifest, same_images, write_manifest
+from hipseg.shards.manifest import (
+    Refusal,
+    outcome_from_json,
+    outcome_json,
+    read_manifest,
+    same_images,
+    sealed_text,
+    write_manifest,
+)
 from tests.shards.builders import noise_hu, pack_arrays, pack_noise
 
 
@@ -18,7 +27,7 @@ def packed(tmp_path):
 def rewrite(paths, change):
     value = json.loads(paths.manifest.read_text())
     change(value)
-    paths.manifest.write_text(json.dumps(value))
+    paths.manifest.write_text(sealed_text(value))
 
 
 def test_what_was_written_is_read_back(packed):
@@ -61,6 +70,7 @@ def test_data_digest_does_not_depend_on_keys_or_order(packed, tmp_path):
         lambda one: {"image_digest": "0" * 64},
         lambda one: {"mask_digest": "0" * 64},
         lambda one: {"mask_digest": None},
+        lambda one: {"window_hu": (-200, 1300)},
         lambda one: {"grid": dataclasses.replace(one.grid, spacing_mm_zyx=(1.0, 1.0, 1.0))},
     ],
 )
@@ -96,6 +106,37 @@ def test_other_json_is_refused(packed, text):
     paths.manifest.write_text(text)
     with pytest.raises(ShardError, match="is no manifest of a packed data set"):
         read_manifest(paths)
+
+
+def test_a_manifest_whose_digest_is_missing_or_wrong_is_refused(packed):
+    paths, _ = packed
+    text = paths.manifest.read_text()
+    value = json.loads(text)
+    paths.manifest.write_text(text.replace(value["manifest_digest"], "0" * 64))
+    with pytest.raises(ShardError, match="its SHA-256 differs from the one it gives"):
+        read_manifest(paths)
+    del value["manifest_digest"]
+    paths.manifest.write_text(json.dumps(value))
+    with pytest.raises(ShardError, match="it has 0 digests of itself under 'manifest_digest', 1 is needed"):
+        read_manifest(paths)
+
+
+def test_every_flipped_bit_of_a_manifest_is_noticed(packed):
+    paths, _ = packed
+    good = paths.manifest.read_bytes()
+    for position in np.random.default_rng(0).integers(0, 8 * len(good), 300).tolist():
+        damaged = bytearray(good)
+        damaged[position // 8] ^= 1 << position % 8
+        paths.manifest.write_bytes(damaged)
+        with pytest.raises(ShardError):
+            read_manifest(paths)
+
+
+def test_one_case_is_read_back_from_its_json(packed):
+    _, manifest = packed
+    full = dataclasses.replace(manifest.cases[0], window_hu=(-200, 1300), warnings=("uneven",), subset="test")
+    for outcome in (full, Refusal("c9", "MaskError", "no mask")):
+        assert outcome_from_json(json.loads(json.dumps(outcome_json(outcome)))) == outcome
 
 
 def test_another_version_is_refused_by_both_numbers(packed):

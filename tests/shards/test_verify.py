@@ -65,4 +65,6 @@ def test_every_case_is_checked_after_the_first_problem(packed):
 def test_a_shard_that_no_case_needs_is_named(packed):
     paths, manifest = packed
     write_manifest(paths, dataclasses.replace(manifest, cases=manifest.cases[:1]))
-    assert verify_dataset(paths, read_manifest(paths)) == ("shard c2.h5 is not in the manifest; pack again or delete it",)
+    assert verify_dataset(paths, read_manifest(paths)) == (
+        "shard c2.h5 is not in the manifest; pack again, merge the parts, or delete it",
+    )

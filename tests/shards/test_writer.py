@@ -1,5 +1,6 @@
 import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import hdf5plugin  # noqa: F401 - registers the Blosc filter, as a foreign reader would
@@ -8,6 +9,8 @@ import pytest
 
 from hipseg.errors import SeriesError, ShardError
 from hipseg.runs import DatasetPaths
+from hipseg.shards.reader import open_reader
+from hipseg.shards.storage import LOSSLESS, Storage
 from hipseg.shards.writer import write_shard
 from tests.shards.builders import box_labels, make_grid_of, noise_hu, pack_arrays
 
@@ -27,11 +30,15 @@ def test_an_ordinary_hdf5_reader_gets_image_labels_and_grid(tmp_path):
         assert tuple(map(tuple, group.attrs["directions_xyz"])) == record.grid.directions_xyz
 
 
-def test_digests_are_those_of_the_plain_bytes_and_of_the_file(tmp_path):
+def digest_by_slices(volume):
+    return hashlib.sha256(b"".join(hashlib.sha256(one.tobytes()).digest() for one in volume)).hexdigest()
+
+
+def test_digests_are_those_of_the_slices_digests_and_of_the_file(tmp_path):
     image, labels = noise_hu(0, SHAPE), box_labels(SHAPE)
     record = pack_arrays(DatasetPaths(tmp_path), "c1", "p1", image, labels)
-    assert record.image_digest == hashlib.sha256(image.astype("<i2").tobytes()).hexdigest()
-    assert record.mask_digest == hashlib.sha256(labels.tobytes()).hexdigest()
+    assert record.image_digest == digest_by_slices(image.astype("<i2"))
+    assert record.mask_digest == digest_by_slices(labels)
     assert record.shard_digest == hashlib.sha256((tmp_path / "c1.h5").read_bytes()).hexdigest()
 
 
@@ -40,6 +47,59 @@ def test_only_labels_that_occur_are_counted(tmp_path):
     labels[0, 0, :3], labels[4, 11, 13] = 2, 255
     record = pack_arrays(DatasetPaths(tmp_path), "c1", "p1", noise_hu(0, SHAPE), labels)
     assert record.label_voxels == {2: 3, 255: 1}
+
+
+def test_many_labels_are_counted_as_few_are(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 40, SHAPE).astype(np.uint8)
+    record = pack_arrays(DatasetPaths(tmp_path), "c1", "p1", noise_hu(0, SHAPE), labels)
+    numbers, counts = np.unique(labels[labels > 0], return_counts=True)
+    assert record.label_voxels == dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("storage", [LOSSLESS, Storage("zstd"), Storage("lz4", (-200, 1300))])
+def test_workers_do_not_change_a_byte(tmp_path, storage):
+    shape = (30, 12, 14)
+    image, labels = noise_hu(0, shape), box_labels(shape)
+
+    def reused_arrays():
+        image_slice, label_slice = np.empty(shape[1:], np.int16), np.empty(shape[1:], np.uint8)
+        for z in range(shape[0]):
+            image_slice[:], label_slice[:] = image[z], labels[z]
+            yield image_slice, label_slice
+
+    grid, written = make_grid_of(shape), []
+    for jobs in (0, 1, 3):
+        with ThreadPoolExecutor(max(jobs, 1)) as pool:
+            written.append(
+                write_shard(
+                    tmp_path / f"{jobs}.h5",
+                    "c1",
+                    "p1",
+                    grid,
+                    reused_arrays(),
+                    has_mask=True,
+                    storage=storage,
+                    workers=pool if jobs else None,
+                )
+            )
+    assert written[0] == written[1] == written[2]
+    assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "1.h5").read_bytes() == (tmp_path / "3.h5").read_bytes()
+
+
+def test_many_threads_write_and_open_shards_at_once(tmp_path):
+    shape = (30, 64, 64)
+    image, labels = noise_hu(0, shape), box_labels(shape)
+
+    def write_many(number):
+        paths = DatasetPaths(tmp_path / str(number))
+        paths.root.mkdir()
+        for round_number in range(25):
+            record = pack_arrays(paths, f"c{round_number}", "p1", image, labels)
+            with open_reader(paths, record) as reader:
+                np.testing.assert_array_equal(reader.read_image(round_number), image[round_number])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_many, range(4)))
 
 
 def test_an_empty_mask_is_still_a_mask(tmp_path):

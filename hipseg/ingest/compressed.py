@@ -1,0 +1,161 @@
+"""One compressed frame -> stored values, whatever compression DICOM names for CT."""
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.uid import UID
+
+from hipseg.errors import SeriesError
+
+EXPORT_AGAIN: Final = "export the series again uncompressed"
+MAX_FRAME_PIXELS: Final = 1 << 24
+"""4096 x 4096, more than any CT scanner reconstructs; a few bytes can announce a blank image of any size."""
+END_OF_IMAGE: Final = b"\xff\xd9"
+
+_JPEG_START, _JPEG_LS_FRAME = b"\xff\xd8", 0xF7
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""SOF0 to SOF15. Source: ISO/IEC 10918-1, table B.1."""
+_JP2_SIGNATURE, _CODESTREAM_BOX = b"\0\0\0\x0cjP  ", b"jp2c"
+_CODESTREAM_START = b"\xff\x4f\xff\x51"
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """What a header says of the pixels of a frame.
+
+    Args:
+        shape_yx: rows and columns.
+        bits_allocated, bits_stored: of each pixel.
+        is_signed: whether the stored bits are a two's complement.
+    """
+
+    shape_yx: tuple[int, int]
+    bits_allocated: int
+    bits_stored: int
+    is_signed: bool
+
+
+def decode_frame(frame: bytes, syntax: str, expected: PixelFormat) -> NDArray[np.integer]:
+    """Decode one compressed frame of one sample a pixel. The lock of the interpreter is free meanwhile.
+
+    Lossy compressions are taken like the others: what the values are is known, what they were before is not.
+
+    Args:
+        frame: the whole compressed frame.
+        syntax: identifier of a transfer syntax in DECODERS.
+        expected: what the header says of the pixels.
+    Returns:
+        Stored values, int (y, x).
+    Raises:
+        SeriesError: the frame is damaged, or not what the header says; nothing is decoded that would not fit.
+    """
+    decoder = DECODERS[syntax]
+    try:
+        found_yx = decoder.measure(frame, expected)
+        if found_yx != expected.shape_yx or found_yx[0] * found_yx[1] > MAX_FRAME_PIXELS:
+            raise SeriesError(
+                f"compressed pixels of {found_yx[0]} x {found_yx[1]}, the header says {expected.shape_yx[0]} x "
+                f"{expected.shape_yx[1]}; the same is expected, and at most {MAX_FRAME_PIXELS} pixels: {EXPORT_AGAIN}"
+            )
+        stored = decoder.decode(frame, expected)
+    except (ValueError, struct.error, RuntimeError, MemoryError) as error:
+        raise SeriesError(f"pixels cannot be decoded ({UID(syntax).name}); {EXPORT_AGAIN}") from error
+    if stored.shape != expected.shape_yx or not np.issubdtype(stored.dtype, np.integer):
+        raise SeriesError(
+            f"compressed pixels of shape {stored.shape}, type {stored.dtype}; whole numbers of shape {expected.shape_yx} are "
+            f"expected: {EXPORT_AGAIN}"
+        )
+    return _apply_sign(stored, expected)
+
+
+def _apply_sign(stored: NDArray[np.integer], expected: PixelFormat) -> NDArray[np.integer]:
+    """Give the stored bits their sign. Most compressions know no sign: there a signed pixel is a large number."""
+    bits = expected.bits_stored
+    low, high = int(stored.min()), int(stored.max())
+    lowest = -(1 << bits - 1) if expected.is_signed else 0
+    highest = (1 << bits) - 1 if low >= 0 else (1 << bits - 1) - 1
+    if low < lowest or high > highest:
+        raise SeriesError(
+            f"compressed pixels from {low} to {high}, which {bits} {'signed' if expected.is_signed else 'unsigned'} bits stored "
+            f"(0028,0101) do not hold; {EXPORT_AGAIN}"
+        )
+    if not expected.is_signed or high < 1 << bits - 1:
+        return stored
+    if bits == stored.dtype.itemsize * 8:
+        return stored.view(f"i{stored.dtype.itemsize}")
+    signed = stored.astype(np.int32)
+    signed[signed >= 1 << bits - 1] -= 1 << bits
+    return signed
+
+
+def _measure_jpeg(frame: bytes, _: PixelFormat) -> tuple[int, int]:
+    """Read rows and columns of a JPEG or JPEG-LS frame. Source: ISO/IEC 10918-1 B.2.2, ISO/IEC 14495-1 C.2.2."""
+    if frame[:2] != _JPEG_START or not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
+        # Decoders of JPEG fill up what is missing with grey.
+        raise ValueError
+    position = 2
+    while True:
+        marker, kind, length = struct.unpack_from(">BBH", frame, position)
+        if marker != 0xFF:
+            raise ValueError
+        if kind in _JPEG_FRAMES or kind == _JPEG_LS_FRAME:
+            rows, columns = struct.unpack_from(">HH", frame, position + 5)
+            return rows, columns
+        position += 1 if kind == 0xFF else 2 + length
+
+
+def _measure_jpeg_2000(frame: bytes, _: PixelFormat) -> tuple[int, int]:
+    """Read rows and columns of a JPEG 2000 frame, as codestream or as file. Source: ISO/IEC 15444-1 A.5.1 and I.4."""
+    start = 0
+    if frame.startswith(_JP2_SIGNATURE):
+        while frame[start + 4 : start + 8] != _CODESTREAM_BOX:
+            (length,) = struct.unpack_from(">L", frame, start)
+            if length < 8:
+                raise ValueError
+            start += length
+        start += 8
+    if frame[start : start + 4] != _CODESTREAM_START:
+        raise ValueError
+    right, bottom, left, top = struct.unpack_from(">LLLL", frame, start + 8)
+    return bottom - top, right - left
+
+
+def _measure_rle(frame: bytes, expected: PixelFormat) -> tuple[int, int]:
+    """Give the expected shape: run lengths name none, and the decoder refuses more or fewer. Source: DICOM PS3.5 G."""
+    (segments,) = struct.unpack_from("<L", frame)
+    if segments * 8 != expected.bits_allocated:
+        raise ValueError
+    return expected.shape_yx
+
+
+def _decode_rle(frame: bytes, expected: PixelFormat) -> NDArray[np.integer]:
+    sample = np.dtype(f"<u{expected.bits_allocated // 8}")
+    room = np.empty(expected.shape_yx[0] * expected.shape_yx[1] * sample.itemsize, np.uint8)
+    decoded = imagecodecs.dicomrle_decode(frame, dtype=sample, out=room.data)
+    return np.frombuffer(decoded, sample).reshape(expected.shape_yx)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How frames of one kind of compression are measured and decoded."""
+
+    measure: Callable[[bytes, PixelFormat], tuple[int, int]]
+    decode: Callable[[bytes, PixelFormat], NDArray[Any]]
+
+
+_JPEG = Decoder(_measure_jpeg, lambda frame, _: imagecodecs.jpeg8_decode(frame))
+_JPEG_LS = Decoder(_measure_jpeg, lambda frame, _: imagecodecs.jpegls_decode(frame))
+_JPEG_2000 = Decoder(_measure_jpeg_2000, lambda frame, _: imagecodecs.jpeg2k_decode(frame))
+DECODERS: Mapping[str, Decoder] = MappingProxyType(
+    {f"1.2.840.10008.1.2.4.{number}": _JPEG for number in (50, 51, 53, 55, 57, 70)}
+    | {f"1.2.840.10008.1.2.4.{number}": _JPEG_LS for number in (80, 81)}
+    | {f"1.2.840.10008.1.2.4.{number}": _JPEG_2000 for number in (90, 91, 201, 202, 203)}
+    | {"1.2.840.10008.1.2.5": Decoder(_measure_rle, _decode_rle)}
+)
+"""By transfer syntax. 53 and 55 are retired; 201 to 203 are high-throughput JPEG 2000. Source: DICOM PS3.5 A.4, PS3.6 A."""

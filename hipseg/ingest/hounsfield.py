@@ -1,0 +1,63 @@
+"""Which Hounsfield units a CT image can hold at all, and which every CT holds."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hipseg.errors import SeriesError
+from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.pixels import INT16, SliceI16
+
+LOWEST_HU = -10240
+"""Where the widest scale of CT scanners begins: extended CT, 12 bits with slope 10. Vacuum is -1000 HU; artefacts and undeclared
+padding (-2000, -3024, -8192, -10240) lie above this number, a wrong intercept or byte order mostly below. The highest value is
+that of int16: beside metal and in it scanners write up to 30710 HU on that scale. Source: DICOM PS3.3 C.11.1.1.2."""
+AIR_HU = -500
+"""Halfway between water and air. Around every patient, and in lung and bowel, there is air; a series without any is cut out of a
+larger one, or its values are no Hounsfield units, whatever its header says."""
+
+
+class AirWatch:
+    """Looks at all slices of a case as they pass, and says when none of them holds air."""
+
+    def __init__(self) -> None:
+        """Begin before the first slice."""
+        self._lowest_hu: int | None = None
+
+    def watch(
+        self, slices: Iterable[tuple[SliceI16, NDArray[np.uint8] | None]]
+    ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
+        """Hand slices on."""
+        for image_hu, labels in slices:
+            lowest = int(image_hu.min())
+            self._lowest_hu = lowest if self._lowest_hu is None else min(lowest, self._lowest_hu)
+            yield image_hu, labels
+
+    def warnings(self) -> tuple[str, ...]:
+        """Give the warning, if there is one; to be asked when all slices have passed."""
+        if self._lowest_hu is None or self._lowest_hu < AIR_HU:
+            return ()
+        return (f"no air: the lowest value is {self._lowest_hu} HU; the values may be no Hounsfield units",)
+
+
+def check_hu(image_hu: SliceI16, header: ImageHeader) -> None:
+    """Refuse an image with values that no CT can measure and that the header does not declare as padding.
+
+    Args:
+        image_hu: int16 (y, x), HU.
+        header: slope, intercept and padding.
+    Raises:
+        SeriesError: a value is impossible; the caller adds where.
+    """
+    if image_hu.min() >= LOWEST_HU:
+        return
+    ends = [end * (header.slope or 0) + (header.intercept or 0) for end in header.padding or ()]
+    low, high = (np.clip((min(ends), max(ends)), INT16.min, INT16.max)) if ends else (1, 0)
+    impossible = image_hu[(image_hu < LOWEST_HU) & ~((image_hu >= low) & (image_hu <= high))]
+    if impossible.size:
+        raise SeriesError(
+            f"{impossible.size} pixels of impossible density ({int(impossible.min())} HU and above, slope {header.slope:g}, "
+            f"intercept {header.intercept:g}); {LOWEST_HU} HU or more is expected, but for declared padding (0028,0120): "
+            "export the series again"
+        )

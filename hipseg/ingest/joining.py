@@ -1,0 +1,120 @@
+"""Masks of several structures -> label numbers, under a stated rule for voxels that several of them claim."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hipseg.axes import SliceBool, VolumeU8
+from hipseg.errors import ConfigError, MaskError
+from hipseg.labels import BACKGROUND_LABEL
+
+SliceU8 = NDArray[np.uint8]
+"""uint8 (y, x), label numbers; 0 is background."""
+LabelSlices = Callable[[int], SliceU8]
+"""Gives the labels of a slice by its number; may raise MaskError, to which the caller adds where."""
+ReadMask = Callable[[int], SliceBool | None]
+"""Gives the mask of a slice by its number, None where nothing is drawn; may raise MaskError."""
+Layer = tuple[int, ReadMask]
+"""Label number and mask of one structure."""
+Overlap = Literal["refuse", "first"]
+"""A case with voxels in structures of two labels is refused, or such a voxel takes the label of the structure named first."""
+
+
+@dataclass(frozen=True)
+class MaskRules:
+    """What is done where the source leaves it open.
+
+    Args:
+        overlap: with voxels that structures of two labels claim.
+        fraction: share of Maximum Fractional Value from which on a voxel of a fractional SEG belongs to its segment.
+    """
+
+    overlap: Overlap = "refuse"
+    fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse a share that takes every voxel or none."""
+        if not 0 < self.fraction <= 1:
+            raise ConfigError(f"fraction {self.fraction:g} of a fractional segment; above 0 and at most 1 is accepted")
+
+
+DEFAULT_RULES = MaskRules()
+
+
+def join_layers(layers: Sequence[Layer], shape_zyx: tuple[int, int, int], overlap: Overlap) -> LabelSlices:
+    """Join masks slice by slice; masks of the same label are united.
+
+    Args:
+        layers: labels 1 to 255 with masks, in the order of precedence.
+        shape_zyx: slices, rows and columns.
+        overlap: what is done with voxels that two labels claim.
+    Returns:
+        The label slices, all background without layers. Where overlaps are refused, the first slice with one raises MaskError,
+        with the count of the whole case.
+    """
+
+    def read_slice(z: int) -> SliceU8:
+        labels, contested = _join_slice(layers, shape_zyx[1:], z)
+        if overlap == "refuse" and contested.any():
+            counts = [np.count_nonzero(_join_slice(layers, shape_zyx[1:], other)[1]) for other in range(shape_zyx[0])]
+            raise overlap_error(np.array(counts))
+        return labels
+
+    return read_slice
+
+
+class JoinedVolume:
+    """Label volume into which whole masks are painted, one after the other."""
+
+    def __init__(self, shape_zyx: tuple[int, int, int], overlap: Overlap) -> None:
+        """Begin with background."""
+        self.labels: VolumeU8 = np.zeros(shape_zyx, dtype=np.uint8)
+        self._overlap = overlap
+        self._contested: NDArray[np.bool_] | None = None
+
+    def paint(self, z: int, mask: SliceBool, label: int) -> None:
+        """Give the voxels of one slice of a mask their label, those excepted that have one."""
+        contested = _paint(self.labels[z], mask, label)
+        if contested.any():
+            if self._contested is None:
+                self._contested = np.zeros(self.labels.shape, dtype=np.bool_)
+            self._contested[z] |= contested
+
+    def finish(self) -> VolumeU8:
+        """Give the volume.
+
+        Raises:
+            MaskError: voxels were claimed by two labels, and that is refused.
+        """
+        if self._overlap == "refuse" and self._contested is not None:
+            raise overlap_error(self._contested.sum(axis=(1, 2)))
+        return self.labels
+
+
+def overlap_error(counts: NDArray[np.int64]) -> MaskError:
+    """Say how many voxels of each slice are claimed twice."""
+    return MaskError(
+        f"{counts.sum()} voxels on {np.count_nonzero(counts)} of {len(counts)} slices of the case lie in structures of two "
+        "labels; choose structures that do not overlap, or give --overlap first: they then take the label of the first --roi"
+    )
+
+
+def _join_slice(layers: Sequence[Layer], shape_yx: tuple[int, int], z: int) -> tuple[SliceU8, SliceBool]:
+    """Give the labels of a slice, and the voxels that two labels claim."""
+    labels: SliceU8 = np.zeros(shape_yx, dtype=np.uint8)
+    contested: SliceBool = np.zeros(shape_yx, dtype=np.bool_)
+    for label, read in layers:
+        mask = read(z)
+        if mask is not None:
+            contested |= _paint(labels, mask, label)
+    return labels, contested
+
+
+def _paint(labels: SliceU8, mask: SliceBool, label: int) -> SliceBool:
+    """Give the pixels of a mask their label, in place; those that have another one keep it and are given back."""
+    contested: SliceBool = mask & (labels != BACKGROUND_LABEL) & (labels != label)
+    labels[mask & ~contested] = label
+    return contested

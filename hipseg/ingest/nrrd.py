@@ -1,0 +1,230 @@
+"""NRRD label volumes, with the segments and layers that 3D Slicer writes into their headers."""
+
+import bz2
+import gzip
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
+
+import nrrd
+import numpy as np
+
+from hipseg.axes import VolumeU8
+from hipseg.errors import ConfigError, MaskError
+from hipseg.geometry import Grid, grid_from_affine_ras
+from hipseg.ingest.labels import LABEL_MAX, VoxelLayout, check_size, read_layer
+from hipseg.ingest.turning import match_axes, turn_volume
+
+MAGIC = b"NRRD000"
+"""Source: nrrd.org, NRRD file format, section 2: NRRD0001 to NRRD0005."""
+WHAT = "an NRRD mask"
+HEADER_MAX_BYTES = 1 << 20
+"""A header is read whole before it is understood; those of 3D Slicer take some kilobytes."""
+TO_RAS = {
+    "right-anterior-superior": (1, 1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+    "left-posterior-superior": (-1, -1, 1),
+}
+"""Signs that bring a space onto NIfTI's. Source: nrrd.org, section 5.1 (space)."""
+SHORT_SPACES = {"RAS": "right-anterior-superior", "LAS": "left-anterior-superior", "LPS": "left-posterior-superior"}
+ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
+LAYER_KINDS = ("list", "vector", "none", "???")
+EXTENSIONS = (".seg.nrrd", ".seg.nhdr", ".nrrd", ".nhdr")
+DATA_FILE_NAME = re.compile(r"[^/\\%\0]+")
+"""A file beside the header: nothing that leaves its folder, and no pattern for several files."""
+
+
+@dataclass(frozen=True, repr=False)
+class NrrdSegment:
+    """One segment as 3D Slicer names it: free text of the source, its value, and the layer that it lies in."""
+
+    name: str
+    value: int
+    layer: int
+
+
+@dataclass(frozen=True, repr=False)
+class NrrdHeader:
+    """What a header says.
+
+    Args:
+        segments: as 3D Slicer lists them; empty where the file lists none.
+        data_path: the file that holds the voxels; the header's own where they follow it.
+        encoding: raw, gzip or bzip2.
+    """
+
+    layout: VoxelLayout
+    segments: tuple[NrrdSegment, ...]
+    data_path: Path
+    encoding: str
+
+
+def is_nrrd(head: bytes) -> bool:
+    """Say whether a file's first bytes are those of an NRRD file or header."""
+    return head.startswith(MAGIC)
+
+
+def nrrd_stem(path: Path) -> str:
+    """Give the name by which an NRRD file is chosen: without .nrrd, .nhdr, .seg.nrrd or .seg.nhdr."""
+    return next((path.name.removesuffix(end) for end in EXTENSIONS if path.name.endswith(end)), path.name)
+
+
+def read_nrrd_header(path: Path) -> NrrdHeader:
+    """Read the header of an NRRD file.
+
+    Raises:
+        MaskError: it cannot be read, does not say where the voxels lie, or describes no label volume.
+    Source: nrrd.org, NRRD file format; 3D Slicer's manual, segmentation file format.
+    """
+    try:
+        with path.open("rb") as stream, warnings.catch_warnings():
+            # pynrrd's warnings quote the header.
+            warnings.simplefilter("ignore")
+            head = stream.read(HEADER_MAX_BYTES)
+            end = _find_end(head)
+            return _parse(nrrd.read_header(head[:end].decode("utf-8", "replace").split("\n")), path, end)
+    except OSError as error:
+        raise MaskError(f"{WHAT} can no longer be opened; pack the folder again") from error
+    except MaskError:
+        raise
+    except ConfigError as error:
+        raise MaskError(f"{WHAT} has a header that cannot be used: {error}") from error
+    except Exception as error:  # pynrrd raises nearly anything on a damaged header
+        raise MaskError(f"{WHAT} has a damaged header; write it again") from error
+
+
+def read_nrrd_on(path: Path, grid: Grid, layer: int = 0) -> VolumeU8:
+    """Read one layer of an NRRD label volume and turn its axes onto a grid.
+
+    Returns:
+        uint8 (z, y, x) of that grid; nothing is resampled.
+    Raises:
+        MaskError: see `read_nrrd_header`; or it lies elsewhere, is cut short or damaged, or holds no labels.
+    """
+    header = read_nrrd_header(path)
+    # The header is enough to refuse, before anything is unpacked.
+    axes = match_axes(header.layout.grid, grid, WHAT)
+    return turn_volume(_read(header, layer), axes)
+
+
+def read_nrrd_values(path: Path) -> tuple[int, ...]:
+    """Give the label numbers above 0 that occur in the first layer of an NRRD label volume, rising."""
+    labels = _read(read_nrrd_header(path), 0)
+    return tuple(int(value) for value in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)) if value)
+
+
+def _read(header: NrrdHeader, layer: int) -> VolumeU8:
+    with _opened(header) as stream:
+        return read_layer(stream, header.layout, WHAT, layer)
+
+
+@contextmanager
+def _opened(header: NrrdHeader) -> Iterator[IO[bytes]]:
+    """Open the voxels, unpacked; every fault of the file inside the block is a MaskError."""
+    layout = header.layout
+    try:
+        if header.data_path.is_symlink():
+            raise MaskError(f"{WHAT} has its voxels behind a symbolic link, which is not followed; copy the file beside it")
+        check_size(layout, header.data_path, WHAT)
+        with header.data_path.open("rb") as raw:
+            raw.seek(layout.offset_bytes)
+            if header.encoding == "gzip":
+                yield gzip.GzipFile(fileobj=raw)  # type: ignore[misc]
+            else:
+                yield bz2.BZ2File(raw) if header.encoding == "bzip2" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise MaskError(f"{WHAT} is damaged, or the file of its voxels is not beside it; copy it again") from error
+
+
+def _find_end(head: bytes) -> int:
+    """Find where the header ends: after the first empty line, or with the file where the voxels lie in another one."""
+    ends = [match.end() for match in (re.search(rb"\r?\n\r?\n", head),) if match]
+    if not ends and len(head) == HEADER_MAX_BYTES:
+        raise MaskError(f"{WHAT} has a header without end; write it again")
+    return ends[0] if ends else len(head)
+
+
+def _parse(fields: Mapping[str, Any], path: Path, end: int) -> NrrdHeader:
+    data_file = fields.get("data file", fields.get("datafile"))
+    if data_file is not None and not (isinstance(data_file, str) and DATA_FILE_NAME.fullmatch(data_file) and data_file != ".."):
+        raise MaskError(f"{WHAT} has its voxels in several files or in another folder; write it as one .nrrd file")
+    encoding = ENCODINGS.get(fields["encoding"])
+    skips = [fields.get(key, 0) for key in ("line skip", "lineskip", "byte skip", "byteskip")]
+    if encoding is None or any(skips):
+        raise MaskError(f"{WHAT} is written as text or with bytes to skip; raw, gzip and bzip2 without are accepted")
+    layers = _count_layers(fields)
+    layout = VoxelLayout(_parse_grid(fields), _parse_dtype(fields), 0 if data_file else end, layers=layers)
+    return NrrdHeader(layout, tuple(_parse_segments(fields, layers)), path.with_name(data_file) if data_file else path, encoding)
+
+
+def _count_layers(fields: Mapping[str, Any]) -> int:
+    """Give the number of values a voxel: 1, or the length of a first axis that is none of space."""
+    sizes = [int(size) for size in fields["sizes"]]
+    if len(sizes) == 3:
+        return 1
+    directions = fields.get("space directions")
+    kind = (fields.get("kinds") or ["?"])[0]
+    if (
+        len(sizes) != 4
+        or directions is None
+        or not np.isnan(np.asarray(directions[0], dtype=float)).all()
+        or kind not in LAYER_KINDS
+    ):
+        raise MaskError(f"{WHAT} has axes of {len(sizes)} sizes; three of space, after at most one of layers, are expected")
+    return sizes[0]
+
+
+def _parse_grid(fields: Mapping[str, Any]) -> Grid:
+    space = SHORT_SPACES.get(fields.get("space", ""), fields.get("space", ""))
+    directions, origin = fields.get("space directions"), fields.get("space origin")
+    if space not in TO_RAS or directions is None or origin is None:
+        raise MaskError(
+            f"{WHAT} does not say where it lies (space of {', '.join(SHORT_SPACES)}, space directions, space origin); "
+            "write it with its position"
+        )
+    x, y, z = (int(size) for size in fields["sizes"][-3:])
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(list(directions[-3:]), dtype=np.float64).T
+    affine[:3, 3] = origin
+    return grid_from_affine_ras(np.diag([*TO_RAS[space], 1.0]) @ affine, (z, y, x))
+
+
+def _parse_dtype(fields: Mapping[str, Any]) -> np.dtype[Any]:
+    names = {
+        "int8": ("signed char", "int8", "int8_t"),
+        "uint8": ("uchar", "unsigned char", "uint8", "uint8_t"),
+        "int16": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+        "uint16": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+        "int32": ("int", "signed int", "int32", "int32_t"),
+        "uint32": ("uint", "unsigned int", "uint32", "uint32_t"),
+        "int64": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"),
+        "uint64": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+        "float32": ("float",),
+        "float64": ("double",),
+    }
+    name = next((name for name, words in names.items() if fields["type"] in words), None)
+    endian = fields.get("endian")
+    if name is None or (np.dtype(name).itemsize > 1 and endian not in ("little", "big")):
+        raise MaskError(f"{WHAT} holds values of no known type; whole numbers 0 to {LABEL_MAX} and their endian are expected")
+    return np.dtype(name).newbyteorder(">" if endian == "big" else "<")
+
+
+def _parse_segments(fields: Mapping[str, Any], layers: int) -> Iterator[NrrdSegment]:
+    """Give the segments that 3D Slicer lists as Segment0_Name, Segment0_LabelValue and Segment0_Layer."""
+    for number in count():
+        name = fields.get(f"Segment{number}_Name", fields.get(f"Segment{number}_ID"))
+        if name is None:
+            return
+        value, layer = (int(fields.get(f"Segment{number}_{key}", default)) for key, default in (("LabelValue", 1), ("Layer", 0)))
+        if not (1 <= value <= LABEL_MAX and 0 <= layer < layers):
+            raise MaskError(
+                f"{WHAT} lists segment {number} with value {value} in layer {layer}; values 1 to {LABEL_MAX} and layers 0 to "
+                f"{layers - 1} are accepted: save it again"
+            )
+        yield NrrdSegment(str(name).strip(), value, layer)

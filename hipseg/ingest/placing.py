@@ -1,0 +1,91 @@
+"""Mask files of a tree -> the series that they belong to; what belongs to none is counted with a reason."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from hipseg.errors import MaskError
+from hipseg.ingest.pairing import (
+    NiftiFile,
+    NrrdFile,
+    SeriesIndex,
+    SeriesKey,
+    pair_nifti,
+    pair_nrrd,
+    pair_rtstruct,
+    pair_segmentation,
+)
+from hipseg.ingest.scan import FoundFile, Scan
+
+UNPAIRED_RTSTRUCT, DAMAGED_RTSTRUCT = "RTSTRUCT of no CT series here", "damaged RTSTRUCT"
+UNPAIRED_SEGMENTATION, DAMAGED_SEGMENTATION = "DICOM SEG of no CT series here", "damaged DICOM SEG"
+UNPAIRED_NIFTI = "NIfTI on the grid of no CT series here"
+UNPAIRED_NRRD = "NRRD on the grid of no CT series here"
+
+LabelFile = TypeVar("LabelFile", NiftiFile, NrrdFile)
+
+
+@dataclass(frozen=True, repr=False)
+class PlacedMasks:
+    """Mask files by series; a series without any is missing."""
+
+    rtstructs: Mapping[SeriesKey, Sequence[Path]]
+    segmentations: Mapping[SeriesKey, Sequence[Path]]
+    niftis: Mapping[SeriesKey, Sequence[NiftiFile]]
+    nrrds: Mapping[SeriesKey, Sequence[NrrdFile]]
+
+
+def place_masks(scan: Scan, index: SeriesIndex, set_aside: Counter[str]) -> PlacedMasks:
+    """Give every mask file of a scan to its series, or count it in `set_aside`."""
+    return PlacedMasks(
+        _by_references(scan.rtstructs, index, set_aside, pair_rtstruct, (UNPAIRED_RTSTRUCT, DAMAGED_RTSTRUCT)),
+        _by_references(scan.segmentations, index, set_aside, pair_segmentation, (UNPAIRED_SEGMENTATION, DAMAGED_SEGMENTATION)),
+        _by_grid(scan.niftis, index, set_aside, pair_nifti, UNPAIRED_NIFTI),
+        _by_grid(scan.nrrds, index, set_aside, pair_nrrd, UNPAIRED_NRRD),
+    )
+
+
+def _by_references(
+    found: Sequence[FoundFile],
+    index: SeriesIndex,
+    set_aside: Counter[str],
+    pair: Callable[[FoundFile, SeriesIndex], tuple[SeriesKey, ...]],
+    reasons: tuple[str, str],
+) -> dict[SeriesKey, list[Path]]:
+    """Place files that say what they were drawn on; the reasons are for one of no series here, and for a damaged one."""
+    placed: dict[SeriesKey, list[Path]] = defaultdict(list)
+    for file in found:
+        reason, damaged = reasons
+        try:
+            keys = pair(file, index)
+        except MaskError:
+            # What it was drawn on cannot be read; beside a single series it is that series' and refused with it.
+            keys, reason = _only(index.find_below(file.folder)), damaged
+        if not keys:
+            set_aside[reason] += 1
+        for key in keys:
+            placed[key].append(file.path)
+    return placed
+
+
+def _only(keys: tuple[SeriesKey, ...]) -> tuple[SeriesKey, ...]:
+    return keys if len(keys) == 1 else ()
+
+
+def _by_grid(
+    found: Sequence[FoundFile],
+    index: SeriesIndex,
+    set_aside: Counter[str],
+    pair: Callable[[FoundFile, SeriesIndex], Mapping[SeriesKey, LabelFile]],
+    reason: str,
+) -> dict[SeriesKey, list[LabelFile]]:
+    placed: dict[SeriesKey, list[LabelFile]] = defaultdict(list)
+    for file in found:
+        pairs = pair(file, index)
+        if not pairs:
+            set_aside[reason] += 1
+        for key, label_file in pairs.items():
+            placed[key].append(label_file)
+    return placed

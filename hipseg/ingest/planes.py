@@ -1,0 +1,91 @@
+"""One plane drawn elsewhere, as a SEG's frame or another series' image: the slice of a series that it lies on."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hipseg.errors import ConfigError, MaskError
+from hipseg.geometry import Grid, make_grid, points_to_indices
+from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.turning import AxisMatch, match_axes
+
+OFF_SLICE_MM = 0.1
+"""By as much a slice may itself lie off the even grid of its series."""
+AS_IT_IS = AxisMatch((0, 1, 2), (False, False, False))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plane:
+    """Where a plane of pixels lies, as far as its header says so; `source_uids` are the images that it was drawn on."""
+
+    shape_yx: tuple[int, int]
+    position_mm: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing_mm: tuple[float, ...] | None
+    source_uids: frozenset[str]
+
+
+def number_slices(headers: Sequence[ImageHeader]) -> dict[str, int]:
+    """Give the slice number of each image identifier that names one slice alone; frames of one file share theirs."""
+    counts = Counter(header.instance_uid for header in headers)
+    return {
+        header.instance_uid: z for z, header in enumerate(headers) if header.instance_uid and counts[header.instance_uid] == 1
+    }
+
+
+def place_plane(plane: Plane, grid: Grid, slice_by_uid: Mapping[str, int], what: str) -> tuple[int, AxisMatch]:
+    """Find the slice that a plane lies on.
+
+    Args:
+        plane: the plane.
+        grid: the series' grid.
+        slice_by_uid: slice number by image identifier; decides where the plane does not say its place, else is held against it.
+        what: what the plane is, for messages.
+    Returns:
+        The slice number, and how the plane's rows and columns become the slice's.
+    Raises:
+        MaskError: it lies on no slice, its pixels are not the slice's, or place and references contradict each other.
+    """
+    named = {slice_by_uid[uid] for uid in plane.source_uids if uid in slice_by_uid}
+    if plane.position_mm is None or plane.orientation is None or plane.spacing_mm is None:
+        if len(named) != 1 or plane.shape_yx != grid.shape_zyx[1:]:
+            raise MaskError(
+                f"{what} does not say where it lies, neither by position, orientation and spacing nor by one image of the series "
+                "and of its size; export the masks again"
+            )
+        return named.pop(), AS_IT_IS
+    z, axes = _place_by_geometry(plane, grid, what)
+    if len(named) == 1 and z not in named:
+        raise MaskError(
+            f"{what} contradicts itself: by position it lies on slice {z + 1} of {grid.shape_zyx[0]}, and it names the image of "
+            f"slice {named.pop() + 1}; export the masks again"
+        )
+    return z, axes
+
+
+def _place_by_geometry(plane: Plane, grid: Grid, what: str) -> tuple[int, AxisMatch]:
+    slices, rows, columns = grid.shape_zyx
+    spacing_mm = grid.spacing_mm_zyx[0]
+    row, column = np.array(plane.orientation).reshape(2, 3)
+    position = np.array(plane.position_mm)
+    normal = np.array(grid.directions_xyz[2])
+    height = float(points_to_indices(position[np.newaxis], grid)[0, 2])
+    z = min(max(round(height), 0), slices - 1)
+    off_mm = abs(height - z) * spacing_mm
+    snapped = position - (height - z) * spacing_mm * normal
+    try:
+        own = make_grid(
+            (1, *plane.shape_yx), (spacing_mm, *(plane.spacing_mm or ())), snapped, (row, column, np.cross(row, column))
+        )
+    except ConfigError as error:
+        raise MaskError(f"{what} has no extent: {error}") from error
+    origin = np.array(grid.origin_mm_xyz) + z * spacing_mm * normal
+    axes = match_axes(own, make_grid((1, rows, columns), grid.spacing_mm_zyx, origin, grid.directions_xyz), what)
+    if off_mm > OFF_SLICE_MM:
+        raise MaskError(
+            f"{what} lies off the slices: {off_mm:.2f} mm from slice {z + 1} of {slices} by position, the nearest one; at most "
+            f"{OFF_SLICE_MM} mm accepted; it belongs to other slices"
+        )
+    return z, axes

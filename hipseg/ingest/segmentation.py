@@ -1,0 +1,274 @@
+"""DICOM SEG: what it was drawn on, its segments, and their frames on the slices of a grid."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset
+
+from hipseg.axes import SliceBool
+from hipseg.errors import MaskError
+from hipseg.geometry import Grid
+from hipseg.ingest.dicomfile import integer, is_cut, items, numbers, read_dataset, text
+from hipseg.ingest.laterality import Anatomy, read_anatomy
+from hipseg.ingest.planes import Plane, place_plane
+from hipseg.ingest.rtstruct import References
+from hipseg.ingest.turning import AxisMatch, turn_volume
+
+SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Segmentation Storage and Label Map Segmentation Storage. Source: DICOM PS3.4 B.5."""
+BITS_A_BYTE = 8
+PIXEL_TAGS = (0x00280010, 0x00280011, 0x00280100)
+"""Rows, Columns, Bits Allocated."""
+KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
+WHAT = "a DICOM SEG"
+_SILENT = SimpleNamespace(stderr=SimpleNamespace(write=lambda _: None))
+
+Decoder = Callable[[int], NDArray[Any]]
+"""Gives the stored values (y, x) of a frame by its number from 1."""
+PlacedFrames = Mapping[int, tuple[int, AxisMatch]]
+"""By slice number: number of the frame, and how its rows and columns become the slice's."""
+
+
+@dataclass(frozen=True, repr=False)
+class Segment:
+    """One segment; its label is free text of the source. `anatomy` is None where no side is coded."""
+
+    number: int
+    label: str
+    anatomy: Anatomy | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Frame:
+    """One frame: its number from 1, the segment that it shows (None: a label map, all of them), and where it lies."""
+
+    number: int
+    segment: int | None
+    plane: Plane
+
+
+@dataclass(frozen=True, repr=False)
+class Segmentation:
+    """The content of one SEG file, its pixels not yet decoded.
+
+    Args:
+        kind: BINARY, FRACTIONAL or LABELMAP.
+        maximum: the stored value that stands for a whole voxel; 1 unless fractional.
+    """
+
+    path: Path
+    series_uid: str
+    references: References
+    kind: str
+    maximum: int
+    segments: tuple[Segment, ...]
+    frames: tuple[Frame, ...]
+
+    def frames_of(self, segment: int) -> tuple[Frame, ...]:
+        """Give the frames that show a segment; a label map's show them all."""
+        return tuple(frame for frame in self.frames if frame.segment in (None, segment))
+
+
+def read_segmentation(path: Path) -> Segmentation:
+    """Read the header of a SEG file.
+
+    Raises:
+        MaskError: the file cannot be walked, or lacks what says which frame shows which segment.
+    Source: DICOM PS3.3 A.51, C.8.20.2 and C.7.6.16.
+    """
+    try:
+        dataset = read_dataset(path, has_pixels=False)
+        if is_cut(dataset):
+            raise MaskError(f"{WHAT} breaks off; copy it or export the segments again")
+        return _parse(dataset, path)
+    except OSError as error:
+        raise MaskError(f"{WHAT} can no longer be opened; pack the folder again") from error
+    except MaskError:
+        raise
+    except Exception as error:  # nested sequences are parsed when they are asked for, and pydicom raises nearly anything
+        raise MaskError(f"{WHAT} breaks off or is damaged; export the segments again") from error
+
+
+def place_frames(file: Segmentation, segment: int, grid: Grid, slice_by_uid: Mapping[str, int]) -> PlacedFrames:
+    """Put the frames of a segment onto the slices of a grid.
+
+    Args:
+        file: what `read_segmentation` gives.
+        segment: number of the segment.
+        grid: the series' grid.
+        slice_by_uid: slice number by image identifier, for frames that say no place, and to check those that do.
+    Returns:
+        Frames by slice number.
+    Raises:
+        MaskError: a frame lies off the grid or contradicts its references, or two of them lie on one slice.
+    """
+    placed: dict[int, tuple[int, AxisMatch]] = {}
+    for frame in file.frames_of(segment):
+        z, axes = place_plane(frame.plane, grid, slice_by_uid, f"frame {frame.number} of {WHAT}")
+        if z in placed:
+            raise MaskError(
+                f"frames {placed[z][0]} and {frame.number} of {WHAT} show one segment on one slice ({z + 1} of "
+                f"{grid.shape_zyx[0]} by position); one frame a segment and slice is expected: export the segments again"
+            )
+        placed[z] = frame.number, axes
+    return placed
+
+
+def lies_on(file: Segmentation, grid: Grid) -> bool:
+    """Say whether all frames that say their place lie on the slices of a grid."""
+    try:
+        for frame in file.frames:
+            place_plane(frame.plane, grid, {}, WHAT)
+    except MaskError:
+        return False
+    return bool(file.frames)
+
+
+def open_segment(
+    file: Segmentation, segment: int, placed: PlacedFrames, threshold: float, decode: Decoder
+) -> Callable[[int], SliceBool | None]:
+    """Make a segment ready to be read slice by slice; a frame is decoded when its slice is asked for.
+
+    Args:
+        file, segment: the segment.
+        placed: its frames by slice number.
+        threshold: share of a voxel from which on a fractional segment has it, above 0 and at most 1.
+        decode: what `open_decoder` gives for the file.
+    Returns:
+        Gives bool (y, x) of a slice, None where no frame lies; may raise MaskError.
+    """
+    # Labels and thresholds are compared with whole stored values.
+    least = segment if file.kind == "LABELMAP" else max(threshold * file.maximum, 1e-9)
+
+    def read_slice(z: int) -> SliceBool | None:
+        if z not in placed:
+            return None
+        number, axes = placed[z]
+        stored = decode(number)
+        mask: SliceBool = stored == least if file.kind == "LABELMAP" else stored >= least
+        turned: SliceBool = turn_volume(mask[np.newaxis], axes)[0]
+        return turned
+
+    return read_slice
+
+
+def open_decoder(path: Path) -> Decoder:
+    """Give a function that decodes frames by number; the last one stays, since the segments of a label map share it.
+
+    Raises:
+        MaskError: highdicom does not take the file for a segmentation; so does the function where a frame is damaged.
+    """
+    image = _open_with_highdicom(path)
+
+    @lru_cache(maxsize=1)
+    def decode(number: int) -> NDArray[Any]:
+        try:
+            frame: NDArray[Any] = image.get_stored_frame(number)
+        except Exception as error:  # the decoders behind raise nearly anything on damaged bytes
+            raise MaskError(f"frame {number} of {WHAT} cannot be decoded; export the segments again") from error
+        return frame
+
+    return decode
+
+
+def _open_with_highdicom(path: Path) -> Any:
+    # Loading it takes half a second, which only a case with a SEG has to pay.
+    import highdicom.io  # noqa: PLC0415
+    import highdicom.seg  # noqa: PLC0415
+
+    # When reading fails it writes the path and a traceback to the terminal itself, past every logger.
+    vars(highdicom.io)["sys"] = _SILENT
+    # Its warnings quote the file.
+    warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")
+    logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
+    try:
+        handle = path.open("rb")
+        return highdicom.seg.segread(handle, lazy_frame_retrieval=_can_be_read_by_frames(path))
+    except OSError as error:
+        raise MaskError(f"{WHAT} can no longer be opened; pack the folder again") from error
+    except Exception as error:  # highdicom raises nearly anything on what it does not take for a segmentation
+        raise MaskError(f"{WHAT} lacks what the standard asks of it; export the segments again") from error
+
+
+def _can_be_read_by_frames(path: Path) -> bool:
+    """Say whether highdicom finds single frames in the file.
+
+    Its lazy reader takes frames of single bits to begin on whole bytes, which they need not (PS3.5 8.1.1), and gives other bits
+    where they do not; deflated files it refuses. Such files are read whole: a bit a voxel, or as deflated.
+    """
+    dataset = read_dataset(path, PIXEL_TAGS, has_pixels=False)
+    pixels = (integer(dataset, "Rows") or 0) * (integer(dataset, "Columns") or 0)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    is_packed = integer(dataset, "BitsAllocated") == 1 and not syntax.is_encapsulated
+    return not (syntax.is_deflated or (is_packed and pixels % BITS_A_BYTE))
+
+
+def _parse(dataset: FileDataset, path: Path) -> Segmentation:
+    kind = text(dataset, "SegmentationType")
+    rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
+    maximum = (integer(dataset, "MaximumFractionalValue") or 0) if kind == "FRACTIONAL" else 1
+    if kind not in KINDS or min(rows, columns, maximum) < 1:
+        raise MaskError(
+            f"{WHAT} without a Segmentation Type (0062,0001) of {', '.join(KINDS)}, rows, columns or Maximum Fractional Value "
+            "(0062,000E); export the segments again"
+        )
+    segments = tuple(
+        Segment(integer(item, "SegmentNumber") or 0, text(item, "SegmentLabel"), read_anatomy(item))
+        for item in items(dataset, "SegmentSequence")
+        # The background of a label map may be listed as segment 0.
+        if integer(item, "SegmentNumber")
+    )
+    if not segments:
+        raise MaskError(f"{WHAT} lists no segment (0062,0002); export the segments again")
+    frames = tuple(_parse_frames(dataset, (rows, columns), is_map=kind == "LABELMAP"))
+    references = _parse_references(dataset, frames)
+    return Segmentation(path, text(dataset, "SeriesInstanceUID"), references, kind, maximum, segments, frames)
+
+
+def _parse_frames(dataset: FileDataset, shape_yx: tuple[int, int], *, is_map: bool) -> Iterator[Frame]:
+    shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
+    announced = integer(dataset, "NumberOfFrames") or 1
+    own = items(dataset, "PerFrameFunctionalGroupsSequence")
+    if len(own) != announced:
+        raise MaskError(f"{WHAT} of {announced} frames describes {len(own)} of them; export the segments again")
+    for number, groups in enumerate(own, 1):
+
+        def find(macro: str, groups: Dataset = groups) -> Dataset:
+            return next(iter(items(groups, macro) or items(shared, macro)), Dataset())
+
+        segment = integer(find("SegmentIdentificationSequence"), "ReferencedSegmentNumber")
+        if segment is None and not is_map:
+            raise MaskError(f"frame {number} of {WHAT} names no segment (0062,000B); export the segments again")
+        derivations = items(groups, "DerivationImageSequence") or items(shared, "DerivationImageSequence")
+        sources = {
+            text(source, "ReferencedSOPInstanceUID") for one in derivations for source in items(one, "SourceImageSequence")
+        }
+        yield Frame(
+            number,
+            None if is_map else segment,
+            Plane(
+                shape_yx,
+                numbers(find("PlanePositionSequence"), "ImagePositionPatient", 3),
+                numbers(find("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
+                numbers(find("PixelMeasuresSequence"), "PixelSpacing", 2),
+                frozenset(sources - {""}),
+            ),
+        )
+
+
+def _parse_references(dataset: FileDataset, frames: Sequence[Frame]) -> References:
+    series_uids, image_uids = set(), {uid for frame in frames for uid in frame.plane.source_uids}
+    for series in items(dataset, "ReferencedSeriesSequence"):
+        series_uids.add(text(series, "SeriesInstanceUID"))
+        image_uids |= {text(one, "ReferencedSOPInstanceUID") for one in items(series, "ReferencedInstanceSequence")}
+    frame_uids = {text(dataset, "FrameOfReferenceUID")}
+    found = (series_uids, image_uids, frame_uids, frame_uids)
+    return References(*(frozenset(uids - {""}) for uids in found))

@@ -1,0 +1,70 @@
+"""What a layout hands over: cases of which nothing is decoded yet, and the count of what was left aside."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hipseg.ingest.carriers import Carrier
+from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.pairing import NiftiFile, NrrdFile
+
+Subset = Literal["train", "test"]
+"""The side of its publisher's own split that a case lies on."""
+
+
+@dataclass(frozen=True, repr=False)
+class SourceCase:
+    """One CT series with the mask sources that belong to it, nothing decoded yet.
+
+    Everything in here is private: it names a patient or was written by somebody. It is not shown when printed.
+
+    Args:
+        patient_id: from DICOM; where that is empty, the study identifier, else the folder. In a layout without DICOM, the name
+            of the case in its data set.
+        series_uid: from DICOM; where that is empty, the folder.
+        folder: deepest folder that holds all its images, relative to the scanned root; members of a ZIP lie in a folder of the
+            ZIP's name.
+        images: headers in no certain order; none where the CT is a NIfTI volume.
+        rtstructs, niftis, segmentations, nrrds: mask files that belong to it.
+        carriers: other series that hold overlay planes for it.
+        damaged: number of files that must be slices of it and cannot be read.
+        volume: the CT as one NIfTI volume, in place of images.
+        fault: why it cannot be packed at all, in our own words; empty where nothing is known to be wrong.
+        description: file of its data set that says what its labels mean.
+        subset: side of the publisher's own split; None where there is none.
+        stacks: number of stacks that its series was split into, of which it is one.
+    """
+
+    patient_id: str
+    series_uid: str
+    folder: str
+    images: tuple[ImageHeader, ...] = ()
+    rtstructs: tuple[Path, ...] = ()
+    niftis: tuple[NiftiFile, ...] = ()
+    damaged: int = 0
+    volume: Path | None = None
+    fault: str = ""
+    description: Path | None = None
+    subset: Subset | None = None
+    stacks: int = 1
+    segmentations: tuple[Path, ...] = ()
+    nrrds: tuple[NrrdFile, ...] = ()
+    carriers: tuple[Carrier, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class FoundCases:
+    """What a folder tree holds.
+
+    Args:
+        cases: sorted by patient and series, whatever the order of the folders.
+        files_seen: number of files and links looked at.
+        set_aside: number of files by the reason why they belong to no case.
+        layout: how the folder is laid out, in words.
+    """
+
+    cases: tuple[SourceCase, ...]
+    files_seen: int
+    set_aside: Mapping[str, int]
+    layout: str = "DICOM tree"

@@ -1,0 +1,141 @@
+"""What a packing has finished, a line a case: a killed packing goes on from here, and parts are merged out of these."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
+
+from pydantic import TypeAdapter, ValidationError
+
+from hipseg.errors import ConfigError
+from hipseg.fsio import digest_bytes, unwritable, write_text
+from hipseg.pack.plan import PlanRecord
+from hipseg.shards.manifest import CaseRecord, Refusal, outcome_from_json, outcome_json
+
+CHECK_DIGITS = 16
+"""Digits of the SHA-256 that each line begins with; a line that was torn or damaged is no line."""
+
+_PLAN = TypeAdapter(PlanRecord)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished case: what became of it, and the seal of the source that it was made from (see `seals`)."""
+
+    outcome: CaseRecord | Refusal
+    seal: str
+
+
+@dataclass(frozen=True)
+class JournalContent:
+    """What a journal says.
+
+    Args:
+        plan: what the packing was asked for; None where the journal does not begin well.
+        entries: by case, the last line of each, but no refusal after it was packed.
+        is_complete: whether the packing came to its end.
+    """
+
+    plan: PlanRecord | None = None
+    entries: dict[str, Entry] = field(default_factory=dict)
+    is_complete: bool = False
+
+
+class Journal:
+    """A journal that is being written; several threads may add."""
+
+    def __init__(self, path: Path, handle: BinaryIO) -> None:
+        self._path, self._handle, self._lock = path, handle, Lock()
+
+    def add(self, entry: Entry) -> None:
+        """Note a finished case; when this returns, a kill does not undo it.
+
+        Raises:
+            ConfigError: the disk is full or the folder gone.
+        """
+        self._write(_entry_line(entry))
+
+    def complete(self) -> None:
+        """Note that the packing came to its end."""
+        self._write(_line({"complete": True}))
+
+    def _write(self, line: str) -> None:
+        with self._lock:
+            try:
+                self._handle.write(line.encode())
+                self._handle.flush()
+                os.fsync(self._handle.fileno())
+            except OSError as error:
+                raise unwritable(self._path, error) from error
+
+
+@contextmanager
+def open_journal(path: Path, plan: PlanRecord, entries: Iterable[Entry]) -> Iterator[Journal]:
+    """Begin a journal anew with what is still true, and keep it open for more.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    lines = [_line({"plan": _PLAN.dump_python(plan, mode="json")}), *map(_entry_line, entries)]
+    write_text(path, "".join(lines))
+    try:
+        handle = path.open("ab")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with handle:
+        yield Journal(path, handle)
+
+
+def read_journal(path: Path) -> JournalContent:
+    """Read a journal; lines that are damaged are passed over, and their cases are packed again.
+
+    Returns:
+        What it says; nothing where there is none.
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    plan: PlanRecord | None = None
+    entries: dict[str, Entry] = {}
+    is_complete = False
+    for value in filter(None, map(_parse, lines)):
+        if isinstance(value, PlanRecord):
+            plan = value
+        elif isinstance(value, Entry):
+            # A case that was refused later stays as it was packed before.
+            if isinstance(value.outcome, CaseRecord) or value.outcome.case not in entries:
+                entries[value.outcome.case] = value
+        else:
+            is_complete = True
+    return JournalContent(plan, entries if plan else {}, is_complete)
+
+
+def _entry_line(entry: Entry) -> str:
+    return _line({"seal": entry.seal, "outcome": outcome_json(entry.outcome)})
+
+
+def _line(value: dict[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return f"{digest_bytes(text.encode())[:CHECK_DIGITS]} {text}\n"
+
+
+def _parse(line: bytes) -> PlanRecord | Entry | bool | None:
+    """Read one line: the plan, a case, True for the end, None for a line that is none."""
+    check, _, text = line.partition(b" ")
+    if not text or digest_bytes(text)[:CHECK_DIGITS].encode() != check:
+        return None
+    value = json.loads(text)
+    try:
+        if "plan" in value:
+            return _PLAN.validate_python(value["plan"])
+        return Entry(outcome_from_json(value["outcome"]), value["seal"]) if "outcome" in value else True
+    except (ValidationError, ConfigError, KeyError):
+        # Of another release; its cases are packed again.
+        return None

@@ -1,0 +1,196 @@
+"""What a data set's folder holds before and after a packing: manifest, journals, and files that a killed packing left."""
+
+import contextlib
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from hipseg.errors import ConfigError
+from hipseg.fsio import locked, unwritable
+from hipseg.pack.journal import Entry, JournalContent, open_journal, read_journal
+from hipseg.pack.plan import PackPlan, Part, PlanRecord, check_same_plan, plan_of, record_plan
+from hipseg.runs import DatasetPaths
+from hipseg.shards.layout import NAME_DIGITS, SHARD_SUFFIX
+from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest, write_manifest
+
+SHARD_NAME = re.compile(rf"(?P<case>.+)-[0-9a-f]{{{NAME_DIGITS}}}{re.escape(SHARD_SUFFIX)}")
+PART_NAME = re.compile(r"\.packed-(?P<part>(\d+)-of-(?P<count>\d+))\.jsonl")
+
+
+@dataclass
+class PackState:
+    """Cases by key, as packings so far left them.
+
+    Args:
+        records, refusals: what the manifest will say.
+        seals: what proves that a case is finished.
+    """
+
+    records: dict[str, CaseRecord] = field(default_factory=dict)
+    refusals: dict[str, Refusal] = field(default_factory=dict)
+    seals: dict[str, str] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        """Take the outcome of a case; one that is refused now stays as it was packed before."""
+        outcome = entry.outcome
+        if isinstance(outcome, CaseRecord):
+            self.records[outcome.case] = outcome
+            self.refusals.pop(outcome.case, None)
+            self.seals[outcome.case] = entry.seal
+        elif outcome.case not in self.records:
+            self.refusals[outcome.case] = outcome
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every packed case with its seal, by rising key."""
+        return tuple(Entry(self.records[case], self.seals.get(case, "")) for case in sorted(self.records))
+
+    def manifest(self, plan: PlanRecord) -> Manifest:
+        """Give the manifest of these cases."""
+        cases = tuple(self.records[case] for case in sorted(self.records))
+        refusals = tuple(self.refusals[case] for case in sorted(self.refusals))
+        return Manifest(cases, refusals, plan.set_aside, plan.rois, plan.salt_id, plan.precedence, plan.fraction)
+
+
+@contextlib.contextmanager
+def claimed(paths: DatasetPaths, part: Part | None) -> Iterator[None]:
+    """Hold a data set's folder: alone, or one part of it beside other parts.
+
+    Raises:
+        ConfigError: another command is at work there, or the folder cannot be written.
+    """
+    if part is None:
+        with locked(paths.lock, str(paths.root)):
+            yield
+        return
+    with (
+        locked(paths.lock, str(paths.root), is_shared=True),
+        locked(paths.part_lock(part.name), f"part {part.number} of {part.count} in {paths.root}"),
+    ):
+        yield
+
+
+def load_state(paths: DatasetPaths, plan: PackPlan) -> PackState:
+    """Read what is finished: the manifest, and the journals of packings that were killed or are still to be merged.
+
+    Raises:
+        ConfigError: what is there has other structures, another window or another salt.
+        ShardError: the manifest is damaged.
+    """
+    state, here = PackState(), record_plan(plan)
+    if paths.manifest.exists():
+        manifest = read_manifest(paths)
+        check_same_plan(plan_of(manifest), here, paths.root, has_cases=bool(manifest.cases))
+        for outcome in _outcomes(manifest):
+            state.add(Entry(outcome, ""))
+    own = [paths.journal(), paths.journal(plan.part.name)] if plan.part else [paths.journal(), *paths.part_journals]
+    for path in own:
+        _absorb(state, read_journal(path), here, paths)
+    return state
+
+
+def _outcomes(manifest: Manifest) -> tuple[CaseRecord | Refusal, ...]:
+    return (*manifest.cases, *manifest.refusals)
+
+
+def _absorb(state: PackState, content: JournalContent, here: PlanRecord, paths: DatasetPaths) -> None:
+    if content.plan is None:
+        return
+    packed = [entry for entry in content.entries.values() if isinstance(entry.outcome, CaseRecord)]
+    check_same_plan(content.plan, here, paths.root, has_cases=bool(packed))
+    for entry in packed:
+        record = entry.outcome
+        # The journal may be older than the manifest beside it, where somebody put an older one back.
+        if isinstance(record, CaseRecord) and is_shard_there(paths, record):
+            state.add(entry)
+
+
+def is_shard_there(paths: DatasetPaths, record: CaseRecord) -> bool:
+    """Say whether the shard of a case is there; its name tells its content, and `hipseg verify` reads it."""
+    return paths.shard(record.shard).is_file()
+
+
+def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord) -> None:
+    """Write the manifest, then take away what it has made needless: journals of parts, and shards of changed cases.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    write_manifest(paths, state.manifest(plan))
+    for path in paths.part_journals:
+        path.unlink()
+    for lock in paths.root.glob(".lock-*-of-*"):
+        lock.unlink()
+    known = {record.shard for record in state.records.values()}
+    for path in paths.root.glob(f"*{SHARD_SUFFIX}"):
+        matched = SHARD_NAME.fullmatch(path.name)
+        # A shard of a case that this manifest does not know may be all that is left of somebody's work: `verify` names it.
+        if matched and matched["case"] in state.records and path.name not in known:
+            path.unlink()
+
+
+def sweep(paths: DatasetPaths, cases: Collection[str], part: Part | None) -> None:
+    """Delete what a killed packing was writing; beside other parts, only what it wrote of these cases.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    for path in paths.root.glob(".*.tmp"):
+        if part is None or path.name.lstrip(".").split(".")[0] in cases:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise unwritable(path, error) from error
+
+
+def merge_parts(paths: DatasetPaths) -> Manifest:
+    """Join the parts that `--part` packed, with what the data set held before, into one manifest.
+
+    Returns:
+        The manifest, the same to the byte as that of one packing of all cases.
+    Raises:
+        ConfigError: a part is missing or unfinished, the parts do not fit together, or a command is at work there.
+        ShardError: the manifest of the data set is damaged.
+    """
+    with locked(paths.lock, str(paths.root)):
+        contents = _read_parts(paths)
+        plan = next(one.plan for one in contents.values() if one.plan)
+        state = PackState()
+        if paths.manifest.exists():
+            manifest = read_manifest(paths)
+            check_same_plan(plan_of(manifest), plan, paths.root, has_cases=bool(manifest.cases))
+            for entry in read_journal(paths.journal()).entries.values():
+                state.add(entry)
+            for outcome in _outcomes(manifest):
+                state.add(Entry(outcome, state.seals.get(outcome.case, "")))
+        for content in contents.values():
+            check_same_plan(plan, content.plan or plan, paths.root, has_cases=True)
+            for entry in content.entries.values():
+                state.add(entry)
+        with open_journal(paths.journal(), plan, state.entries) as journal:
+            journal.complete()
+        finish_whole(paths, state, plan)
+        return state.manifest(plan)
+
+
+def _read_parts(paths: DatasetPaths) -> dict[str, JournalContent]:
+    """Read the journals of all parts, and refuse to merge fewer than all."""
+    found = {matched["part"]: matched["count"] for path in paths.part_journals if (matched := PART_NAME.fullmatch(path.name))}
+    counts = sorted(set(found.values()), key=int)
+    if len(counts) != 1:
+        kinds = " and ".join(f"of {count}" for count in counts)
+        what = f"parts {kinds}" if counts else "no parts"
+        raise ConfigError(f"{what} are in {paths.root}; pack all parts I/N of one N with `hipseg pack --part I/N`, then merge")
+    names = [Part(number, int(counts[0])).name for number in range(1, int(counts[0]) + 1)]
+    contents = {name: read_journal(paths.journal(name)) for name in names}
+    if lacking := [name for name, content in contents.items() if not content.is_complete or content.plan is None]:
+        raise ConfigError(
+            f"{len(lacking)} of {len(names)} parts in {paths.root} are not packed to their end ({_say_names(lacking)}); "
+            "pack them with `hipseg pack --part I/N`, then merge"
+        )
+    return contents
+
+
+def _say_names(names: Iterable[str]) -> str:
+    first, *more = [name.replace("-of-", "/") for name in names]
+    return first if not more else f"{first} and {len(more)} more"

@@ -1,0 +1,171 @@
+"""Faults of files, and good files in awkward forms."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
+
+from tests.faults.good import SLICES, Good, Truth, read_right, refused, warned
+from tests.ingest.builders import Plane, cut, write_ct_series
+from tests.ingest.enhanced_builder import write_enhanced
+
+
+@refused(r"slice 3 of 6 by position: \d+ bytes of pixels, expected 240")
+def pixels_cut(good: Good) -> None:
+    cut(good.paths[2], -int(good.rng.integers(20, 200)))
+
+
+@refused(r"damaged file in case")
+def header_cut(good: Good) -> None:
+    cut(good.paths[2], int(good.rng.integers(200, 400)))
+
+
+@refused(r"damaged file in case .*1 of 6 files")
+def file_empty(good: Good) -> None:
+    good.paths[5].write_bytes(b"")
+
+
+@refused(r"slice 1 of 6 by position: no pixels: the file breaks off before them")
+def pixels_missing(good: Good) -> None:
+    good.drop("PixelData", slices=(0,))
+
+
+@refused(r"slice 2 of 6 by position: pixels cannot be decoded \(RLE Lossless\)")
+def pixels_of_rle_damaged(good: Good) -> None:
+    good.edit(lambda dataset: dataset.compress(RLELossless))
+    start = good.paths[1].read_bytes()
+    place = start.index(b"\x02\0\0\0\x40\0\0\0")
+    good.paths[1].write_bytes(start[:place] + b"\xff" * 16 + start[place + 16 :])
+
+
+@refused(r"slice 4 of 6 by position: pixels cannot be decoded \(unknown transfer syntax\)")
+def transfer_syntax_unknown(good: Good) -> None:
+    good.edit(lambda dataset: setattr(dataset.file_meta, "TransferSyntaxUID", "1.2.3.4.5"), 3)
+
+
+@read_right
+def compressed_as_rle(good: Good) -> None:
+    good.edit(lambda dataset: dataset.compress(RLELossless))
+
+
+def _write_as(good: Good, syntax: str) -> None:
+    """Write the series once more, in another transfer syntax."""
+    planes = {z: [Plane(good.labels[z] > 0)] for z in range(SLICES) if good.labels[z].any()}
+    write_ct_series(good.folder, good.volume, overlays=planes, syntax=syntax)
+
+
+@read_right
+def implicit_vr(good: Good) -> None:
+    _write_as(good, ImplicitVRLittleEndian)
+
+
+@read_right
+def big_endian(good: Good) -> None:
+    _write_as(good, ExplicitVRBigEndian)
+
+    def swap(dataset: Dataset) -> None:
+        # Overlay Data are words of 16 bits, whose high byte comes first here.
+        if 0x60003000 in dataset:
+            dataset[0x60003000].value = np.frombuffer(dataset[0x60003000].value, "<u2").byteswap().tobytes()
+
+    good.edit(swap)
+
+
+@read_right
+def deflated(good: Good) -> None:
+    _write_as(good, DeflatedExplicitVRLittleEndian)
+
+
+@refused(r"slice 1 of 6 by position: compressed pixels that break off")
+def native_pixels_called_compressed(good: Good) -> None:
+    def lie(path: Path) -> None:
+        old, new = b"1.2.840.10008.1.2.1\0", JPEG2000Lossless.encode()
+        raw = path.read_bytes()
+        place = raw.index(old)
+        head = raw[: place - 2] + struct.pack("<H", len(new) + len(new) % 2) + new + b"\0" * (len(new) % 2)
+        group = raw.index(b"\x02\0\0\0UL\x04\0") + 8
+        length = struct.unpack("<I", raw[group : group + 4])[0] + len(new) + len(new) % 2 - len(old)
+        path.write_bytes(head[:group] + struct.pack("<I", length) + head[group + 4 :] + raw[place + len(old) :])
+
+    for path in good.paths:
+        lie(path)
+
+
+@read_right
+def preambles_missing(good: Good) -> None:
+    for path in good.paths:
+        path.write_bytes(path.read_bytes()[132:])
+
+
+@read_right
+def identifiers_empty(good: Good) -> None:
+    good.set(PatientID="", SeriesInstanceUID="", StudyInstanceUID="")
+
+
+@read_right
+def localizer_and_report_beside(good: Good) -> None:
+    for name, values in {"scout": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "dose": {"Modality": "SR"}}.items():
+        dataset = dcmread(good.paths[0])
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(good.folder / name)
+
+
+@read_right
+def files_that_are_no_images_beside(good: Good) -> None:
+    (good.folder / "notes.txt").write_text("nothing")
+    (good.folder / "Thumbs.db").write_bytes(good.rng.bytes(300))
+
+
+@read_right
+def slices_written_from_head_to_foot(good: Good) -> None:
+    for z in range(SLICES):
+        good.set(z, InstanceNumber=SLICES - z)
+
+
+@warned(r"one of 2 stacks of one series, each packed as a case of its own")
+def two_passes_interleaved(good: Good) -> Truth:
+    for z in range(SLICES):
+        good.set(z, AcquisitionNumber=z % 2)
+    return good.volume[::2], good.labels[::2]
+
+
+@refused(r"multi-frame CT in case .*are no enhanced CT")
+def several_frames_in_a_single_image(good: Good) -> None:
+    good.set(2, NumberOfFrames=2)
+
+
+def _replace_by_enhanced(good: Good, **options: object) -> Path:
+    for path in good.paths:
+        path.unlink()
+    return write_enhanced(good.folder / "multi", good.volume, **options)
+
+
+@read_right
+def enhanced_in_mixed_order(good: Good) -> Truth:
+    _replace_by_enhanced(good, order=(4, 1, 5, 0, 2, 3))
+    return good.volume, None
+
+
+@refused(r"enhanced CT that cannot be read in case .*not described one by one")
+def enhanced_without_a_frame(good: Good) -> None:
+    _replace_by_enhanced(good, change=lambda dataset: dataset.PerFrameFunctionalGroupsSequence.pop() and None)
+
+
+@refused(r"slice 6 of 6 by position: frame 6 cannot be decoded")
+def enhanced_cut(good: Good) -> None:
+    cut(_replace_by_enhanced(good), -30)
+
+
+@refused(r"slice gap in case .*1 slice missing")
+def enhanced_with_a_slice_missing(good: Good) -> None:
+    _replace_by_enhanced(good, order=(0, 1, 3, 4, 5))

@@ -1,0 +1,91 @@
+"""Faults of masks."""
+
+import numpy as np
+
+from tests.faults.good import Good, Truth, read_right, refused
+from tests.ingest.builders import Plane, cut, rectangle_mm, write_ct_series, write_nifti, write_rtstruct
+
+
+@refused(r"mask of case .*, slice 3 of 6 by position: \d+ bytes of overlay, expected 15")
+def overlay_cut(good: Good) -> None:
+    good.edit(lambda dataset: setattr(dataset[0x60003000], "value", b"\x01\x02"), 2)
+
+
+@refused(r"overlay group 6000 without rows, columns or origin")
+def overlay_without_origin(good: Good) -> None:
+    good.edit(lambda dataset: dataset.pop(0x60000050) and None, 2)
+
+
+@read_right
+def overlay_shifted_by_its_origin(good: Good) -> Truth:
+    good.edit(lambda dataset: setattr(dataset[0x60000050], "value", [2, 3]), 1, 2, 3, 4)
+    labels = np.zeros_like(good.labels)
+    labels[:, 1:, 2:] = good.labels[:, :-1, :-2]
+    return good.volume, labels
+
+
+@refused(r"2 structures \(2 overlay\); choose with --roi")
+def two_structures_without_a_choice(good: Good) -> None:
+    write_ct_series(good.folder, good.volume, overlays={1: [Plane(good.labels[1] > 0), Plane(good.labels[1] > 0, group=0x6002)]})
+
+
+@refused(r"a contour lies off the slices: 1\.50 mm from slice")
+def contour_between_slices(good: Good) -> None:
+    good.without_masks()
+    write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 107.5)]})
+
+
+@refused(r"lies wholly beside the image of 10 x 12 pixels")
+def contour_beside_the_image(good: Good) -> None:
+    good.without_masks()
+    write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((100, 110), (-18, -16), 106)]})
+
+
+@refused(r"its mask sources hold no structure with an area")
+def contour_open(good: Good) -> None:
+    good.without_masks()
+    write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8, -6), (-18, -16), 106)]}, kinds="OPEN_PLANAR")
+
+
+@refused(r"RTSTRUCT file breaks off")
+def rtstruct_cut(good: Good) -> None:
+    good.without_masks()
+    cut(write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8, -6), (-18, -16), 106)]}), -40)
+
+
+def _affine_ras() -> np.ndarray:
+    affine = np.diag([-0.5, -0.75, 3.0, 1.0])
+    affine[:3, 3] = [10.0, 20.0, 100.0]
+    return affine
+
+
+@read_right
+def nifti_on_the_grid(good: Good) -> None:
+    good.without_masks()
+    write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0), _affine_ras())
+
+
+@refused(r"a NIfTI mask does not fit: .*first voxel 3\.00 mm from the series'")
+def nifti_one_voxel_beside(good: Good) -> None:
+    good.without_masks()
+    affine = _affine_ras()
+    affine[2, 3] += 3
+    write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0), affine)
+
+
+@refused(r"a NIfTI mask does not fit: 5 x 10 x 12 voxels .*the series has 6 x 10 x 12")
+def nifti_of_another_size(good: Good) -> None:
+    good.without_masks()
+    write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0)[:, :, :-1], _affine_ras())
+
+
+@refused(r"a NIfTI mask is an image, not labels: values from 0 to 0\.5")
+def nifti_with_fractions(good: Good) -> None:
+    good.without_masks()
+    write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0) * np.float32(0.5), _affine_ras())
+
+
+@refused(r"a NIfTI mask is cut short: it ends in slice 6 of 6")
+def nifti_cut(good: Good) -> None:
+    good.without_masks()
+    cut(write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0), _affine_ras()), -100)

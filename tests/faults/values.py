@@ -1,0 +1,96 @@
+"""Faults of values and what scales them."""
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from tests.faults.good import Good, Truth, read_right, refused, warned
+
+
+@refused(r"without Rescale Slope")
+def slope_missing(good: Good) -> None:
+    good.drop("RescaleSlope")
+
+
+@refused(r"without Rescale Slope")
+def slope_zero(good: Good) -> None:
+    good.set(2, RescaleSlope=0)
+
+
+@refused(r"without Rescale Intercept")
+def intercept_empty(good: Good) -> None:
+    good.set(2, RescaleIntercept=None)
+
+
+@refused(r"without Rescale Type \(0028,1054\) HU")
+def values_are_electron_density(good: Good) -> None:
+    good.set(RescaleType="ED")
+
+
+@refused(r"fractions of a Hounsfield unit")
+def slope_with_a_fraction(good: Good) -> None:
+    good.set(RescaleSlope="0.3")
+
+
+@read_right
+def slope_of_two(good: Good) -> Truth:
+    good.set(RescaleSlope=2)
+    return ((good.volume + 1024) * 2 - 1024).astype(np.int16), good.labels
+
+
+@warned(r"2 different rescale slopes and intercepts in 6 images")
+def one_intercept_differs(good: Good) -> Truth:
+    good.set(2, RescaleIntercept=-1000)
+    volume = good.volume.copy()
+    volume[2] += 24
+    return volume, good.labels
+
+
+@refused(r"slice 1 of 6 by position: .* pixels beyond int16")
+def slope_far_too_large(good: Good) -> None:
+    good.set(RescaleSlope=100)
+
+
+@refused(r"pixels of impossible density \(-1\d{4} HU and above, slope 1, intercept -15000\); -10240 HU or more")
+def intercept_far_too_low(good: Good) -> None:
+    good.set(RescaleIntercept=-15000)
+
+
+@read_right
+def padding_declared(good: Good) -> Truth:
+    def pad(dataset: Dataset) -> None:
+        dataset.add_new("PixelPaddingValue", "SS", -31000)
+        stored = np.frombuffer(dataset.PixelData, "<i2").copy()
+        stored[:5] = -31000
+        dataset.PixelData = stored.tobytes()
+
+    good.edit(pad)
+    volume = good.volume.copy()
+    volume[:, 0, :5] = -32024
+    return volume, good.labels
+
+
+@refused(r"slice 1 of 6 by position: 5 pixels of impossible density \(-32024 HU and above")
+def padding_undeclared(good: Good) -> None:
+    padding_declared(good)
+    good.drop("PixelPaddingValue")
+
+
+@read_right
+def pixels_unsigned(good: Good) -> None:
+    good.set(PixelRepresentation=0)
+
+
+@read_right
+def stored_in_twelve_bits(good: Good) -> None:
+    good.set(BitsStored=12, HighBit=11, PixelRepresentation=0)
+
+
+@refused(r"1 of 6 images .* without one sample a pixel")
+def colour_pixels(good: Good) -> None:
+    good.set(2, SamplesPerPixel=3)
+
+
+@warned(r"no air: the lowest value is \d+ HU; the values may be no Hounsfield units")
+def values_without_intercept(good: Good) -> Truth:
+    good.set(RescaleIntercept=0)
+    return (good.volume + 1024).astype(np.int16), good.labels

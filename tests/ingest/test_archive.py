@@ -1,0 +1,202 @@
+"""ZIP archives: members read like files, one at a time; damage, bombs and ways out of the archive are refused."""
+
+import os
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from hipseg.ingest import archive
+from hipseg.ingest.archive import ArchiveError, is_archive, list_members, open_descriptor
+
+NOISE = np.random.default_rng(0).bytes(300_000)
+
+
+def write_zip(path, members, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as opened:
+        for name, data in members.items():
+            opened.writestr(name, data)
+    return path
+
+
+def spoil(path, find, replace, from_end=False):
+    raw = bytearray(path.read_bytes())
+    at = raw.rfind(find) if from_end else raw.find(find)
+    assert at >= 0
+    raw[at : at + len(replace)] = replace
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_read_as_zipfile_reads_them(tmp_path, method):
+    members = {"a/noise": NOISE, "a/zeros": bytes(5_000_000), "empty": b"", "a/": b""}
+    found = list_members(write_zip(tmp_path / "p.zip", members, method))
+    assert [str(name) for name, _ in found] == ["a/noise", "a/zeros", "empty"]
+    for name, member in found:
+        assert member.read_bytes() == members[str(name)]
+        assert member.stat().st_size == len(members[str(name)])
+        assert member.name == name.name
+
+
+def test_a_member_has_a_descriptor_and_survives_a_change_of_process(tmp_path):
+    ((_, member),) = list_members(write_zip(tmp_path / "p.zip", {"noise": NOISE}))
+    descriptor = open_descriptor(pickle.loads(pickle.dumps(member)))
+    try:
+        assert os.pread(descriptor, 10, 1000) == NOISE[1000:1010]
+    finally:
+        os.close(descriptor)
+    plain = open_descriptor(tmp_path / "p.zip")
+    assert os.pread(plain, 2, 0) == b"PK"
+    os.close(plain)
+
+
+def test_a_large_member_is_unpacked_beside_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(os, "memfd_create", None)
+    ((_, member),) = list_members(write_zip(tmp_path / "p.zip", {"noise": NOISE}))
+    with member.open("rb", buffering=0) as handle:
+        assert handle.readall() == NOISE
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.zip"]
+
+
+def test_the_state_of_a_member_is_that_of_its_archive(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"noise": NOISE})
+    ((_, member),) = list_members(path)
+    for name in ("st_ino", "st_mtime_ns", "st_ctime_ns"):
+        assert getattr(member.stat(), name) == getattr(path.stat(), name)
+
+
+def test_members_cannot_be_written(tmp_path):
+    ((_, member),) = list_members(write_zip(tmp_path / "p.zip", {"noise": NOISE}))
+    with pytest.raises(ArchiveError, match="can only be read"):
+        member.open("wb")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_flipped_bit_of_a_member_is_noticed(tmp_path, method):
+    path = write_zip(tmp_path / "p.zip", {"noise": NOISE}, method)
+    raw = bytearray(path.read_bytes())
+    raw[2000] ^= 1
+    path.write_bytes(raw)
+    ((_, member),) = list_members(path)
+    with pytest.raises(ArchiveError, match="damaged ZIP archive: a member"):
+        member.open()
+
+
+@pytest.mark.parametrize("size", [0, 3, 100, -30])
+def test_an_archive_that_breaks_off_is_damaged(tmp_path, size):
+    path = write_zip(tmp_path / "p.zip", {"noise": NOISE})
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ArchiveError, match="damaged ZIP archive: it has no readable table of contents"):
+        list_members(path)
+
+
+def test_a_member_that_is_not_where_it_should_be_is_damaged(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"noise": NOISE})
+    spoil(path, b"PK\x03\x04", b"XX")
+    ((_, member),) = list_members(path)
+    with pytest.raises(ArchiveError, match="does not begin where the table of contents says"):
+        member.open()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("../out", "leads out of the archive"),
+        ("a/../../out", "leads out of the archive"),
+        ("/etc/out", "leads out of the archive"),
+        ("inner.ZIP", "is itself a ZIP archive"),
+    ],
+)
+def test_names_that_lead_out_and_nested_archives_are_refused(tmp_path, name, words):
+    path = write_zip(tmp_path / "p.zip", {"fine": b"1", name: b"2"})
+    with pytest.raises(ArchiveError, match=f"1 of its 2 members: each {words}"):
+        list_members(path)
+
+
+def test_links_are_refused(tmp_path):
+    info = zipfile.ZipInfo("link")
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as opened:
+        opened.writestr(info, "/etc/passwd")
+    with pytest.raises(ArchiveError, match="1 of its 1 members: each is a link"):
+        list_members(tmp_path / "p.zip")
+
+
+def test_encrypted_members_and_other_methods_are_refused(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"noise": NOISE})
+    central = path.read_bytes().rfind(b"PK\x01\x02")
+    raw = bytearray(path.read_bytes())
+    raw[central + 8] |= 1
+    path.write_bytes(raw)
+    with pytest.raises(ArchiveError, match="each is encrypted"):
+        list_members(path)
+    with pytest.raises(ArchiveError, match="each is packed by another method than deflate"):
+        list_members(write_zip(tmp_path / "q.zip", {"noise": NOISE}, zipfile.ZIP_LZMA))
+
+
+def test_an_archive_in_an_archive_is_refused_also_where_it_has_another_name(tmp_path):
+    inner = write_zip(tmp_path / "inner.zip", {"noise": NOISE})
+    ((_, member),) = list_members(write_zip(tmp_path / "outer.zip", {"inner": inner.read_bytes()}))
+    with pytest.raises(ArchiveError, match="inside a ZIP archive is not looked into"):
+        list_members(member)
+
+
+def test_an_archive_that_unpacks_to_a_hundred_times_its_size_is_a_bomb(tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "p.zip", {str(number): bytes(1_000_000) for number in range(3)})
+    assert len(list_members(path)) == 3
+    monkeypatch.setattr(archive, "FREE_BYTES", 1_000_000)
+    with pytest.raises(ArchiveError, match=r"announce \d+ packed and 3000000 unpacked bytes in a file of \d+; at most 100 times"):
+        list_members(path)
+
+
+def test_members_that_overlap_are_a_bomb(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"one": NOISE})
+    raw = path.read_bytes()
+    central, end = raw.rfind(b"PK\x01\x02"), raw.rfind(b"PK\x05\x06")
+    entry = raw[central:end]
+    # The same bytes are listed twice, which a few bytes more can do any number of times.
+    fields = struct.pack("<HHI", 2, 2, 2 * len(entry))
+    path.write_bytes(raw[:end] + entry + raw[end : end + 8] + fields + raw[end + 16 :])
+    with pytest.raises(ArchiveError, match="it is damaged, or a bomb"):
+        list_members(path)
+
+
+def test_a_member_larger_than_announced_is_cut_off_at_once(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"zeros": bytes(50_000_000)})
+    spoil(path, struct.pack("<I", 50_000_000), struct.pack("<I", 1000), from_end=True)
+    ((_, member),) = list_members(path)
+    assert member.stat().st_size == 1000
+    with pytest.raises(ArchiveError, match="a member is not what its checksum says"):
+        member.open()
+
+
+def test_a_member_that_announces_gigabytes_is_refused(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"noise": NOISE})
+    spoil(path, struct.pack("<I", len(NOISE)), struct.pack("<I", 0x90000000), from_end=True)
+    with pytest.raises(ArchiveError, match="each has more than 2147483648 bytes"):
+        list_members(path)
+
+
+def test_a_table_of_contents_without_end_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 2000)
+    path = write_zip(tmp_path / "p.zip", {f"member {number:04d}": b"" for number in range(100)})
+    with pytest.raises(ArchiveError, match=r"the table of contents of a ZIP archive has \d+ bytes, at most 2000"):
+        list_members(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("p.zip", b"PK\x03\x04", True),
+        ("P.ZIP", b"", True),
+        ("export", b"PK\x03\x04", True),
+        ("empty", b"PK\x05\x06", True),
+        ("letter.docx", b"PK\x03\x04", False),
+        ("image.dcm", b"\0\0\0\0", False),
+    ],
+)
+def test_what_is_looked_into(tmp_path, name, head, expected):
+    assert is_archive(tmp_path / name, head) is expected

@@ -1,0 +1,188 @@
+"""Overlay planes in a second series: given to the CT that they were drawn on, and to no other."""
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+
+from hipseg.errors import MaskError
+from hipseg.ingest.cases import find_cases, list_structures, open_case
+from tests.ingest.builders import FRAME_UID, Plane, volume_hu, write_ct_series
+
+CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+A = np.zeros((10, 12), bool)
+A[2:5, 3:7] = True
+B = np.zeros((10, 12), bool)
+B[7:9, 1:3] = True
+CT_UID, PLANES_UID, OTHER_UID = "2.25.10", "2.25.20", "2.25.30"
+
+
+def as_capture(references=None, place=True, modality="OT"):
+    """Make a secondary capture of an image: no Hounsfield units, and no place if so wanted."""
+
+    def change(dataset, z):
+        dataset.SOPClassUID, dataset.Modality = CAPTURE, modality
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+        if not place:
+            del dataset.ImagePositionPatient, dataset.ImageOrientationPatient, dataset.FrameOfReferenceUID
+        if references is not None:
+            refer(references)(dataset, z)
+
+    return change
+
+
+def refer(series_uid):
+    def change(dataset, z):
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", f"{series_uid}.{z + 1}"
+        dataset.SourceImageSequence = DicomSequence([item])
+
+    return change
+
+
+def write_ct(tmp_path, uid=CT_UID, **options):
+    write_ct_series(tmp_path / uid, volume_hu(3), series_uid=uid, **options)
+
+
+def write_planes(tmp_path, change=None, uid=PLANES_UID, overlays=None, **options):
+    planes = {0: [Plane(A, label="femur")], 2: [Plane(B, label="femur"), Plane(A, 0x6002, label="pelvis")]}
+    write_ct_series(tmp_path / uid, volume_hu(3, seed=9), series_uid=uid, overlays=overlays or planes, change=change, **options)
+
+
+def read(tmp_path, rois, uid=CT_UID):
+    (source,) = [one for one in find_cases(tmp_path).cases if one.series_uid == uid]
+    opened = open_case(source, "c0", rois)
+    slices = [labels for _, labels in opened.slices]
+    return opened.mask_kind, None if slices[0] is None else np.stack(slices)
+
+
+EXPECTED = np.stack([A, A & False, B]).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [None, as_capture(), as_capture(CT_UID), as_capture(CT_UID, place=False), as_capture(CT_UID, modality="CT")],
+    ids=["a CT series", "captures in place", "captures that name images", "captures without place", "captures as CT"],
+)
+def test_planes_of_a_second_series_are_the_masks_of_the_ct(tmp_path, change):
+    write_ct(tmp_path)
+    write_planes(tmp_path, change)
+    kind, labels = read(tmp_path, {"femur": 1})
+    assert kind == "overlay"
+    assert np.array_equal(labels, EXPECTED)
+    found = find_cases(tmp_path)
+    (source,) = [one for one in found.cases if one.series_uid == CT_UID]
+    assert [(one.kind, one.name) for one in list_structures(source)] == [("overlay", "femur"), ("overlay", "pelvis")]
+    assert len(found.cases) == (2 if change is None else 1)
+
+
+def test_a_group_chooses_planes_of_a_second_series(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, as_capture())
+    assert np.array_equal(read(tmp_path, {"6002": 5})[1], np.stack([A & False, A & False, A]) * 5)
+
+
+def test_a_copy_that_names_the_ct_is_no_case_of_its_own(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, refer(CT_UID))
+    found = find_cases(tmp_path)
+    assert [one.series_uid for one in found.cases] == [CT_UID]
+    assert found.set_aside == {"copy of a CT image with overlay planes, read for them alone": 3}
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1], EXPECTED)
+
+
+def test_planes_in_reversed_rows_are_turned_onto_the_slices(tmp_path):
+    """The second series counts its columns from the patient's other side, and its slices from the other end."""
+    write_ct(tmp_path)
+    planes = {2: [Plane(A[:, ::-1], label="femur")], 0: [Plane(B[:, ::-1], label="femur")]}
+    turned = {"orientation": (-1, 0, 0, 0, 1, 0), "origin_mm_xyz": (-10 + 11 * 0.5, -20, 106)}
+    write_planes(tmp_path, as_capture(), overlays=planes, **turned)
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1], EXPECTED)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"patient_id": "somebody else"},
+        {"frame_uid": "2.25.99"},
+        {"origin_mm_xyz": (-10, -20, 101.5)},
+        {"origin_mm_xyz": (-9, -20, 100)},
+    ],
+    ids=["another patient", "another frame of reference", "between the slices", "another grid"],
+)
+def test_planes_that_do_not_lie_on_the_ct_are_set_aside(tmp_path, options):
+    write_ct(tmp_path)
+    write_planes(tmp_path, as_capture(), **options)
+    assert read(tmp_path, {"femur": 1}) == (None, None)
+    assert find_cases(tmp_path).set_aside == {"image with overlay planes of no CT series here": 2, "modality OT": 1}
+
+
+def test_planes_that_fit_two_series_are_refused_and_named_images_decide(tmp_path):
+    write_ct(tmp_path)
+    write_ct(tmp_path, OTHER_UID)
+    write_planes(tmp_path, as_capture())
+    for uid in (CT_UID, OTHER_UID):
+        with pytest.raises(MaskError, match="overlay planes in another series fit 2 series of the patient"):
+            read(tmp_path, {"femur": 1}, uid)
+    write_planes(tmp_path, as_capture(OTHER_UID))
+    assert read(tmp_path, {"femur": 1}, CT_UID) == (None, None)
+    assert np.array_equal(read(tmp_path, {"femur": 1}, OTHER_UID)[1], EXPECTED)
+
+
+def test_two_series_of_planes_make_a_name_ambiguous(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, as_capture())
+    write_planes(tmp_path, as_capture(), uid=OTHER_UID)
+    with pytest.raises(MaskError, match=r"name given for label 1 is ambiguous: 2 structures have it \(2 overlay\)"):
+        read(tmp_path, {"femur": 1})
+
+
+def test_planes_of_two_series_are_joined_where_their_names_differ(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, as_capture(), overlays={0: [Plane(A, label="femur")]})
+    write_planes(tmp_path, as_capture(), uid=OTHER_UID, overlays={0: [Plane(B, label="pelvis")]})
+    assert np.array_equal(read(tmp_path, {"femur": 1, "pelvis": 2})[1][0], A + 2 * B)
+
+
+def test_a_place_that_contradicts_the_named_image_is_refused(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, as_capture(CT_UID), origin_mm_xyz=(-10, -20, 97))
+    with pytest.raises(MaskError, match=r"contradicts itself|lies off the slices"):
+        read(tmp_path, {"femur": 1})
+
+
+def test_planes_of_its_own_keep_a_ct_from_those_of_another(tmp_path):
+    write_ct(tmp_path, overlays={1: [Plane(B, label="femur")]})
+    write_planes(tmp_path)
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1], np.stack([A & False, B, A & False]))
+
+
+def graphics(dataset, z):
+    dataset[0x60000040].value = "G"
+
+
+def test_graphics_are_no_mask_until_they_are_named(tmp_path):
+    write_ct(tmp_path, overlays={z: [Plane(A, label="note")] for z in range(3)}, change=graphics)
+    (source,) = find_cases(tmp_path).cases
+    assert read(tmp_path, {}) == (None, None)
+    assert read(tmp_path, {"femur": 1}) == (None, None)
+    assert [(one.name, one.is_graphics) for one in list_structures(source)] == [("note", True)]
+    assert np.array_equal(read(tmp_path, {"note": 3})[1], np.stack([A, A, A]) * 3)
+
+
+def test_a_region_goes_before_graphics_of_its_name(tmp_path):
+    def mixed(dataset, z):
+        dataset[0x60020040].value = "G"
+
+    write_ct(
+        tmp_path, overlays={0: [Plane(A, label="femur"), Plane(B, 0x6002, label="femur")]}, change=lambda d, z: z or mixed(d, z)
+    )
+    assert np.array_equal(read(tmp_path, {})[1][0], A)
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1][0], A)
+    assert np.array_equal(read(tmp_path, {"6002": 1})[1][0], B)
+
+
+def test_the_frame_of_reference_alone_does_not_pair_images_without_place(tmp_path):
+    write_ct(tmp_path, frame_uid=FRAME_UID)
+    write_planes(tmp_path, as_capture(place=False))
+    assert find_cases(tmp_path).set_aside == {"image with overlay planes of no CT series here": 2, "modality OT": 1}

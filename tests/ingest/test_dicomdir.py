@@ -1,0 +1,60 @@
+"""DICOMDIR: what it lists, and whether that is there."""
+
+from pathlib import PurePosixPath
+
+import pytest
+from pydicom import dcmread
+
+from hipseg.ingest.dicomdir import has_listed_file, read_directory
+from hipseg.ingest.dicomfile import UnreadableFileError
+from tests.ingest.builders import PATIENT, cut
+from tests.ingest.media import write_medium
+
+
+def test_ct_series_are_listed_with_their_files(tmp_path):
+    files = write_medium(tmp_path / "disc")
+    found = read_directory(tmp_path / "disc" / "DICOMDIR")
+    assert {one.series_uid for one in found} == set(files)
+    assert {one.patient_id for one in found} == {PATIENT}
+    for one in found:
+        assert {tmp_path / "disc" / file for file in one.files} == set(files[one.series_uid])
+
+
+def test_series_of_other_modalities_are_left_out(tmp_path):
+    write_medium(tmp_path / "disc")
+    path = tmp_path / "disc" / "DICOMDIR"
+    dataset = dcmread(path)
+    for record in dataset.DirectoryRecordSequence:
+        if record.get("SeriesInstanceUID") == "2.25.772":
+            record.Modality = "MR"
+    dataset.save_as(path)
+    assert [one.series_uid for one in read_directory(path)] == ["2.25.771"]
+
+
+def test_records_that_run_in_a_circle_come_to_an_end(tmp_path):
+    write_medium(tmp_path / "disc", ("2.25.771",))
+    path = tmp_path / "disc" / "DICOMDIR"
+    dataset = dcmread(path)
+    offsets = [record.seq_item_tell for record in dataset.DirectoryRecordSequence]
+    for record in dataset.DirectoryRecordSequence:
+        record.OffsetOfTheNextDirectoryRecord = offsets[0]
+    dataset.save_as(path)
+    assert sum(len(one.files) for one in read_directory(path)) == 1
+
+
+def test_a_directory_that_breaks_off_is_unreadable(tmp_path):
+    write_medium(tmp_path / "disc")
+    cut(tmp_path / "disc" / "DICOMDIR", 700)
+    with pytest.raises(UnreadableFileError):
+        read_directory(tmp_path / "disc" / "DICOMDIR")
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("A/ONE", True), ("A/TWO", True), ("A/THREE", False), ("A", False), ("../OUTSIDE", False), ("/etc/hostname", False)],
+)
+def test_a_listed_file_is_there_also_in_small_letters_and_never_outside(tmp_path, file, expected):
+    for name in ("disc/A/ONE", "disc/a/two", "OUTSIDE"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert has_listed_file(tmp_path / "disc" / "DICOMDIR", PurePosixPath(file)) is expected

@@ -1,0 +1,52 @@
+"""Values that no CT can hold are refused, padding that is declared is not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hipseg.errors import SeriesError
+from hipseg.ingest.hounsfield import AIR_HU, LOWEST_HU, AirWatch, check_hu
+from hipseg.ingest.scan import scan_tree
+from tests.ingest.builders import volume_hu, write_ct_series
+
+
+@pytest.fixture
+def header(tmp_path):
+    write_ct_series(tmp_path, volume_hu(1))
+    return scan_tree(tmp_path).images[0]
+
+
+@pytest.mark.parametrize("value", [LOWEST_HU, -8192, -3024, -1000, 0, 30710, 32767])
+def test_what_scanners_write_is_taken(header, value):
+    check_hu(np.array([[0, value]], dtype=np.int16), header)
+
+
+@pytest.mark.parametrize("value", [LOWEST_HU - 1, -32768])
+def test_what_lies_below_every_scale_is_refused_with_number_and_value(header, value):
+    with pytest.raises(SeriesError, match=rf"2 pixels of impossible density \({value} HU .*intercept -1024\); -10240 HU or more"):
+        check_hu(np.array([[0, value], [value, 5]], dtype=np.int16), header)
+
+
+def test_declared_padding_may_lie_anywhere(header):
+    padded = replace(header, padding=(-30000, -29000))
+    check_hu(np.array([[0, -30500]], dtype=np.int16), padded)
+    with pytest.raises(SeriesError, match="1 pixels of impossible density"):
+        check_hu(np.array([[0, -20000]], dtype=np.int16), padded)
+
+
+def test_padding_that_was_held_to_the_range_of_int16_is_padding(header):
+    check_hu(np.array([[-32768]], dtype=np.int16), replace(header, padding=(-32768, -32768)))
+
+
+@pytest.mark.parametrize(
+    ("lowest", "words"),
+    [((0, 40), "the lowest value is 0 HU"), ((-499, 0), "-499 HU"), ((AIR_HU, 0), "-500 HU"), ((0, -501), "")],
+)
+def test_a_series_without_air_is_warned_of_once_all_slices_have_passed(lowest, words):
+    watch = AirWatch()
+    slices = [(np.array([[value, 900]], dtype=np.int16), None) for value in lowest]
+    assert watch.warnings() == ()
+    assert list(watch.watch(slices)) == slices
+    assert bool(watch.warnings()) == bool(words)
+    assert all(words in warning for warning in watch.warnings())

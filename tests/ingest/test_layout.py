@@ -1,0 +1,74 @@
+"""A layout is found out by what lies there; two of them at once are refused with both names."""
+
+import zipfile
+
+import pytest
+
+from hipseg.errors import ConfigError
+from hipseg.ingest.layout import detect_layout, list_files
+from tests.ingest.builders import volume_hu, write_ct_series, write_nifti
+from tests.ingest.layouts import RAS, labels_zyx, write_ctorg, write_decathlon, write_nnunet
+
+
+@pytest.mark.parametrize(
+    ("write", "layout"),
+    [
+        (lambda root: write_ct_series(root / "a", volume_hu()), "dicom"),
+        (write_nnunet, "nnunet"),
+        (write_decathlon, "nnunet"),
+        (write_ctorg, "ctorg"),
+        (lambda root: write_ctorg(root / "CT-ORG" / "OrganSegmentations"), "ctorg"),
+        (lambda root: write_nifti(root / "ct.nii.gz", labels_zyx(), RAS), "dicom"),
+        (lambda root: write_nifti(root / "volume-1.nii.gz", labels_zyx(), RAS), "dicom"),
+        (lambda root: root.mkdir(), "dicom"),
+    ],
+)
+def test_each_layout_is_known_by_its_files(tmp_path, write, layout):
+    write(tmp_path / "data")
+    assert detect_layout(tmp_path / "data") == layout
+
+
+def test_texts_beside_a_data_set_do_not_make_it_ambiguous(tmp_path):
+    write_nnunet(tmp_path)
+    (tmp_path / "readme.md").write_text("text")
+    (tmp_path / "link").symlink_to("readme.md")
+    assert detect_layout(tmp_path) == "nnunet"
+
+
+def test_dicom_beside_a_data_set_is_ambiguous(tmp_path):
+    write_nnunet(tmp_path)
+    write_ct_series(tmp_path / "raw", volume_hu())
+    words = r"ambiguous: it looks like nnU-Net data set \(--layout nnunet\) and DICOM tree \(--layout dicom\); choose one"
+    with pytest.raises(ConfigError, match=words):
+        detect_layout(tmp_path)
+
+
+def test_an_archive_beside_ctorg_is_ambiguous(tmp_path):
+    write_ctorg(tmp_path)
+    with zipfile.ZipFile(tmp_path / "patient.zip", "w") as archive:
+        archive.writestr("a", "a")
+    with pytest.raises(ConfigError, match=r"it looks like CT-ORG .* and DICOM tree"):
+        detect_layout(tmp_path)
+
+
+def test_ctorg_inside_a_data_set_is_ambiguous(tmp_path):
+    write_ctorg(write_nnunet(tmp_path) / "more")
+    with pytest.raises(ConfigError, match=r"nnU-Net data set .* and CT-ORG"):
+        detect_layout(tmp_path)
+
+
+def test_a_folder_of_data_sets_is_refused_with_their_number(tmp_path):
+    write_nnunet(tmp_path / "Dataset001_Secret")
+    write_decathlon(tmp_path / "Task02_Secret")
+    with pytest.raises(ConfigError, match="no nnU-Net data set itself, 2 of the folders below it are") as refusal:
+        detect_layout(tmp_path)
+    assert "Secret" not in str(refusal.value)
+
+
+def test_every_entry_is_listed_once_and_links_are_not_followed(tmp_path):
+    write_ctorg(tmp_path / "a", (1,))
+    (tmp_path / "link").symlink_to("a")
+    listing = list_files(tmp_path)
+    assert [path.as_posix() for path in listing.files] == ["a/labels-1.nii.gz", "a/volume-1.nii.gz"]
+    assert listing.set_aside == {"symbolic link, not followed": 1}
+    assert listing.files_seen == 3

@@ -1,0 +1,167 @@
+"""NRRD labels: any space, axis order and encoding comes onto the grid; 3D Slicer's segments and layers are told apart."""
+
+import bz2
+import gzip
+import itertools
+
+import nrrd
+import numpy as np
+import pytest
+
+from hipseg.errors import MaskError
+from hipseg.geometry import affine_lps, make_grid
+from hipseg.ingest.nrrd import NrrdSegment, is_nrrd, nrrd_stem, read_nrrd_header, read_nrrd_on, read_nrrd_values
+from tests.ingest.builders import cut
+
+GRID = make_grid((4, 3, 5), (3.0, 0.75, 0.5), (-10.0, -20.0, 100.0), ((0.8, 0.6, 0), (-0.6, 0.8, 0), (0, 0, 1)))
+SPACES = {"left-posterior-superior": (1, 1, 1), "RAS": (-1, -1, 1), "left-anterior-superior": (1, -1, 1)}
+
+
+def labels_zyx(grid=GRID):
+    return np.random.default_rng(4).integers(0, 4, grid.shape_zyx).astype(np.uint8)
+
+
+def header(grid=GRID, space="left-posterior-superior", **more):
+    """Describe a volume [x, y, z] on a grid."""
+    affine = np.diag([*SPACES[space], 1.0]) @ affine_lps(grid)
+    return {"space": space, "space directions": affine[:3, :3].T, "space origin": affine[:3, 3], **more}
+
+
+def write(path, voxels_xyz, **options):
+    nrrd.write(str(path), voxels_xyz, header(**options))
+    return path
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2"])
+def test_every_space_and_encoding_gives_the_same_voxels(tmp_path, space, encoding):
+    path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), space=space, encoding=encoding)
+    assert is_nrrd(path.read_bytes()[:16])
+    assert np.array_equal(read_nrrd_on(path, GRID), labels_zyx())
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_every_order_of_axes_comes_onto_the_grid(tmp_path, order):
+    fields = header()
+    fields["space directions"] = fields["space directions"][list(order)]
+    nrrd.write(str(tmp_path / "m.nrrd"), labels_zyx().transpose(2, 1, 0).transpose(order), fields)
+    assert np.array_equal(read_nrrd_on(tmp_path / "m.nrrd", GRID), labels_zyx())
+
+
+@pytest.mark.parametrize("dtype", ["<i1", "<u2", ">i2", "<u4", ">u8", "<f4", ">f8"])
+def test_every_type_that_holds_whole_numbers_is_read(tmp_path, dtype):
+    order = "big" if dtype[0] == ">" else "little"
+    path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0).astype(dtype), endian=order)
+    assert np.array_equal(read_nrrd_on(path, GRID), labels_zyx())
+
+
+def test_voxels_in_a_file_beside_the_header_are_read(tmp_path):
+    nrrd.write(str(tmp_path / "m.nhdr"), labels_zyx().transpose(2, 1, 0), header(encoding="raw"))
+    assert {path.name for path in tmp_path.iterdir()} == {"m.nhdr", "m.raw"}
+    assert np.array_equal(read_nrrd_on(tmp_path / "m.nhdr", GRID), labels_zyx())
+    (tmp_path / "m.raw").unlink()
+    with pytest.raises(MaskError, match="the file of its voxels is not beside it"):
+        read_nrrd_on(tmp_path / "m.nhdr", GRID)
+
+
+@pytest.mark.parametrize("name", ["../m.raw", "/etc/passwd", "LIST", "m%03d.raw 1 4 1", "sub/m.raw", ".."])
+def test_voxels_elsewhere_are_never_opened(tmp_path, name):
+    nrrd.write(str(tmp_path / "m.nhdr"), labels_zyx().transpose(2, 1, 0), header(encoding="raw"))
+    text = (tmp_path / "m.nhdr").read_text().replace("data file: m.raw", f"data file: {name}")
+    (tmp_path / "m.nhdr").write_text(text)
+    with pytest.raises(MaskError, match=r"several files or in another folder|not beside it"):
+        read_nrrd_on(tmp_path / "m.nhdr", GRID)
+
+
+def test_voxels_behind_a_link_are_not_followed(tmp_path):
+    nrrd.write(str(tmp_path / "m.nhdr"), labels_zyx().transpose(2, 1, 0), header(encoding="raw"))
+    (tmp_path / "m.raw").rename(tmp_path / "other")
+    (tmp_path / "m.raw").symlink_to(tmp_path / "other")
+    with pytest.raises(MaskError, match="behind a symbolic link"):
+        read_nrrd_on(tmp_path / "m.nhdr", GRID)
+
+
+def slicer(path, layers_xyz, segments):
+    """Write a .seg.nrrd as 3D Slicer does: layers as the first axis, segments as fields."""
+    fields = {"space": "left-posterior-superior", "space origin": header()["space origin"], "encoding": "gzip"}
+    fields["kinds"] = ["list", "domain", "domain", "domain"]
+    fields["space directions"] = np.vstack([np.full(3, np.nan), header()["space directions"]])
+    for number, (name, value, layer) in enumerate(segments):
+        fields |= {f"Segment{number}_Name": name, f"Segment{number}_LabelValue": str(value), f"Segment{number}_Layer": str(layer)}
+    nrrd.write(str(path), layers_xyz, fields)
+    return path
+
+
+def test_segments_of_3d_slicer_have_names_values_and_layers(tmp_path):
+    first, second = labels_zyx(), np.ones_like(labels_zyx())
+    layers = np.stack([first.transpose(2, 1, 0), second.transpose(2, 1, 0)])
+    path = slicer(tmp_path / "m.seg.nrrd", layers, [("Femur", 1, 0), ("Sch_del", 3, 0), ("all", 1, 1)])
+    path.write_bytes(path.read_bytes().replace(b"Sch_del", "Schädel".encode()))
+    expected = (NrrdSegment("Femur", 1, 0), NrrdSegment("Schädel", 3, 0), NrrdSegment("all", 1, 1))
+    assert read_nrrd_header(path).segments == expected
+    assert np.array_equal(read_nrrd_on(path, GRID, 0), first)
+    assert np.array_equal(read_nrrd_on(path, GRID, 1), second)
+    assert nrrd_stem(path) == "m"
+
+
+def test_a_segment_in_a_layer_that_is_not_there_is_refused(tmp_path):
+    layers = labels_zyx().transpose(2, 1, 0)[np.newaxis]
+    with pytest.raises(MaskError, match=r"segment 0 with value 1 in layer 1; .* layers 0 to 0"):
+        read_nrrd_header(slicer(tmp_path / "m.seg.nrrd", layers, [("x", 1, 1)]))
+
+
+def test_values_that_occur_are_listed(tmp_path):
+    assert read_nrrd_values(write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0))) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("value", [-1, 256, 0.5, np.nan])
+def test_an_image_in_place_of_labels_is_refused(tmp_path, value):
+    with pytest.raises(MaskError, match="an NRRD mask is an image, not labels"):
+        read_nrrd_on(write(tmp_path / "m.nrrd", np.full((5, 3, 4), value, np.float32)), GRID)
+
+
+def test_another_grid_is_refused(tmp_path):
+    moved = make_grid(GRID.shape_zyx, GRID.spacing_mm_zyx, (-10, -20, 101.0), GRID.directions_xyz)
+    with pytest.raises(MaskError, match=r"an NRRD mask does not fit: .* first voxel 1\.00 mm from the series'"):
+        read_nrrd_on(write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), grid=moved), GRID)
+
+
+@pytest.mark.parametrize("field", ["space", "space directions", "space origin"])
+def test_a_volume_without_place_is_refused(tmp_path, field):
+    fields = header()
+    if field == "space":
+        fields = {"space dimension": 3, **{key: value for key, value in fields.items() if key != "space"}}
+    else:
+        del fields[field]
+    nrrd.write(str(tmp_path / "m.nrrd"), labels_zyx().transpose(2, 1, 0), fields)
+    with pytest.raises(MaskError, match="does not say where it lies"):
+        read_nrrd_header(tmp_path / "m.nrrd")
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2"])
+def test_a_file_that_breaks_off_is_refused_wherever_it_does(tmp_path, encoding):
+    path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), encoding=encoding)
+    whole = path.read_bytes()
+    for size in range(0, len(whole) - 1, 7):
+        cut(path, size)
+        with pytest.raises(MaskError):
+            read_nrrd_on(path, GRID)
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_a_header_that_announces_more_than_the_file_can_hold_is_refused_at_once(tmp_path, pack):
+    encoding = "gzip" if pack is gzip.compress else "bzip2"
+    path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), encoding=encoding)
+    start = path.read_bytes().split(b"\n\n")[0].replace(b"sizes: 5 3 4", b"sizes: 50000 30000 40000")
+    path.write_bytes(start + b"\n\n" + pack(bytes(60)))
+    with pytest.raises(MaskError, match="its header announces 40000 x 30000 x 50000 voxels"):
+        read_nrrd_values(path)
+
+
+def test_no_word_of_a_header_reaches_the_message(tmp_path):
+    path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0))
+    path.write_bytes(path.read_bytes().replace(b"dimension: 3", b"dimension: Secret^Patient"))
+    with pytest.raises(MaskError, match="damaged header") as refusal:
+        read_nrrd_header(path)
+    assert "Secret" not in str(refusal.value)

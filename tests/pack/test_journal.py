@@ -1,0 +1,80 @@
+import os
+
+import numpy as np
+import pytest
+
+from hipseg.errors import ConfigError
+from hipseg.pack.journal import Entry, open_journal, read_journal
+from hipseg.pack.plan import PlanRecord
+from hipseg.shards.manifest import Refusal
+from tests.shards.builders import pack_noise
+
+PLAN = PlanRecord({"femur": 1}, "a" * 12, {"localizer": 2}, (-200, 1300))
+
+
+@pytest.fixture
+def entries(tmp_path):
+    _, manifest = pack_noise(tmp_path / "shards", {"c1": "p1", "c2": "p2"}, (2, 3, 4))
+    return [Entry(record, "5" * 64) for record in manifest.cases]
+
+
+@pytest.fixture
+def written(tmp_path, entries):
+    with open_journal(tmp_path / "j", PLAN, entries[:1]) as journal:
+        journal.add(entries[1])
+        journal.add(Entry(Refusal("c3", "MaskError", "no mask"), ""))
+        journal.complete()
+    return tmp_path / "j"
+
+
+def test_what_was_written_is_read_back(written, entries):
+    content = read_journal(written)
+    assert content.plan == PLAN
+    assert list(content.entries.values()) == [*entries, Entry(Refusal("c3", "MaskError", "no mask"), "")]
+    assert content.is_complete
+
+
+def test_no_journal_says_nothing(tmp_path):
+    content = read_journal(tmp_path / "j")
+    assert (content.plan, content.entries, content.is_complete) == (None, {}, False)
+
+
+def test_a_torn_end_takes_only_the_last_line_with_it(written):
+    whole = written.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for kept in range(len(whole)):
+        written.write_bytes(whole[:kept])
+        content = read_journal(written)
+        ends = np.cumsum([len(line) for line in lines])
+        # A line without its end of line is still whole.
+        finished = int(np.count_nonzero(ends - 1 <= kept))
+        assert len(content.entries) == min(max(finished - 1, 0), 3), kept
+        assert content.is_complete == (finished == 5)
+
+
+def test_a_line_with_a_flipped_bit_is_passed_over(written):
+    good = written.read_bytes()
+    whole = read_journal(written)
+    for position in np.random.default_rng(0).integers(0, 8 * len(good), 200).tolist():
+        damaged = bytearray(good)
+        damaged[position // 8] ^= 1 << position % 8
+        written.write_bytes(damaged)
+        content = read_journal(written)
+        assert content != whole
+        assert all(whole.entries[case] == entry for case, entry in content.entries.items())
+
+
+def test_a_refusal_does_not_take_the_place_of_a_packed_case(tmp_path, entries):
+    with open_journal(tmp_path / "j", PLAN, entries) as journal:
+        journal.add(Entry(Refusal("c1", "SeriesError", "slice gap"), ""))
+    assert read_journal(tmp_path / "j").entries["c1"] == entries[0]
+
+
+def test_a_full_disk_is_said(tmp_path, entries, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    with open_journal(tmp_path / "j", PLAN, ()) as journal:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(ConfigError, match=r"cannot write .*/j: No space left on device; free some space"):
+            journal.add(entries[0])

@@ -1,0 +1,100 @@
+import dataclasses
+import os
+from dataclasses import replace
+
+import pytest
+
+from hipseg.errors import SeriesError
+from hipseg.ingest.cases import find_cases
+from hipseg.pack.plan import PackPlan
+from hipseg.pack.seals import seal_source, stamp_source
+from hipseg.shards.storage import Storage
+from tests.ingest.builders import volume_hu, write_ct_series
+
+PLAN = PackPlan(rois={}, salt_id="0" * 12, set_aside={}, salt=b"salt")
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_ct_series(tmp_path / "data", volume_hu())
+
+
+def source_of(tmp_path):
+    return find_cases(tmp_path / "data").cases[0]
+
+
+def seal(source, plan=PLAN):
+    return seal_source(stamp_source(source, "c1"), plan)
+
+
+def test_equal_files_give_equal_seals(tmp_path, files):
+    assert seal(source_of(tmp_path)) == seal(source_of(tmp_path))
+
+
+def test_a_change_that_hides_behind_size_and_time_is_noticed(tmp_path, files):
+    source = source_of(tmp_path)
+    before, times = seal(source), files[2].stat()
+    content = bytearray(files[2].read_bytes())
+    content[-1] ^= 1
+    files[2].write_bytes(content)
+    os.utime(files[2], ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = files[2].stat()
+    assert (after.st_size, after.st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    assert seal(source) != before
+
+
+def test_a_file_put_in_place_of_another_is_noticed(tmp_path, files):
+    source = source_of(tmp_path)
+    before = seal(source)
+    copy = tmp_path / "copy"
+    copy.write_bytes(files[0].read_bytes())
+    copy.replace(files[0])
+    assert seal(source) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rois": {"femur": 1}},
+        {"storage": Storage("zstd")},
+        {"storage": Storage("lz4", (-200, 1300))},
+        {"untilt": True},
+        {"salt": b"other"},
+    ],
+)
+def test_all_that_decides_what_is_packed_is_sealed(tmp_path, files, change):
+    assert seal(source_of(tmp_path), replace(PLAN, **change)) != seal(source_of(tmp_path))
+
+
+@pytest.mark.parametrize("change", [{"jobs": 5}, {"set_aside": {"localizer": 1}}, {"started_ns": 3}])
+def test_what_does_not_change_a_shard_is_not_sealed(tmp_path, files, change):
+    assert seal(source_of(tmp_path), replace(PLAN, **change)) == seal(source_of(tmp_path))
+
+
+def test_every_file_that_a_case_names_is_looked_at(tmp_path, files):
+    @dataclasses.dataclass(frozen=True)
+    class Inner:
+        paths: frozenset
+
+    @dataclasses.dataclass(frozen=True)
+    class Outer:
+        images: tuple
+        by_name: dict
+        none: None = None
+
+    everything = Outer((Inner(frozenset(files[:2])),), {"a": [files[2]], "b": files[3]})
+    assert len(stamp_source(everything, "c1").stamps) == 4
+    assert stamp_source(source_of(tmp_path), "c1") == stamp_source(everything, "c1")
+
+
+def test_the_newest_change_is_known_and_nothing_private_is_shown(tmp_path, files):
+    stamps = stamp_source(source_of(tmp_path), "c1")
+    assert stamps.newest_ns == max(path.stat().st_ctime_ns for path in files)
+    assert str(stamps.newest_ns) not in repr(stamps)
+
+
+def test_a_file_that_is_gone_refuses_its_case(tmp_path, files):
+    source = source_of(tmp_path)
+    files[1].unlink()
+    with pytest.raises(SeriesError, match="a file of case c1 can no longer be opened; pack the folder again"):
+        stamp_source(source, "c1")

@@ -1,0 +1,150 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hipseg.errors import ConfigError
+from hipseg.fsio import locked
+from hipseg.pack.journal import Entry, open_journal, read_journal
+from hipseg.pack.plan import PackPlan, Part, record_plan
+from hipseg.pack.state import PackState, claimed, finish_whole, load_state, merge_parts, sweep
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import Refusal, read_manifest
+from tests.shards.builders import pack_noise
+
+PLAN = PackPlan(rois={}, salt_id="", set_aside={})
+RECORD = record_plan(PLAN)
+KILLER = Path(__file__).resolve().parents[2] / "tools" / "kill_packs.py"
+
+
+@pytest.fixture
+def packed(tmp_path):
+    return pack_noise(tmp_path, {"c1": "p1", "c2": "p2"}, (2, 3, 4))
+
+
+def entry(record, seal="5" * 64):
+    return Entry(record, seal)
+
+
+def test_a_refusal_now_leaves_what_was_packed_before(packed):
+    _, manifest = packed
+    state = PackState()
+    state.add(Entry(Refusal("c1", "SeriesError", "gap"), ""))
+    assert set(state.refusals) == {"c1"}
+    state.add(entry(manifest.cases[0]))
+    state.add(Entry(Refusal("c1", "SeriesError", "gap"), ""))
+    assert (state.refusals, set(state.records), state.seals) == ({}, {"c1"}, {"c1": "5" * 64})
+
+
+def test_a_killed_packing_is_continued_from_its_journal(packed):
+    paths, manifest = packed
+    paths.manifest.unlink()
+    with open_journal(paths.journal(), RECORD, [entry(manifest.cases[0])]) as journal:
+        journal.add(entry(manifest.cases[1]))
+    state = load_state(paths, PLAN)
+    assert (tuple(state.records.values()), set(state.seals)) == (manifest.cases, {"c1", "c2"})
+
+
+def test_a_case_whose_shard_is_gone_is_not_finished(packed):
+    paths, manifest = packed
+    paths.manifest.unlink()
+    paths.shard("c1.h5").unlink()
+    with open_journal(paths.journal(), RECORD, map(entry, manifest.cases)):
+        pass
+    assert set(load_state(paths, PLAN).seals) == {"c2"}
+
+
+def test_a_manifest_alone_proves_nothing_of_the_sources(packed):
+    state = load_state(packed[0], PLAN)
+    assert (set(state.records), set(state.seals.values())) == ({"c1", "c2"}, {""})
+
+
+def test_only_superseded_shards_of_known_cases_are_deleted(packed):
+    paths, manifest = packed
+    state = PackState({one.case: one for one in manifest.cases})
+    old, strange, foreign = (paths.shard(f"{name}.h5") for name in ("c1-0123456789ab", "c9-0123456789ab", "c1-mine"))
+    for path in (old, strange, foreign):
+        path.write_bytes(b"")
+    finish_whole(paths, state, RECORD)
+    assert [path.exists() for path in (old, strange, foreign)] == [False, True, True]
+    assert read_manifest(paths) == manifest
+
+
+def test_leftovers_are_swept_but_not_those_of_other_parts(tmp_path):
+    paths = DatasetPaths(tmp_path)
+    names = {"..c1.tmp.77.ab.tmp", ".c1.tmp", "..c2.tmp.77.ab.tmp", ".manifest.json.77.ab.tmp"}
+    for name in names | {"c1.tmp", ".lock"}:
+        (tmp_path / name).write_text("")
+    sweep(paths, {"c1"}, Part(1, 2))
+    assert {path.name for path in tmp_path.iterdir()} == {"..c2.tmp.77.ab.tmp", ".manifest.json.77.ab.tmp", "c1.tmp", ".lock"}
+    sweep(paths, {"c1"}, None)
+    assert {path.name for path in tmp_path.iterdir()} == {"c1.tmp", ".lock"}
+
+
+def test_parts_run_beside_each_other_and_nothing_else_does(tmp_path):
+    paths = DatasetPaths(tmp_path)
+    with claimed(paths, Part(1, 3)), claimed(paths, Part(2, 3)):
+        with pytest.raises(ConfigError, match="at work on part 2 of 3"), claimed(paths, Part(2, 3)):
+            pass
+        with pytest.raises(ConfigError, match="another hipseg command is at work"), claimed(paths, None):
+            pass
+        with pytest.raises(ConfigError, match="another hipseg command is at work"):
+            merge_parts(paths)
+    with locked(paths.lock, "it"), pytest.raises(ConfigError, match="at work"), claimed(paths, Part(1, 3)):
+        pass
+
+
+def write_part(paths, part, entries, plan=RECORD, *, is_complete=True):
+    with open_journal(paths.journal(part), plan, entries) as journal:
+        if is_complete:
+            journal.complete()
+
+
+def test_merged_parts_become_the_manifest_and_the_proof(packed):
+    paths, manifest = packed
+    text = paths.manifest.read_bytes()
+    paths.manifest.unlink()
+    write_part(paths, "1-of-2", [entry(manifest.cases[1])])
+    write_part(paths, "2-of-2", [entry(manifest.cases[0])])
+    merge_parts(paths)
+    assert paths.manifest.read_bytes() == text
+    assert paths.part_journals == ()
+    assert {one.seal for one in read_journal(paths.journal()).entries.values()} == {"5" * 64}
+
+
+def test_a_merge_keeps_what_was_packed_before(packed):
+    paths, manifest = packed
+    write_part(paths, "1-of-1", [Entry(Refusal("c1", "SeriesError", "gap"), ""), Entry(Refusal("c3", "MaskError", "none"), "")])
+    merged = merge_parts(paths)
+    assert (merged.cases, [one.case for one in merged.refusals]) == (manifest.cases, ["c3"])
+
+
+def test_fewer_than_all_parts_are_not_merged(packed):
+    paths, manifest = packed
+    with pytest.raises(ConfigError, match="no parts are in"):
+        merge_parts(paths)
+    write_part(paths, "1-of-3", [])
+    write_part(paths, "2-of-3", [entry(manifest.cases[0])], is_complete=False)
+    with pytest.raises(ConfigError, match=r"2 of 3 parts in .* are not packed to their end \(2/3 and 1 more\)"):
+        merge_parts(paths)
+    write_part(paths, "1-of-2", [])
+    with pytest.raises(ConfigError, match="parts of 2 and of 3 are in"):
+        merge_parts(paths)
+
+
+def test_parts_of_different_packings_are_not_merged(packed):
+    paths, manifest = packed
+    paths.manifest.unlink()
+    write_part(paths, "1-of-2", [entry(manifest.cases[0])])
+    other = record_plan(PackPlan(rois={"femur": 1}, salt_id="", set_aside={}))
+    write_part(paths, "2-of-2", [entry(manifest.cases[1])], other)
+    with pytest.raises(ConfigError, match="packed with no --roi, this call has --roi femur=1"):
+        merge_parts(paths)
+
+
+@pytest.mark.slow
+def test_packings_killed_at_random_recover_to_the_same_bytes():
+    done = subprocess.run([sys.executable, KILLER, "--kills", "10"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "15 kills, all recovered to the same bytes" in done.stdout

@@ -1,0 +1,50 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from hipseg.errors import ConfigError
+from hipseg.shards.storage import Storage, hu_of_stored, image_dtype, slice_digest, stored_of_hu, to_hu, to_stored, volume_digest
+
+EVERY_HU = np.arange(-32768, 32768, dtype=np.int16).reshape(256, 256)
+
+
+@pytest.mark.parametrize("window", [(-200, 1300), (-1024, 3071), (-32768, 32767), (0, 1), (40, 295)])
+def test_every_hu_comes_back_within_half_a_step_and_half_a_unit(window):
+    low, high = window
+    stored = to_stored(EVERY_HU, window)
+    assert stored.dtype == np.uint8
+    off = np.abs(to_hu(stored, window).astype(np.int64) - np.clip(EVERY_HU.astype(np.int64), low, high))
+    assert off.max() <= (high - low) / 510 + 0.5
+
+
+def test_the_ends_of_the_window_are_0_and_255():
+    table = stored_of_hu((-200, 1300))
+    found = table[np.array([-1000, -200, -197, 1300, 3000], dtype=np.int16).view(np.uint16)]
+    # 3 HU are 0.51 steps of 1500 / 255 HU.
+    assert found.tolist() == [0, 0, 1, 255, 255]
+    assert hu_of_stored((-200, 1300))[[0, 1, 255]].tolist() == [-200, -194, 1300]
+
+
+def test_a_window_of_255_units_loses_nothing_inside():
+    inside = np.arange(40, 296, dtype=np.int16)
+    np.testing.assert_array_equal(to_hu(to_stored(inside, (40, 295)), (40, 295)), inside)
+
+
+def test_without_a_window_nothing_is_touched():
+    assert to_stored(EVERY_HU, None) is EVERY_HU
+    assert to_hu(EVERY_HU, None) is EVERY_HU
+    assert (image_dtype(None), image_dtype((0, 1))) == (np.dtype("<i2"), np.dtype("u1"))
+
+
+@pytest.mark.parametrize("window", [(0, 0), (10, -10), (-32769, 0), (0, 32768)])
+def test_impossible_windows_are_refused(window):
+    with pytest.raises(ConfigError, match=r"impossible window .* HU; the first must be lower, both within -32768 to 32767"):
+        Storage("lz4", window)
+
+
+def test_the_digest_of_a_volume_is_that_of_its_slices_digests():
+    slices = [np.full((2, 3), z, dtype=np.int16) for z in range(3)]
+    joined = b"".join(hashlib.sha256(one.tobytes()).digest() for one in slices)
+    assert volume_digest(map(slice_digest, slices)) == hashlib.sha256(joined).hexdigest()
+    assert volume_digest(()) == hashlib.sha256(b"").hexdigest()
