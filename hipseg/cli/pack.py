@@ -228,7 +228,7 @@ def _show_structures(found: FoundCases) -> None:
     for source in found.cases:
         structures = list_structures(source)
         counts.update({(_KIND_WORDS.get(one.is_graphics, one.kind), one.name) for one in structures})
-        bare += not structures
+        bare += all(one.is_graphics for one in structures)
     for (kind, name), cases in sorted(counts.items()):
         # A terminal would obey control characters in a name.
         printable = "".join(letter if letter.isprintable() else "?" for letter in name)

@@ -18,6 +18,13 @@ ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 SUFFIX = ".zip"
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Signature, then the lengths of name and extra field, behind which the bytes of a member begin. Source: APPNOTE 4.3.7."""
+END_RECORD = struct.Struct("<4s6xHIIH")
+"""Signature; number of entries, size and offset of the table of contents; length of the comment. Source: APPNOTE 4.3.16."""
+END_64_LOCATOR = struct.Struct("<4s16x")
+"""Stands before the end record where another one with larger fields does. Source: APPNOTE 4.3.15."""
+LARGER = (0xFFFF, 0xFFFFFFFF)
+"""What a field holds whose value stands in the larger record."""
+MAX_COMMENT_BYTES = 1 << 16
 IS_ENCRYPTED = 0x1
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MAX_DIRECTORY_BYTES = 8 << 20
@@ -165,11 +172,28 @@ def _read_directory(archive: Path) -> list[zipfile.ZipInfo]:
         try:
             with zipfile.ZipFile(_Bounded(handle)) as opened:
                 infos: list[zipfile.ZipInfo] = opened.infolist()
-                return infos
+            is_whole = _is_whole(archive, len(infos))
         except ArchiveError:
             raise
         except Exception as error:  # zipfile raises struct errors, ValueErrors and others on damaged bytes
             raise ArchiveError(f"damaged ZIP archive: it has no readable table of contents; {COPY_AGAIN}") from error
+    if not is_whole or any(one.header_offset < 0 for one in infos):
+        raise ArchiveError(f"damaged ZIP archive: its table of contents is not what the record behind it says; {COPY_AGAIN}")
+    return infos
+
+
+def _is_whole(archive: Path, found: int) -> bool:
+    """Compare the table of contents with the record behind it, which zipfile does not: an entry less would be a slice less."""
+    with archive.open("rb") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - MAX_COMMENT_BYTES - END_RECORD.size))
+        tail = handle.read()
+    at = tail.rfind(ZIP_STARTS[1])
+    _, entries, directory_bytes, offset, comment_bytes = END_RECORD.unpack_from(tail, at)
+    ends = at + END_RECORD.size + comment_bytes == len(tail)
+    has_larger = tail[max(0, at - END_64_LOCATOR.size) : at].startswith(b"PK\x06\x07")
+    follows = has_larger or offset + directory_bytes == size - len(tail) + at
+    return ends and follows and (entries == found or (has_larger and entries in LARGER))
 
 
 def _check_infos(infos: list[zipfile.ZipInfo], archive_bytes: int) -> None:
@@ -199,13 +223,13 @@ def _open_entry(entry: Entry) -> io.FileIO:
         return _unpack_to(tempfile.TemporaryFile(buffering=0), entry)
     # A file of its own in memory, not a BytesIO: readers may ask for its descriptor.
     raw = io.FileIO(os.memfd_create("member"), "r+")
-    raw.write(_unpack_small(entry))
+    raw.write(_unpack_small(entry, entry.archive.stat().st_mtime_ns))
     raw.seek(0)
     return raw
 
 
 @lru_cache(maxsize=1)
-def _unpack_small(entry: Entry) -> bytes:
+def _unpack_small(entry: Entry, changed_ns: int) -> bytes:  # noqa: ARG001 - another time is another member to the cache
     """Unpack into memory; kept until the next member, since a file is looked at more than once in a row."""
     with _unpack_to(io.BytesIO(), entry) as handle:
         return handle.read()

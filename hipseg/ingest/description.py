@@ -14,6 +14,7 @@ MAX_BYTES = 16 << 20
 """Of a description; 100,000 cases listed take less."""
 ENDINGS = (".nii.gz", ".nii")
 CT_NAME = "ct"
+MAX_DIGITS = 3
 IGNORE = "ignore"
 """The name of nnU-Net's label for voxels that nobody looked at."""
 WHAT = "dataset.json"
@@ -124,7 +125,7 @@ def _read_old_labels(labels: object) -> tuple[tuple[str, int], ...]:
         raise SeriesError(f"{WHAT} names no labels; an object of numbers and names is expected beside the older keys")
     return _check_labels(
         ((name, value) for value, name in labels.items()),
-        lambda value: int(value) if value.isascii() and value.isdigit() else None,
+        lambda value: int(value) if value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS else None,
     )
 
 

@@ -6,9 +6,8 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +18,15 @@ from hipseg.geometry import Grid, affine_ras, grid_distance_mm, grid_from_affine
 from hipseg.ingest.labels import VoxelLayout, check_size, read_layer
 from hipseg.ingest.turning import match_axes, turn_volume
 
+if TYPE_CHECKING:
+    import nibabel
+
 GZIP_START = b"\x1f\x8b"
-HEADERS = {348: (nibabel.Nifti1Header, 344, b"n+1\0"), 540: (nibabel.Nifti2Header, 4, b"n+2\0")}
-"""By size of the header: its class, where its magic word stands, the word of a volume in one file. Source: nifti1.h, nifti2.h."""
+HEADERS = {348: ("Nifti1Header", 344, b"n+1\0"), 540: ("Nifti2Header", 4, b"n+2\0")}
+"""By size of the header: nibabel's class, where its magic word stands, that of a volume in one file.
+
+Source: nifti1.h, nifti2.h.
+"""
 SNIFF_BYTES = 348
 SNIFF_BLOCK_BYTES = 1 << 16
 MM_BY_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
@@ -31,8 +36,14 @@ FORMS_TOLERANCE = 0.5
 """Of the finest voxel side, between the corners that qform and sform give: quaternions in float32 are off by up to 0.2 mm."""
 WHAT = "a NIfTI mask"
 
-# Its warnings quote the header; they must not reach a terminal.
-logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
+
+def _header_class(name: str) -> "type[nibabel.Nifti1Header]":
+    import nibabel  # noqa: PLC0415 - packing DICOM starts a fifth sooner without it
+
+    # Its warnings quote the header; they must not reach a terminal.
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
+    found: type[nibabel.Nifti1Header] = getattr(nibabel, name)
+    return found
 
 
 def is_nifti(path: Path) -> bool:
@@ -107,7 +118,7 @@ def write_volume(path: Path, volume: VolumeI16 | VolumeU8, grid: Grid) -> None:
     """
     if volume.shape != grid.shape_zyx:
         raise ConfigError(f"volume of shape {volume.shape} on a grid of shape {grid.shape_zyx}; the same shape is needed")
-    header = nibabel.Nifti1Header()
+    header = _header_class("Nifti1Header")()
     header.set_data_dtype(volume.dtype.newbyteorder("<"))
     header.set_data_shape(volume.shape[::-1])
     header.set_xyzt_units("mm")
@@ -156,8 +167,8 @@ def _read_head(path: Path) -> bytes:
         return b""
 
 
-def _find_header(head: bytes) -> Any:
-    """Give nibabel's class for the header that these bytes begin; None where they begin none."""
+def _find_header(head: bytes) -> str | None:
+    """Name nibabel's class for the header that these bytes begin; None where they begin none."""
     for size, (header, offset, magic) in HEADERS.items():
         sizes = (size.to_bytes(4, "little"), size.to_bytes(4, "big"))
         if head[:4] in sizes and head[offset : offset + len(magic)] == magic:
@@ -175,11 +186,11 @@ def read_layout(path: Path, what: str = WHAT) -> VoxelLayout:
         MaskError: no readable header of one volume of numbers with its position.
     """
     with open_unpacked(path) as stream:
-        header_class = _find_header(_read_head(path))
-        if header_class is None:
+        header_name = _find_header(_read_head(path))
+        if header_name is None:
             raise MaskError("a NIfTI file has lost its header; copy it again")
         try:
-            header = header_class.from_fileobj(stream, check=False)
+            header = _header_class(header_name).from_fileobj(stream, check=False)
             return _parse_layout(header, what)
         except MaskError:
             raise
@@ -189,7 +200,7 @@ def read_layout(path: Path, what: str = WHAT) -> VoxelLayout:
             raise MaskError("a NIfTI header is damaged; a volume of numbers with its position is expected") from error
 
 
-def _parse_layout(header: nibabel.Nifti1Header, what: str) -> VoxelLayout:
+def _parse_layout(header: "nibabel.Nifti1Header", what: str) -> VoxelLayout:
     shape = tuple(int(n) for n in header.get_data_shape())
     if len(shape) < 2 or max(shape[3:], default=1) > 1:
         raise MaskError(f"{what} has shape {shape}; one volume (x, y, z) is expected")
@@ -205,7 +216,7 @@ def _parse_layout(header: nibabel.Nifti1Header, what: str) -> VoxelLayout:
     )
 
 
-def _parse_grid(header: nibabel.Nifti1Header, shape_zyx: tuple[int, int, int], what: str) -> Grid:
+def _parse_grid(header: "nibabel.Nifti1Header", shape_zyx: tuple[int, int, int], what: str) -> Grid:
     """Give the grid: sform before qform, as NIfTI-1 has it; where the two contradict each other, neither is believed."""
     unit_mm = MM_BY_UNIT.get(header.get_xyzt_units()[0], 1.0)
     codes = {"sform": header.get_sform(coded=True), "qform": header.get_qform(coded=True)}

@@ -149,7 +149,7 @@ def _sort_content(scan: Scan, found: FoundFile) -> str | None:
             return _sort_dicom(scan, found, _read_header(found, handle, head), has_prefix=True)
     if may_be_bare_dicom(head):
         return _sort_dicom(scan, found, _read_odd_header(found), has_prefix=False)
-    if is_nifti(found.path):
+    if is_nifti(found.path) or (head and _is_called_nifti(found.path)):
         scan.niftis.append(found)
     elif is_nrrd(head):
         scan.nrrds.append(found)
@@ -174,6 +174,11 @@ def _sort_archive(scan: Scan, found: FoundFile) -> str:
         reason = str(error) if isinstance(error, ArchiveError) else UNREAD_ARCHIVE
         scan.faults.append(FoundFile(found.path, inside.as_posix(), reason))
     return ARCHIVE
+
+
+def _is_called_nifti(path: Path) -> bool:
+    """Say whether a name promises a NIfTI volume; one that breaks off at once is refused as a mask, not passed over."""
+    return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
 
 
 def _is_cut_start(head: bytes) -> bool:

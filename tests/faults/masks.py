@@ -89,3 +89,9 @@ def nifti_with_fractions(good: Good) -> None:
 def nifti_cut(good: Good) -> None:
     good.without_masks()
     cut(write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0), _affine_ras()), -100)
+
+
+@refused(r"a NIfTI file has lost its header; copy it again")
+def nifti_cut_at_its_start(good: Good) -> None:
+    good.without_masks()
+    cut(write_nifti(good.folder / "mask.nii.gz", good.labels.transpose(2, 1, 0), _affine_ras()), 40)

@@ -33,7 +33,9 @@ def imported_by(folder: str) -> set[str]:
     """Name the distributions that the modules below a folder import from, apart from Python and this project."""
     modules = find_modules(REPOSITORY / folder)
     tops = {top_of(one.target) for module, path in modules.items() for one in read_imports(module, path, modules)}
-    foreign = tops - set(sys.stdlib_module_names) - OWN - {"?"}
+    # A script in tools/ imports its neighbours by their bare names.
+    neighbours = {path.stem for path in (REPOSITORY / "tools").rglob("*.py")}
+    foreign = tops - set(sys.stdlib_module_names) - OWN - neighbours - {"?"}
     distributions = metadata.packages_distributions()
     return {canonicalize_name(distributions.get(top, [top])[0]) for top in foreign}
 

@@ -16,10 +16,12 @@ INDEX_ADDRESS = re.compile(r"--(?:extra-)?index-[u]rl|--find-[l]inks|https?://\S
 NO_MIRRORS = {
     "cli/test_bad_input.py": "runs the program on what users get wrong",
     "cli/test_pack_layouts.py": "packs every layout through the program",
+    "cli/test_pack_masks.py": "packs masks by their rules through the program",
     "faults/test_corpus.py": "reads and packs series spoilt in every way",
     "faults/test_fuzz.py": "runs tools/fuzz_ingest.py",
     "ingest/test_real_data.py": "reads real CT data sets",
     "ingest/test_real_layouts.py": "reads real CT volumes in every layout",
+    "ingest/test_real_masks.py": "reads real masks",
     "launch/test_sbatch.py": "reads the job scripts in slurm/",
     "pack/test_real_patients.py": "packs real CT data sets",
     "shards/test_golden.py": "reads files of every format version",

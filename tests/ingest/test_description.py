@@ -64,6 +64,7 @@ def test_what_cannot_be_packed_is_refused_in_our_own_words(tmp_path, changes, wo
         ({"modality": {"0": "MRI"}}, "channel is not named CT"),
         ({"modality": {"0": "CT", "1": "PET"}}, "names 2 channels"),
         ({"labels": {"0": "background", "x": "femur"}}, "no whole number of 0 to 255"),
+        ({"labels": {"1" * 5000: "femur"}}, "no whole number of 0 to 255"),
         ({"labels": {"background": 0}}, "names no labels; an object of numbers and names"),
         ({"labels": {"1": "femur", "2": "femur"}}, "two labels share a name or a number"),
         ({"training": None}, "neither channel_names nor a list of cases under training"),

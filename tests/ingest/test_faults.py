@@ -5,6 +5,7 @@ import pytest
 from pydicom import dcmread
 
 from hipseg.errors import SeriesError
+from hipseg.ingest import archive
 from hipseg.ingest.cases import find_cases, open_case
 from tests.ingest.builders import Plane, cut, rectangle_mm, volume_hu, write_ct_series, write_rtstruct
 from tests.ingest.media import write_medium, zip_folder
@@ -77,6 +78,24 @@ def test_one_damaged_member_refuses_every_series_of_its_archive(tmp_path):
     for case in cases.values():
         with pytest.raises(SeriesError, match="case c0: damaged ZIP archive: a member"):
             open_case(case, "c0", {})
+
+
+def test_an_archive_on_a_failing_disk_refuses_its_series(tmp_path, monkeypatch):
+    write_ct_series(tmp_path / "loose", volume_hu())
+    zip_folder(tmp_path / "loose", tmp_path / "data" / "patient.zip")
+    reads = []
+
+    def fail_at_last(entry, *_):
+        reads.append(entry)
+        if len(set(reads)) == 4:
+            raise OSError("Input/output error")
+        return unpack(entry, 0)
+
+    unpack = archive._unpack_small
+    monkeypatch.setattr(archive, "_unpack_small", fail_at_last)
+    (case,) = find_cases(tmp_path / "data").cases
+    with pytest.raises(SeriesError, match="case c0: a ZIP archive cannot be read to its end"):
+        open_case(case, "c0", {})
 
 
 def test_a_medium_that_is_whole_is_read_and_its_directory_counted(tmp_path):

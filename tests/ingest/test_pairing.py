@@ -1,12 +1,16 @@
 """Which series a mask file is given to."""
 
+from dataclasses import replace
+
+import nrrd
 import numpy as np
 import pytest
 
-from hipseg.geometry import affine_ras, make_grid
-from hipseg.ingest.pairing import SeriesIndex, pair_nifti, pair_rtstruct
+from hipseg.geometry import affine_lps, affine_ras, make_grid
+from hipseg.ingest.pairing import SeriesIndex, pair_nifti, pair_nrrd, pair_rtstruct, pair_segmentation
 from hipseg.ingest.scan import scan_tree
 from tests.ingest.builders import FRAME_UID, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
+from tests.ingest.seg_builder import read_sources, write_seg
 
 GRID = make_grid((3, 10, 12), (3.0, 0.75, 0.5), (-10, -20, 100), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
 FLAT = rectangle_mm((-9, -8), (-19, -18), 103.0)
@@ -111,3 +115,29 @@ def test_a_broken_series_does_not_fit(tmp_path):
     write(tmp_path, "b", series="2.25.2")
     labels(tmp_path, "m.nii")
     assert pair_all(tmp_path) == {"m.nii": {"2.25.2": 0}}
+
+
+def test_a_seg_is_given_to_the_series_that_it_names_and_an_nrrd_to_the_one_on_its_grid(tmp_path):
+    paths = write_ct_series(tmp_path / "a", volume_hu(3), patient_id="p1", series_uid="2.25.1")
+    write(tmp_path, "b", patient="p2", series="2.25.2", origin_mm_xyz=(-10, -20, 400), frame_uid="2.25.77")
+    pixels = np.ones((3, 10, 12, 1), np.uint8)
+    write_seg(tmp_path / "elsewhere" / "s.dcm", read_sources(paths), pixels, ["x"])
+    affine = affine_lps(GRID)
+    fields = {"space": "LPS", "space directions": affine[:3, :3].T, "space origin": affine[:3, 3]}
+    nrrd.write(str(tmp_path / "m.nrrd"), np.ones((12, 10, 3), np.uint8), fields)
+    scan = scan_tree(tmp_path)
+    series = {}
+    for header in scan.images:
+        series.setdefault((header.patient_id, header.series_uid), []).append(header)
+    index = SeriesIndex(series)
+    assert pair_segmentation(scan.segmentations[0], index) == (("p1", "2.25.1"),)
+    assert {key: file.rivals for key, file in pair_nrrd(scan.nrrds[0], index).items()} == {("p1", "2.25.1"): 0}
+    renamed = SeriesIndex(
+        {("p1", "2.25.8"): _renamed(series["p1", "2.25.1"]), ("p1", "2.25.9"): _renamed(series["p2", "2.25.2"])}
+    )
+    # Neither series nor images are those that it names: of two in its frame of reference, the one on whose slices it lies.
+    assert pair_segmentation(scan.segmentations[0], renamed) == (("p1", "2.25.8"),)
+
+
+def _renamed(images):
+    return [replace(one, series_uid="2.25.8", instance_uid=f"{one.instance_uid}.9", frame_uid=FRAME_UID) for one in images]

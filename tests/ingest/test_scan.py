@@ -1,14 +1,18 @@
 """What the walk says of every kind of file, and that none of them vanishes."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.uid import MediaStorageDirectoryStorage, SecondaryCaptureImageStorage
 
+from hipseg.errors import SeriesError
+from hipseg.ingest.elements import OddLayoutError
+from hipseg.ingest.pixels import read_slice_hu
 from hipseg.ingest.scan import scan_tree
-from tests.ingest.builders import cut, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
+from tests.ingest.builders import Plane, cut, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
 
 
 def write_image(folder, **values):
@@ -155,3 +159,34 @@ def test_the_order_of_finds_is_that_of_the_names(tmp_path):
     for name in ("b", "c", "a"):
         write_image(tmp_path / name)
     assert [header.folder for header in scan_tree(tmp_path).images] == ["a", "b", "c"]
+
+
+def test_a_link_put_in_place_of_a_found_file_is_refused_when_it_is_read(tmp_path):
+    path = write_image(tmp_path / "root")
+    (header,) = scan_tree(tmp_path / "root").images
+    other = write_image(tmp_path / "outside")
+    path.unlink()
+    path.symlink_to(other)
+    with pytest.raises(SeriesError, match="has changed"):
+        read_slice_hu(header.path, header)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"])
+def test_the_header_found_does_not_depend_on_how_it_is_read(tmp_path, monkeypatch, syntax):
+    write_ct_series(tmp_path, volume_hu(3), syntax=syntax, overlays={1: [Plane(np.ones((10, 12)), label="bone")]})
+    found = scan_tree(tmp_path).images
+
+    def be_odd(*_):
+        raise OddLayoutError
+
+    monkeypatch.setattr("hipseg.ingest.scan.read_plain_header", be_odd)
+    assert scan_tree(tmp_path).images == [replace(header, pixels=None) for header in found]
+    is_plain = syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+    assert [header.pixels is not None for header in found] == [is_plain] * 3
+    assert all(header.stamp.size_bytes == header.path.stat().st_size for header in found)
+
+
+def test_plain_files_are_found_without_pydicom(tmp_path, monkeypatch):
+    write_ct_series(tmp_path, volume_hu(3))
+    monkeypatch.setattr("hipseg.ingest.scan.read_dataset", lambda *_, **__: pytest.fail("read by pydicom"))
+    assert len(scan_tree(tmp_path).images) == 3

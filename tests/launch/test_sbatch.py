@@ -25,15 +25,20 @@ RUNS = [
 NAMES = sorted({name for name, _, _ in RUNS})
 
 
-def run_script(name, arguments, folder):
+def run_script(name, arguments, folder, **variables):
     """Run a script with a `hipseg` of ours on PATH that shows its arguments in place of doing the work."""
     (folder / ".venv/bin").mkdir(parents=True)
     program = folder / ".venv/bin/hipseg"
     program.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
     program.chmod(0o755)
-    environment = {"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(folder), "SLURM_ARRAY_TASK_ID": "3"}
+    environment = {"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(folder), "SLURM_ARRAY_TASK_ID": "3", **variables}
     script = ["bash", str(FOLDER / f"{name}.sbatch"), *arguments]
     return subprocess.run(script, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_each_task_of_an_array_packs_its_part(tmp_path):
+    found = run_script("pack", ["scans", "-o", "out"], tmp_path, SLURM_ARRAY_TASK_COUNT="16")
+    assert found == ["pack", "scans", "-o", "out", "--part", "3/16"]
 
 
 def test_there_is_a_test_for_each_file():
