@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hipseg import __version__
-from hipseg.config import StudySettings, dump_settings
+from hipseg.config import MACHINE_KEYS, StudySettings, dump_settings
 from hipseg.errors import TrainError
 from hipseg.fsio import digest_json, read_json, write_json, write_text
 from hipseg.runs import FoldPaths
@@ -46,7 +46,9 @@ class Provenance:
     seconds: float | None = None
 
 
-def describe_run(settings: StudySettings, data_digest: str, split_digest: str, environment: Mapping[str, str]) -> Provenance:
+def describe_run(
+    settings: StudySettings, data_digest: str, split_digest: str, environment: Mapping[str, str], ranks: int = 1
+) -> Provenance:
     """Gather where a run that starts now comes from.
 
     Args:
@@ -54,6 +56,7 @@ def describe_run(settings: StudySettings, data_digest: str, split_digest: str, e
         data_digest: of the data set.
         split_digest: of the folds.
         environment: the process's variables, of which only the cluster's ids are kept.
+        ranks: processes that train together.
     """
     return Provenance(
         versions=_versions(),
@@ -62,7 +65,7 @@ def describe_run(settings: StudySettings, data_digest: str, split_digest: str, e
         split_digest=split_digest,
         settings_digest=digest_settings(settings),
         slurm={name: environment[name] for name in SLURM_IDS if name in environment},
-        ranks=1,
+        ranks=ranks,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -92,15 +95,15 @@ def read_provenance(paths: FoldPaths) -> Provenance:
 
 
 def digest_settings(settings: StudySettings) -> str:
-    """Give the SHA-256 of settings without paths and threads, which belong to the machine and not to the experiment."""
+    """Give the SHA-256 of settings without paths, threads and limits, which belong to the machine and not to the experiment."""
     return digest_json(
         settings.model_dump(
             mode="json",
             exclude={
                 "shards": True,
                 "results": True,
-                "train": {"threads"},
-                "pretrain": {"shards": True, "train": {"threads"}},
+                "train": MACHINE_KEYS,
+                "pretrain": {"shards": True, "train": MACHINE_KEYS},
             },
         )
     )
