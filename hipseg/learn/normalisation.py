@@ -77,7 +77,7 @@ class Moments:
     def _over_ranks(self, mean: tf.Tensor, variance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Join the moments of each rank's part, weighted with its share.
 
-        Source: Chan, Golub, LeVeque, COMPSTAT 1982, equations 2.1, for any number of parts. The mean of squares would lose digits.
+        Source: Chan, Golub, LeVeque, COMPSTAT 1982, equation 2.1, for any number of parts. Sums of squares would lose digits.
         """
         channels, share = mean.shape[0], tf.cast(self._share, mean.dtype)
         own = tf.concat([mean, variance, share[tf.newaxis]], axis=0)

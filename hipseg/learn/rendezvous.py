@@ -1,8 +1,8 @@
 """Where ranks meet: a small HTTP store that rank 0 serves, found by the others through a private file in the run's folder.
 
-It speaks what Horovod's Gloo asks of a rendezvous (GET, PUT and DELETE of /scope/key), and is stricter than Horovod's own server: it
-listens on one address of the job's network, it keeps strangers out of the ranks' own scope by a secret, and once all ranks
-have met it answers nothing else. Horovod's ranks cannot send a secret, so until then their scopes are open.
+It speaks what Horovod's Gloo asks of a rendezvous (GET, PUT and DELETE of /scope/key), and is stricter than Horovod's own server:
+it listens on one address of the job's network, it keeps strangers out of the ranks' own scope by a secret, and once all
+ranks have met it answers nothing else. Horovod's ranks cannot send a secret, so until then their scopes are open.
 """
 
 import contextlib
@@ -95,7 +95,7 @@ class StoreServer(ThreadingHTTPServer):
         super().__init__((address, 0), _Handler)
         self.secret = secrets.token_hex(16)
         self.is_open = True
-        self.answer: Answer = lambda message: NOTHING_WRONG
+        self.answer: Answer = lambda _message: NOTHING_WRONG
         self.store: dict[str, bytes] = {}
         self.guard = threading.Lock()
 
@@ -104,12 +104,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: StoreServer
     timeout = REQUEST_LIMIT_S
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         with self.server.guard:
             value = self.server.store.get(self.path) if self.server.is_open else None
         self._reply(http.HTTPStatus.NOT_FOUND if value is None else http.HTTPStatus.OK, value or b"")
 
-    def do_PUT(self) -> None:  # noqa: N802 - http.server's name
+    def do_PUT(self) -> None:
         length = self.headers.get("Content-Length", "")
         is_own = secrets.compare_digest(self.path.encode(), f"/{self.server.secret}/say".encode())
         if not (is_own or self.server.is_open) or not length.isdigit() or int(length) > BODY_LIMIT_BYTES:
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.store[self.path] = body
         self._reply(http.HTTPStatus.OK, b"")
 
-    def do_DELETE(self) -> None:  # noqa: N802 - http.server's name
+    def do_DELETE(self) -> None:
         # A rank says so that it has read what it needs; what others still need stays.
         self._reply(http.HTTPStatus.OK, b"")
 
@@ -165,7 +165,7 @@ def open_meeting(folder: Path, place: Place, address: str) -> Iterator[Meeting]:
 
 
 def find_meeting(folder: Path, place: Place, limit_s: float) -> Meeting:
-    """Wait for rank 0 and give where it serves; a file that an earlier start left behind is passed over, since nobody answers there.
+    """Wait for rank 0 and give where it serves; a file left behind by an earlier start is passed over: nobody answers there.
 
     Raises:
         TrainError: rank 0 did not come within the limit.
@@ -180,8 +180,8 @@ def find_meeting(folder: Path, place: Place, limit_s: float) -> Meeting:
         time.sleep(POLL_S)
     raise TrainError(
         f"rank {place.rank} of {place.size} waited {limit_s:g} s for rank 0, and found "
-        f"{'a file that nobody answers for' if path.exists() else 'no file'} at {path}; all ranks need the same folder of results, "
-        f"and {INTERFACE_VARIABLE} can name the network card that reaches the other nodes"
+        f"{'a file that nobody answers for' if path.exists() else 'no file'} at {path}; all ranks need the same folder of "
+        f"results, and {INTERFACE_VARIABLE} can name the network card that reaches the other nodes"
     )
 
 

@@ -1,4 +1,4 @@
-"""The learning rate of each step, from the settings and the number of the step alone, so that a resumed run needs nothing else."""
+"""The learning rate of each step: from settings and the number of the step alone, so that a resumed run needs nothing else."""
 
 import math
 

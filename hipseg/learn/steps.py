@@ -32,7 +32,7 @@ def compile_training(
 ) -> Step:
     """Compile the step that changes a model's weights and its moving statistics.
 
-    The loss of a rank is weighted with its share of the batch, so that the sums over the ranks are the batch's loss and gradients.
+    The loss of a rank is weighted with its share of the batch: sums over the ranks are the batch's loss and gradients.
 
     Args:
         model: ends in sigmoids.

@@ -1,7 +1,7 @@
 """Who died, failed or stalls: each rank says once a second where it is, and rank 0 judges by its own clock.
 
-Horovod tells the other ranks of a process that died, without its name; of one that lives and does not come to the next exchange it tells
-nobody, and all wait for ever. A rank that is named ends itself, upon which Horovod ends the exchange of the others.
+Horovod tells the other ranks of a process that died, without its name; of one that lives and does not come to the next exchange
+it tells nobody, and all wait for ever. A rank that is named ends itself, upon which Horovod ends the exchange of the others.
 """
 
 import json
@@ -125,8 +125,8 @@ class Watch:
         if self._heard.wait(LOST_AFTER_S + 2 * BEAT_S) and self._verdict is not None:
             return self._verdict[1]
         return (
-            f"rank {self._place.rank} lost the others at {self._state['where']}, and none of the {self._place.size} ranks is known to "
-            "have died; the logs of the other ranks may say more"
+            f"rank {self._place.rank} lost the others at {self._state['where']}, and none of the {self._place.size} ranks is known "
+            "to have died; the logs of the other ranks may say more"
         )
 
     def _run(self) -> None:
