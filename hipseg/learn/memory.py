@@ -24,16 +24,15 @@ def naming_batch_that_fits(model: keras.Model, images: tf.Tensor, truth: tf.Tens
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        own = len(images)
-        fits = _find_fitting(model, images, truth)
-        cure = (
-            f"{fits} was tried and fits: set train.batch_size to {fits * ranks}"
-            if fits
-            else "not even one slice fits: narrow the network, lower feed.input_side, or take a machine with more memory"
-        )
-        raise TrainError(
-            f"out of memory with {own} slices a rank at {images.shape[1]}x{images.shape[2]} ({ranks} ranks); {cure}"
-        ) from error
+        raise TrainError(_explain(images, ranks, _find_fitting(model, images, truth))) from error
+
+
+def _explain(images: tf.Tensor, ranks: int, fits: int) -> str:
+    side = f"{images.shape[1]}x{images.shape[2]}"
+    found = f"out of memory with {len(images)} slices of {side} on a rank, of {ranks}"
+    if not fits:
+        return f"{found}; not even one fits: narrow the network, lower feed.input_side, or take a machine with more memory"
+    return f"{found}; {fits} were tried and fit: set train.batch_size to {fits * ranks}"
 
 
 def _find_fitting(model: keras.Model, images: tf.Tensor, truth: tf.Tensor) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ ALONE = Ranks()
 
 
 @contextlib.contextmanager
-def join_ranks(place: Place | None, folder: Path, stall_limit_s: float, environment: dict[str, str]) -> Iterator[Ranks]:
+def join_ranks(place: Place | None, folder: Path, stall_limit_s: float, environment: MutableMapping[str, str]) -> Iterator[Ranks]:
     """Meet the other ranks of a run and stay with them while the block runs.
 
     Args:
@@ -138,11 +138,11 @@ def join_ranks(place: Place | None, folder: Path, stall_limit_s: float, environm
             ranks.wait()
             meeting.close_doors()
             yield ranks
-            ranks.wait()
+        watch.leave()
         horovod.shutdown()
 
 
-def _start_horovod(place: Place, address: tuple[str, int], environment: dict[str, str]) -> Any:
+def _start_horovod(place: Place, address: tuple[str, int], environment: MutableMapping[str, str]) -> Any:
     if not place.has_own_rendezvous:
         environment.update(gloo_variables(place, address, interface_of(address[0])))
     try:

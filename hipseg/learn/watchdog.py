@@ -38,6 +38,7 @@ class Beat:
         silent_s: since its last beat.
         still_s: since it last moved.
         failure: what ended it.
+        is_done: it has left, as it should.
     """
 
     rank: int
@@ -47,6 +48,7 @@ class Beat:
     silent_s: float
     still_s: float
     failure: str | None = None
+    is_done: bool = False
 
     def __str__(self) -> str:
         return f"rank {self.rank} ({self.process})"
@@ -64,6 +66,9 @@ def judge(beats: Sequence[Beat], stall_limit_s: float) -> tuple[int | None, str]
     for beat in beats:
         if beat.failure is not None:
             return beat.rank, f"{beat} failed: {beat.failure}"
+    beats = [beat for beat in beats if not beat.is_done]
+    if len(beats) < 2:
+        return None  # nobody waits for the last one
     for beat in beats:
         if beat.silent_s > LOST_AFTER_S:
             return beat.rank, f"{beat} is dead or frozen: no sign of life for {beat.silent_s:.0f} s, last seen at {beat.where}"
@@ -89,7 +94,7 @@ class Watch:
 
     def __init__(self, place: Place, meeting: Meeting, stall_limit_s: float) -> None:
         self._place, self._meeting = place, meeting
-        self._bench = _Bench(place.size, stall_limit_s)
+        self._bench = Bench(stall_limit_s)
         self._state: dict[str, Any] = {
             "rank": place.rank,
             "process": f"process {os.getpid()} on {socket.gethostname()}",
@@ -120,12 +125,17 @@ class Watch:
         self._state = {**self._state, "failure": failure}
         self._beat()
 
+    def leave(self) -> None:
+        """Tell the others that this rank is done; what it does from here on keeps nobody waiting."""
+        self._state = {**self._state, "is_done": True}
+        self._beat()
+
     def explain(self) -> str:
         """Wait until it is known which rank ended the exchange, and give that in words."""
         if self._heard.wait(LOST_AFTER_S + 2 * BEAT_S) and self._verdict is not None:
             return self._verdict[1]
         return (
-            f"rank {self._place.rank} lost the others at {self._state['where']}, and none of the {self._place.size} ranks is known "
+            f"rank {self._place.rank} lost the others at {self._state['where']}, and none of {self._place.size} ranks is known "
             "to have died; the logs of the other ranks may say more"
         )
 
@@ -169,11 +179,11 @@ class Watch:
         os._exit(TrainError.exit_code)
 
 
-class _Bench:
+class Bench:
     """Rank 0's side: what each rank said last, and the verdict once there is one."""
 
-    def __init__(self, size: int, stall_limit_s: float) -> None:
-        self._size, self._stall_limit_s = size, stall_limit_s
+    def __init__(self, stall_limit_s: float) -> None:
+        self._stall_limit_s = stall_limit_s
         self._last: dict[int, tuple[Mapping[str, Any], float, float]] = {}
         self._verdict: tuple[int | None, str] | None = None
         self._guard = threading.Lock()
@@ -194,4 +204,13 @@ class _Bench:
     @staticmethod
     def _describe(state: Mapping[str, Any], heard_s: float, moved_s: float, now_s: float) -> Beat:
         silent_s, still_s = now_s - heard_s, now_s - moved_s
-        return Beat(state["rank"], state["process"], state["step"], state["where"], silent_s, still_s, state.get("failure"))
+        return Beat(
+            state["rank"],
+            state["process"],
+            state["step"],
+            state["where"],
+            silent_s,
+            still_s,
+            state.get("failure"),
+            state.get("is_done", False),
+        )
