@@ -60,7 +60,7 @@ class ReportError(HipsegError):
     exit_code = 8
 
 
-class Stopped(HipsegError):
+class Stopped(HipsegError):  # noqa: N818 - asked for, no error
     """A signal asked a run to stop; the same command goes on from what it saved."""
 
     exit_code = STOPPED_EXIT_CODE

@@ -18,7 +18,8 @@ def decisive_settings(settings: StudySettings, arm: str | None) -> dict[str, Any
     Returns:
         Plain values; only the names of the arms where the study has no such arm.
     """
-    values = settings.model_dump(mode="json", exclude={"train": MACHINE_KEYS, "pretrain": {"shards": True, "train": MACHINE_KEYS}})
+    aside: Any = {"train": MACHINE_KEYS, "pretrain": {"shards": True, "train": MACHINE_KEYS}}
+    values = settings.model_dump(mode="json", exclude=aside)
     modified = {"feed": values["feed"], "networks": {"modified_unet": values["networks"]["modified_unet"]}}
     if arm is None:
         # What fine-tuning holds fixed is nothing to the pretraining run.

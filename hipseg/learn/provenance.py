@@ -32,7 +32,8 @@ class Provenance:
         slurm: the cluster's ids, by the names of their variables; empty without Slurm.
         ranks: processes that trained together.
         started: UTC, ISO 8601.
-        seconds: from start to the saved model; None while the run is not there yet.
+        seconds: at work until the model was saved; None while the run is not there yet.
+        resumed: when the run was gone on with after a stop, as `started`.
     """
 
     versions: Mapping[str, str]
@@ -44,6 +45,7 @@ class Provenance:
     ranks: int
     started: str
     seconds: float | None = None
+    resumed: tuple[str, ...] = ()
 
 
 def describe_run(
@@ -76,6 +78,18 @@ def begin_record(paths: FoldPaths, settings: StudySettings, provenance: Provenan
     write_json(paths.provenance, asdict(provenance))
 
 
+def continue_record(paths: FoldPaths, settings: StudySettings, provenance: Provenance) -> Provenance:
+    """Write both anew when a run goes on: with what it goes on with, and when it began and was gone on with before.
+
+    Raises:
+        TrainError: provenance.json is missing or damaged.
+    """
+    earlier = read_provenance(paths)
+    continued = replace(provenance, started=earlier.started, resumed=(*earlier.resumed, provenance.started))
+    begin_record(paths, settings, continued)
+    return continued
+
+
 def end_record(paths: FoldPaths, provenance: Provenance, seconds: float) -> None:
     """Write provenance.json again when the model is there."""
     write_json(paths.provenance, asdict(replace(provenance, seconds=round(seconds, 3))))
@@ -89,8 +103,8 @@ def read_provenance(paths: FoldPaths) -> Provenance:
     """
     value = read_json(paths.provenance, TrainError, "provenance of the run")
     try:
-        return Provenance(**value)
-    except TypeError as error:
+        return Provenance(**{**value, "resumed": tuple(value.get("resumed", ()))})
+    except (TypeError, AttributeError) as error:
         raise TrainError(f"damaged provenance at {paths.provenance}: {error}; train the fold again") from error
 
 
