@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psutil
 
-THREADS_A_RUN = 2
-"""Fewer leave a run waiting for its batches: one thread decodes shards, one computes."""
-MEMORY_A_RUN_BYTES = 3 * 1024**3
-"""TensorFlow, one batch of 512x512 slices and one case in memory; a run of the default networks stays below it."""
+THREADS_A_RANK = 2
+"""Fewer leave a rank waiting for its batches: one thread decodes shards, one computes."""
+MEMORY_A_RANK_BYTES = 3 * 1024**3
+"""TensorFlow, one batch of 512x512 slices and one case in memory; a rank of the default networks stays below it."""
 CGROUP = Path("/sys/fs/cgroup")
 """Where a container's limits stand. Source: Linux documentation, Control Group v2, cpu.max and memory.max."""
 DEVICES = Path("/dev")
@@ -48,17 +48,17 @@ def look_at_machine(cgroup: Path = CGROUP, devices: Path = DEVICES) -> Machine:
     return Machine(cores, memory_bytes, _find_gpus(devices))
 
 
-def count_runs(machine: Machine) -> int:
-    """Give the number of runs that fit at once, at least 1: by cores and memory, and one to a graphics card."""
-    fitting = [machine.cores // THREADS_A_RUN, machine.memory_bytes // MEMORY_A_RUN_BYTES]
+def count_runs(machine: Machine, ranks: int = 1) -> int:
+    """Give the number of runs that fit at once, at least 1: by cores and memory, and one rank to a graphics card."""
+    fitting = [machine.cores // THREADS_A_RANK, machine.memory_bytes // MEMORY_A_RANK_BYTES]
     if machine.gpus:
         fitting.append(len(machine.gpus))
-    return max(1, min(fitting))
+    return max(1, min(fitting) // ranks)
 
 
-def count_threads(machine: Machine, runs_at_once: int) -> int:
-    """Give each of the runs its share of the cores, at least one thread."""
-    return max(1, machine.cores // runs_at_once)
+def count_threads(machine: Machine, processes: int) -> int:
+    """Give each of the ranks that are at work at once its share of the cores, at least one thread."""
+    return max(1, machine.cores // processes)
 
 
 def _find_gpus(devices: Path) -> tuple[str, ...]:

@@ -63,23 +63,28 @@ def judge(beats: Sequence[Beat], stall_limit_s: float) -> tuple[int | None, str]
     Returns:
         The rank, None where it is all of them, and what happened in words; None when nothing is wrong.
     """
-    for beat in beats:
-        if beat.failure is not None:
-            return beat.rank, f"{beat} failed: {beat.failure}"
+    ended = _find_ended(beats)
+    if ended is not None:
+        return ended
     beats = [beat for beat in beats if not beat.is_done]
-    if len(beats) < 2:
-        return None  # nobody waits for the last one
-    for beat in beats:
-        if beat.silent_s > LOST_AFTER_S:
-            return beat.rank, f"{beat} is dead or frozen: no sign of life for {beat.silent_s:.0f} s, last seen at {beat.where}"
     stalled = [beat for beat in beats if beat.still_s > stall_limit_s]
-    if not stalled:
-        return None
+    if not stalled or len(beats) < 2:
+        return None  # nobody waits for the last one
     last = min(stalled, key=lambda beat: beat.step)
     if last.step < max(beat.step for beat in beats):
         return last.rank, f"{last} stalls: it has been at {last.where} for {last.still_s:.0f} s while others wait for it"
     if len(stalled) == len(beats):
         return None, f"no rank has moved for {min(beat.still_s for beat in beats):.0f} s; all are at {last.where}"
+    return None
+
+
+def _find_ended(beats: Sequence[Beat]) -> tuple[int, str] | None:
+    for beat in beats:
+        if beat.failure is not None:
+            return beat.rank, f"{beat} failed: {beat.failure}"
+    for beat in beats:
+        if beat.silent_s > LOST_AFTER_S and not beat.is_done:
+            return beat.rank, f"{beat} is dead or frozen: no sign of life for {beat.silent_s:.0f} s, last seen at {beat.where}"
     return None
 
 

@@ -93,6 +93,27 @@ def test_no_more_run_at_once_than_allowed_and_every_card_has_one_job(paths):
     assert [one.function.gpus for one in submitted] == ["5", "5", "5"]
 
 
+def test_a_job_of_several_ranks_starts_as_many_processes_and_gets_as_many_cards(paths):
+    state = run(paths, [Job("job", QUICK, ranks=2), Job("other", QUICK, ranks=1)], runs_at_once=1, gpus=("5", "6", "7"))
+    assert set(stages(state).values()) == {"done"}
+    submitted = {path.parent.parent.name: path for path in paths.jobs.rglob("*_submitted.pkl")}
+    assert DelayedSubmission.load(submitted["job"]).function.gpus == "5,6"
+    assert DelayedSubmission.load(submitted["other"]).function.gpus == "7"
+    assert len(list(submitted["job"].parent.glob("*_result.pkl"))) == 2
+    assert read_state(paths) == state
+
+
+def test_a_job_of_which_one_rank_is_killed_has_failed(paths, tmp_path):
+    def kill(record):
+        if record.stage == "running":
+            wait_for_task(record)
+            for one in psutil.Process(record.pid).children():
+                one.kill()
+
+    state = run(paths, [Job("endless", endless(tmp_path), ranks=2)], report=kill)
+    assert (state.record("endless").stage, state.record("endless").exit_code) == ("failed", 137)
+
+
 def test_the_files_of_the_jobs_are_private_and_those_of_the_commands_are_not(paths):
     write_results(paths.root)
     before = os.umask(0o022)

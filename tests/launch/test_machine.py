@@ -62,3 +62,8 @@ def test_cards_are_found_by_their_devices_unless_the_user_chose_some(tmp_path, m
     assert look_at_machine(devices=tmp_path).gpus == ("GPU-4f1", "10")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert look_at_machine(devices=tmp_path).gpus == ()
+
+
+@pytest.mark.parametrize(("cores", "gpus", "ranks", "runs"), [(16, (), 2, 4), (16, ("0", "1", "2"), 2, 1), (2, (), 4, 1)])
+def test_runs_of_several_ranks_are_fewer_at_once(cores, gpus, ranks, runs):
+    assert count_runs(Machine(cores, 1 << 40, gpus), ranks) == runs

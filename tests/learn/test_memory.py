@@ -10,7 +10,7 @@ from hipseg.learn.steps import compile_training
 IMAGES, TRUTH = np.ones((8, 4, 4, 1), np.float32), np.ones((8, 4, 4, 1), np.float32)
 
 
-class Full(MemoryError, tf.errors.ResourceExhaustedError):
+class FullCardError(MemoryError, tf.errors.ResourceExhaustedError):
     """TensorFlow makes its own error of a MemoryError in a graph, and hands it on as it is outside of one."""
 
     def __init__(self, *_told_by_keras):
@@ -31,7 +31,7 @@ class Hungry(keras.layers.Layer):
     def call(self, inputs):
         def check(slices):
             if slices > self.room:
-                raise Full
+                raise FullCardError
             return np.float32(1)
 
         one = tf.numpy_function(check, [tf.shape(inputs)[0]], tf.float32)
