@@ -13,8 +13,8 @@ from hipseg.learn.rank_env import find_place
 from hipseg.learn.ranks import join_ranks
 from hipseg.learn.resume import Resume
 from hipseg.learn.runtime import take_card
-from hipseg.learn.signals import StopRequests
 from hipseg.runs import StudyPaths
+from hipseg.signals import StopRequests
 
 
 @click.command()

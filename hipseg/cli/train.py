@@ -15,9 +15,9 @@ from hipseg.learn.rank_env import find_place
 from hipseg.learn.ranks import join_ranks
 from hipseg.learn.resume import Resume
 from hipseg.learn.runtime import take_card
-from hipseg.learn.signals import StopRequests
 from hipseg.learn.workspace import hold_run
 from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.signals import StopRequests
 
 
 @click.command()
@@ -66,8 +66,6 @@ def command(
         with join_ranks(place, run.paths.root, settings.train.stall_limit_s, os.environ) as ranks:
             if ranks.leads:
                 stack.enter_context(hold_run(run.paths, run.title))
-            train_fold(
-                run, resume=resume, overwrite=overwrite, environment=os.environ, console=console, stops=stops, ranks=ranks
-            )
+            train_fold(run, resume=resume, overwrite=overwrite, environment=os.environ, console=console, stops=stops, ranks=ranks)
         if ranks.leads:
             evaluate_fold(DatasetPaths(settings.shards), StudyPaths(settings.results), arm, fold, console)

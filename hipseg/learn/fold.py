@@ -16,11 +16,11 @@ from hipseg.learn.provenance import describe_run, end_record
 from hipseg.learn.ranks import ALONE, Ranks
 from hipseg.learn.resume import Resume, find_start
 from hipseg.learn.runtime import prepare_runtime
-from hipseg.learn.signals import StopRequests
 from hipseg.learn.training import Feeds, train_model
 from hipseg.learn.transfer import Transfer, load_pretrained, write_transfer
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
 from hipseg.shards.manifest import Manifest, read_manifest
+from hipseg.signals import StopRequests
 from hipseg.splits import Split, choose_fold, digest_splits, read_splits
 
 

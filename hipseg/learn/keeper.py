@@ -9,8 +9,8 @@ from hipseg.errors import Stopped
 from hipseg.learn.checkpoints import Identity, Point, capture, save_best, save_last
 from hipseg.learn.history import EpochRow, best_row
 from hipseg.learn.ranks import Ranks
-from hipseg.learn.signals import StopRequests
 from hipseg.runs import FoldPaths
+from hipseg.signals import StopRequests
 
 GO_ON, SAVE, STOP = range(3)
 """What a rank wishes after a step; the highest wish of all ranks holds."""

@@ -20,13 +20,13 @@ from hipseg.learn.provenance import Provenance, describe_run, end_record
 from hipseg.learn.ranks import ALONE, Ranks
 from hipseg.learn.resume import Resume, find_start
 from hipseg.learn.runtime import prepare_runtime
-from hipseg.learn.signals import StopRequests
 from hipseg.learn.training import Feeds, train_model, validate_model
 from hipseg.learn.transfer import transfer_network
 from hipseg.learn.workspace import hold_run
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.score.overlap import dice
 from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest, same_images
+from hipseg.signals import StopRequests
 from hipseg.splits import Split, digest_splits, split_patients
 
 HOLDOUT_PARTS = 10

@@ -23,11 +23,11 @@ from hipseg.learn.passes import Way, run_pass
 from hipseg.learn.progress import EpochProgress
 from hipseg.learn.ranks import ALONE, Ranks
 from hipseg.learn.schedule import rate_at
-from hipseg.learn.signals import StopRequests
 from hipseg.learn.steps import AverageGradients, Step, compile_training, compile_validation
 from hipseg.learn.tally import Pass, Tally, begin_tally, join_tallies, own_part
 from hipseg.runs import FoldPaths
 from hipseg.score.overlap import accuracy, dice, iou
+from hipseg.signals import StopRequests
 
 
 @dataclass(frozen=True)

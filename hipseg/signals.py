@@ -12,7 +12,7 @@ STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
 class StopRequests:
-    """Hears the stop signals of a process; one object a run."""
+    """Hears the stop signals of a process; one object a command."""
 
     def __init__(self) -> None:
         self._is_deferring = False
@@ -65,4 +65,4 @@ class StopRequests:
 
     @staticmethod
     def _stopped(number: signal.Signals) -> Stopped:
-        return Stopped(f"stopped by {number.name}; the same command goes on from the last checkpoint")
+        return Stopped(f"stopped by {number.name}; the same command goes on")
