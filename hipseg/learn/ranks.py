@@ -17,7 +17,7 @@ from hipseg.learn.rank_env import Place, gloo_variables
 from hipseg.learn.rendezvous import find_meeting, interface_of, open_meeting, own_address
 from hipseg.learn.watchdog import Watch
 
-MEETING_LIMIT_S = 180.0
+MEETING_LIMIT_S = 120.0
 """How long ranks wait for each other at the start: on a busy file system TensorFlow can take minutes to load."""
 FAILURE_MARKS = ("Horovod", "Gloo", "gloo", "collective")
 """What stands in an error of TensorFlow's when another rank is gone."""
@@ -143,8 +143,6 @@ def join_ranks(place: Place | None, folder: Path, stall_limit_s: float, environm
 
 
 def _start_horovod(place: Place, address: tuple[str, int], environment: MutableMapping[str, str]) -> Any:
-    if not place.has_own_rendezvous:
-        environment.update(gloo_variables(place, address, interface_of(address[0])))
     try:
         import horovod.tensorflow as horovod  # noqa: PLC0415 - one process alone runs without it
     except ImportError as error:
@@ -152,6 +150,8 @@ def _start_horovod(place: Place, address: tuple[str, int], environment: MutableM
             f"{place.size} ranks were started by {place.launcher}, and Horovod is not installed here: {error}; "
             "make the environment with `make env`, or start one process"
         ) from error
+    if not (place.has_own_rendezvous or (place.has_mpi and horovod.mpi_built())):
+        environment.update(gloo_variables(place, address, interface_of(address[0])))
     try:
         horovod.init()
     # Horovod raises whatever its build raises; the class differs between Gloo and MPI.
