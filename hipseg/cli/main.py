@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "Score a fold's validation cases anew, from its best weights and with the settings it was trained with.",
     "submit": "Run the whole study: pretraining, every fold of every arm, aggregation.",
     "status": "Show how far a submitted study is.",
+    "doctor": "Show what this machine offers for a study, what is missing, and how to mend it.",
     "aggregate": "Write the methods-comparison table.",
 }
 """Each subcommand is `command` in the module `hipseg.cli.<name>`; its one-line help stands here so that help loads nothing."""

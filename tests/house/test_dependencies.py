@@ -21,7 +21,6 @@ NOT_IMPORTED = {
     "tensorboard": "TensorFlow writes event files through it",
     "pyjpegls": "pydicom decodes JPEG-LS with it",
     "pillow": "pydicom decodes the other JPEG kinds with it",
-    "horovod": "the environment is ready for several ranks before training is",
 }
 """Dependencies that no module imports, and what each is for."""
 
