@@ -15,6 +15,8 @@ INDEX_ADDRESS = re.compile(r"--(?:extra-)?index-[u]rl|--find-[l]inks|https?://\S
 
 NO_MIRRORS = {
     "cli/test_bad_input.py": "runs the program on what users get wrong",
+    "horovod/test_ranks.py": "starts real ranks and makes them fail",
+    "horovod/test_study.py": "runs a study of real ranks",
     "ingest/test_real_data.py": "reads real CT data sets",
     "launch/test_sbatch.py": "reads the job scripts in slurm/",
     "pack/test_real_patients.py": "packs real CT data sets",
