@@ -13,6 +13,7 @@ from hipseg.errors import ConfigError
 from hipseg.labels import HIP_LABEL, ORGAN_LABELS
 
 NetworkName = Literal["unet", "modified-unet"]
+Normalisation = Literal["synchronised", "local"]
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Label = Annotated[int, Field(ge=1, le=255)]
@@ -35,6 +36,8 @@ def _refuse_taken_name(name: str) -> str:
 
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$"), AfterValidator(_refuse_taken_name)]
 
+MACHINE_KEYS = {"threads", "save_every_min", "stall_limit_s"}
+"""Keys of `train` that belong to the machine and not to the experiment."""
 DEFAULT_CONFIG = Path("configs/study.yaml")
 """What a command reads when no `--config` is given and the file is there."""
 
@@ -113,11 +116,26 @@ class TrainSettings(Settings):
 
     epochs: Positive = 100
     batch_size: Positive = 8
+    """Slices of a step, over all ranks of the run together: how many ranks share them changes nothing in what is computed."""
     learning_rate: PositiveFloat = 0.001
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     seed: Seed = 0
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of the run; 0 means one for each core that the process may use."""
+    """Threads of each rank; 0 means one for each core that the process may use."""
+    save_every_min: Annotated[float, Field(gt=0)] = 10.0
+    """Minutes between checkpoints within an epoch; one is saved after every epoch besides. Belongs to the machine, too."""
+    normalisation: Normalisation = "synchronised"
+    """Over how many slices batch normalisation takes its moments: the whole batch, or the part of each rank."""
+    compression: Literal["none", "fp16"] = "none"
+    """How gradients travel between ranks."""
+    learning_rate_scaling: Literal["none", "sqrt", "linear"] = "none"
+    """How the learning rate grows with `batch_size` over `learning_rate_batch`, the batch that it was chosen for.
+    Source: Goyal et al., arXiv 1706.02677, section 2.1 (linear); Krizhevsky, arXiv 1404.5997, section 5 (square root)."""
+    learning_rate_batch: Positive = 8
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs over which the learning rate rises from 0, step by step. Source: Goyal et al., section 2.2."""
+    stall_limit_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a rank may stay where it is while others wait for it; belongs to the machine, as `threads` does."""
 
 
 class PretrainSettings(Settings):

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 PARTIAL_EXIT_CODE = 10
 """Exit code of a command that finished its good input and refused some of it by name."""
+STOPPED_EXIT_CODE = 75
+"""Exit code of a run that a signal stopped and that goes on when it is started again. Source: sysexits.h, EX_TEMPFAIL."""
 
 
 class HipsegError(Exception):
@@ -56,3 +58,9 @@ class ReportError(HipsegError):
     """Fold results are missing, partial or do not fit together."""
 
     exit_code = 8
+
+
+class Stopped(HipsegError):  # noqa: N818 - asked for, no error
+    """A signal asked a run to stop; the same command goes on from what it saved."""
+
+    exit_code = STOPPED_EXIT_CODE

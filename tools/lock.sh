@@ -26,6 +26,13 @@ resolve --upgrade --extra ranks --group dev --group build --output-file "$everyt
 
 # Horovod's own dependencies are wheels like any other; Horovod itself is compiled by build_horovod.sh.
 lock runtime --extra ranks --no-emit-package horovod pyproject.toml
+# The same pins with TensorFlow's CUDA build and the libraries that it brings.
+replaced=$(mktemp --directory)
+trap 'rm -rf "$everything" "$replaced"' EXIT
+sed 's/"tensorflow-cpu==/"tensorflow[and-cuda]==/' pyproject.toml > "$replaced/pyproject.toml"
+cp README.md "$replaced"
+sed -i '/^tensorflow-cpu==/d' "$everything"
+lock runtime-gpu --extra ranks --no-emit-package horovod "$replaced/pyproject.toml"
 lock dev --group pyproject.toml:dev
 lock build --group pyproject.toml:build
 lock horovod --no-deps - <<< "horovod"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import click
 
 from hipseg import __version__
-from hipseg.errors import HipsegError
+from hipseg.errors import HipsegError, Stopped
+from hipseg.signals import StopRequests
 
 COMMANDS = {
     "pack": "Pack CT series and their masks into shards.",
@@ -22,6 +23,7 @@ COMMANDS = {
     "evaluate": "Score a fold's validation cases anew, from its best weights and with the settings it was trained with.",
     "submit": "Run the whole study: pretraining, every fold of every arm, aggregation.",
     "status": "Show how far a submitted study is.",
+    "doctor": "Show what this machine offers for a study, what is missing, and how to mend it.",
     "aggregate": "Write the methods-comparison table.",
 }
 """Each subcommand is `command` in the module `hipseg.cli.<name>`; its one-line help stands here so that help loads nothing."""
@@ -59,11 +61,12 @@ def run(arguments: Sequence[str]) -> None:
     Args:
         arguments: what follows `hipseg` on the command line.
     Raises:
-        HipsegError: as the command raises it.
+        HipsegError: as the command raises it; Stopped at a stop signal, also while the command's modules are being loaded.
         click.ClickException: the command line itself is wrong.
         SystemExit: the command ended with an exit code of its own.
     """
-    exit_code = root.main(args=list(arguments), prog_name="hipseg", standalone_mode=False)
+    with StopRequests().listening():
+        exit_code = root.main(args=list(arguments), prog_name="hipseg", standalone_mode=False)
     if exit_code:
         raise SystemExit(exit_code)
 
@@ -72,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `hipseg` program and end the process with its exit code."""
     try:
         run(sys.argv[1:] if arguments is None else arguments)
+    except Stopped as stop:
+        click.echo(str(stop), err=True)
+        sys.exit(stop.exit_code)
     except HipsegError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

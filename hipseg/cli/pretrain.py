@@ -9,6 +9,12 @@ from rich.console import Console
 from hipseg.cli.options import as_overrides, config_options
 from hipseg.config import load_settings
 from hipseg.learn.pretraining import pretrain
+from hipseg.learn.rank_env import find_place
+from hipseg.learn.ranks import join_ranks
+from hipseg.learn.resume import Resume
+from hipseg.learn.runtime import take_card
+from hipseg.runs import StudyPaths
+from hipseg.signals import StopRequests
 
 
 @click.command()
@@ -16,7 +22,14 @@ from hipseg.learn.pretraining import pretrain
 @click.option("--results", help="Folder of the study's results, in place of the settings' `results`.")
 @click.option("--epochs", type=int, help="In place of `pretrain.train.epochs`.")
 @click.option("--batch-size", type=int, help="In place of `pretrain.train.batch_size`.")
-@click.option("--overwrite", is_flag=True, help="Train anew where a complete pretraining lies.")
+@click.option(
+    "--resume",
+    type=click.Choice(["auto", "must", "never"]),
+    default="auto",
+    show_default=True,
+    help="Go on where an unfinished run stopped: if there is one, or fail, or never.",
+)
+@click.option("--overwrite", is_flag=True, help="Train anew where a complete one lies; with --resume never any run.")
 @config_options
 def command(
     *,
@@ -24,13 +37,17 @@ def command(
     results: str | None,
     epochs: int | None,
     batch_size: int | None,
+    resume: Resume,
     overwrite: bool,
     config: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Train the network of the arms with transfer on organs, one output an organ.
 
-    The results lie in RESULTS/pretraining; summary.json is written last.
+    One process, or one rank of many where srun, submitit, horovodrun or mpirun started several: they share each batch.
+
+    The results lie in RESULTS/pretraining; summary.json is written last. SIGTERM, SIGUSR1 and SIGUSR2 stop the run at its
+    next step with exit code 75; the same command then goes on.
     """
     named = {
         "pretrain.shards": shards,
@@ -39,4 +56,12 @@ def command(
         "pretrain.train.batch_size": batch_size,
     }
     settings = load_settings(config, (*overrides, *as_overrides(named)))
-    pretrain(settings, overwrite=overwrite, environment=os.environ, console=Console())
+    stops, place = StopRequests(), find_place(os.environ)
+    console = Console(quiet=place is not None and place.rank > 0)
+    folder, limit_s = StudyPaths(settings.results).pretraining.root, settings.pretrain.train.stall_limit_s
+    with stops.listening():
+        take_card(place)
+        with join_ranks(place, folder, limit_s, os.environ) as ranks:
+            pretrain(
+                settings, resume=resume, overwrite=overwrite, environment=os.environ, console=console, stops=stops, ranks=ranks
+            )

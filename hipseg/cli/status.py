@@ -42,7 +42,7 @@ def command(results: Path | None, as_json: bool) -> None:
             console.print(escape(f"{one.record.job.name}: {_say(one)}"))
     for one in progress:
         console.print(escape(_explain(paths, one)), end="")
-    if not is_driven(state) and any(one.stage in ("queued", "running", "lost") for one in progress):
+    if not is_driven(state) and any(one.stage in ("queued", "running", "stopped", "cancelled", "lost") for one in progress):
         console.print("the command that ran this study is gone; the same `hipseg submit` goes on where it ended")
 
 
@@ -83,7 +83,7 @@ def _explain(paths: StudyPaths, one: Progress) -> str:
     """Why a job did not end well, what it said last, and where its log lies; nothing for the others."""
     record = one.record
     reason = LOST_TEXT if one.stage == "lost" else record.error
-    if one.stage not in ("failed", "cancelled", "lost", "not run") or reason is None:
+    if one.stage not in ("failed", "stopped", "cancelled", "lost", "not run") or reason is None:
         return ""
     lines = [f"{record.job.name} {one.stage}: {reason}"]
     if one.last_line is not None and reason not in one.last_line:

@@ -1,5 +1,6 @@
 """`hipseg train`: one arm on one fold, trained and scored."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -10,8 +11,13 @@ from hipseg.cli.options import as_overrides, config_options
 from hipseg.config import load_settings
 from hipseg.evaluate import evaluate_fold
 from hipseg.learn.fold import prepare_fold, train_fold
+from hipseg.learn.rank_env import find_place
+from hipseg.learn.ranks import join_ranks
+from hipseg.learn.resume import Resume
+from hipseg.learn.runtime import take_card
 from hipseg.learn.workspace import hold_run
 from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.signals import StopRequests
 
 
 @click.command()
@@ -21,7 +27,14 @@ from hipseg.runs import DatasetPaths, StudyPaths
 @click.option("--results", help="Folder of the study's results, in place of the settings' `results`.")
 @click.option("--epochs", type=int, help="In place of `train.epochs`.")
 @click.option("--batch-size", type=int, help="In place of `train.batch_size`.")
-@click.option("--overwrite", is_flag=True, help="Train anew where a complete run lies.")
+@click.option(
+    "--resume",
+    type=click.Choice(["auto", "must", "never"]),
+    default="auto",
+    show_default=True,
+    help="Go on where an unfinished run stopped: if there is one, or fail, or never.",
+)
+@click.option("--overwrite", is_flag=True, help="Train anew where a complete run lies; with --resume never any run.")
 @config_options
 def command(
     *,
@@ -31,17 +44,28 @@ def command(
     results: str | None,
     epochs: int | None,
     batch_size: int | None,
+    resume: Resume,
     overwrite: bool,
     config: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Train one arm on one fold and score the fold's validation cases.
 
-    The results lie in RESULTS/<arm>/fold_<k>; summary.json is written last.
+    One process, or one rank of many where srun, submitit, horovodrun or mpirun started several: they share each batch.
+
+    The results lie in RESULTS/<arm>/fold_<k>; summary.json is written last. SIGTERM, SIGUSR1 and SIGUSR2 stop the run at its
+    next step with exit code 75; the same command then goes on.
     """
     named = {"shards": shards, "results": results, "train.epochs": epochs, "train.batch_size": batch_size}
     settings = load_settings(config, (*overrides, *as_overrides(named)))
-    run, console = prepare_fold(settings, arm, fold), Console()
-    with hold_run(run.paths, run.title):
-        train_fold(run, overwrite=overwrite, environment=os.environ, console=console)
-        evaluate_fold(DatasetPaths(settings.shards), StudyPaths(settings.results), arm, fold, console)
+    stops, place = StopRequests(), find_place(os.environ)
+    console = Console(quiet=place is not None and place.rank > 0)
+    with stops.listening(), contextlib.ExitStack() as stack:
+        take_card(place)
+        run = prepare_fold(settings, arm, fold)
+        with join_ranks(place, run.paths.root, settings.train.stall_limit_s, os.environ) as ranks:
+            if ranks.leads:
+                stack.enter_context(hold_run(run.paths, run.title))
+            train_fold(run, resume=resume, overwrite=overwrite, environment=os.environ, console=console, stops=stops, ranks=ranks)
+        if ranks.leads:
+            evaluate_fold(DatasetPaths(settings.shards), StudyPaths(settings.results), arm, fold, console)

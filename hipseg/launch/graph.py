@@ -1,5 +1,6 @@
 """A study as a graph of jobs: what each runs, and after which others."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Job:
         arguments: what follows `hipseg`.
         after: names of the jobs that have to end well first.
         arm, fold: the run that the job does; None for the jobs around the runs.
+        ranks: processes that do it together.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Job:
     after: tuple[str, ...] = ()
     arm: str | None = None
     fold: int | None = None
+    ranks: int = 1
 
     @property
     def command(self) -> str:
@@ -103,10 +106,16 @@ def plan_study(settings: StudySettings, settings_file: Path, part: Part, *, has_
 
 
 def share_threads(jobs: tuple[Job, ...], threads: int) -> tuple[Job, ...]:
-    """Give each run and the pretraining that many threads, by one more setting on its command line."""
+    """Give each rank of the runs and the pretraining that many threads, by one more setting on its command line."""
     shared = []
     for job in jobs:
         key = "train.threads" if job.arm is not None else "pretrain.train.threads" if job.name == PRETRAINING else None
         extra = ("--set", f"{key}={threads}") if key else ()
-        shared.append(Job(job.name, (*job.arguments, *extra), job.after, job.arm, job.fold))
+        shared.append(dataclasses.replace(job, arguments=(*job.arguments, *extra)))
     return tuple(shared)
+
+
+def give_ranks(jobs: tuple[Job, ...], ranks: int) -> tuple[Job, ...]:
+    """Let each run and the pretraining be done by that many ranks."""
+    trains = [job.arm is not None or job.name == PRETRAINING for job in jobs]
+    return tuple(dataclasses.replace(job, ranks=ranks) if is_run else job for job, is_run in zip(jobs, trains, strict=True))

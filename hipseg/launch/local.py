@@ -1,5 +1,6 @@
 """Drive a study on this machine: submitit's local executor, a few jobs at once, in the order of the graph."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hipseg.errors import STOPPED_EXIT_CODE as RESUMABLE_EXIT_CODE
 from hipseg.errors import LaunchError
 from hipseg.launch.graph import Job
 from hipseg.launch.state import Record, Stage, StudyState, write_state
@@ -20,6 +22,8 @@ from hipseg.launch.work import BUG_EXIT_CODE, STOPPED_EXIT_CODE, Outcome, RunCom
 from hipseg.runs import StudyPaths
 
 POLL_S = 0.25
+SAVE_WAIT_S = 60.0
+"""How long a run that is asked to stop may take to save its state: the step it is in, and a checkpoint on a slow disk."""
 CANCEL_WAIT_S = 15.0
 """submitit's controller interrupts a job, waits a second and kills it; this leaves room on a busy machine."""
 NO_TIME_LIMIT_MIN = 60 * 24 * 365
@@ -29,6 +33,9 @@ SLURM_SUBMIT = "sbatch"
 STDERR_DESCRIPTOR = 2
 CONTROLLER_LOG = "controller.log"
 STOPPED = Outcome(STOPPED_EXIT_CODE, "stopped by the user")
+KILLED = Outcome(
+    137, "ended without a result: killed from outside, perhaps for want of memory (a smaller train.batch_size needs less)"
+)
 
 Report = Callable[[Record], None]
 
@@ -59,7 +66,8 @@ def run_study(
     """Run the jobs of a study in this machine's processes and stay until the last has ended.
 
     A job starts when those before it have ended well. When one fails, those that wait for it are not run and the others go on.
-    An interrupt (Ctrl-C) or SIGTERM cancels what runs. Every change is written to study.json.
+    An interrupt (Ctrl-C) or SIGTERM asks what runs to save its state and stop; a second one, or a minute, cancels it.
+    Every change is written to study.json.
 
     Args:
         paths: the results; the caller holds the study's lock.
@@ -67,10 +75,10 @@ def run_study(
         done: names of jobs that are complete already.
         runs_at_once: jobs that run at the same time, at least 1.
         report: called with a job's record when it starts and when it ends.
-        gpus: graphics cards to deal out, one a running job as far as they reach.
+        gpus: graphics cards to deal out, one a rank of a running job as far as they reach.
         manifests: digests of the data, kept in study.json.
     Returns:
-        The study as it ended; jobs are `cancelled` or `not run` where it was stopped.
+        The study as it ended; jobs are `stopped`, `cancelled` or `not run` where it was stopped.
     Raises:
         LaunchError: the folder of the jobs belongs to somebody else, or a job cannot be started.
     """
@@ -122,7 +130,7 @@ class _Driver:
         self.runs_at_once = runs_at_once
         self.report = report
         self.running: dict[str, Any] = {}
-        self.cards: dict[str, str] = {}
+        self.cards: dict[str, list[str]] = {}
         self.free_gpus = list(gpus)
 
     def drive(self, stops: list[int]) -> None:
@@ -136,7 +144,7 @@ class _Driver:
                 if not self.running:
                     return
                 time.sleep(POLL_S)
-            self._cancel()
+            self._cancel(stops)
         except BaseException:
             # A full disk, say: no job may go on that nobody watches.
             self._interrupt()
@@ -146,16 +154,17 @@ class _Driver:
         for name, submitted in list(self.running.items()):
             if submitted.done():
                 outcome = read_outcome(submitted)
-                self._end(name, "failed" if outcome.exit_code else "done", outcome)
+                self._end(name, stage_of(outcome), outcome)
 
     def _drop_unreachable(self) -> None:
         for record in self.state.records:
             if record.stage != "queued":
                 continue
             stages = {name: self.state.record(name).stage for name in record.job.after}
-            broken = [name for name, stage in stages.items() if stage in ("failed", "not run", "cancelled")]
+            broken = [name for name, stage in stages.items() if stage in ("failed", "stopped", "not run", "cancelled")]
             if broken:
-                why = f"waits for {broken[0]}, which {'failed' if stages[broken[0]] == 'failed' else 'was not run'}"
+                how = {"failed": "failed", "stopped": "was stopped"}.get(stages[broken[0]], "was not run")
+                why = f"waits for {broken[0]}, which {how}"
                 self._change(dataclasses.replace(record, stage="not run", error=why))
 
     def _start_ready(self) -> None:
@@ -168,11 +177,11 @@ class _Driver:
 
     def _start(self, record: Record) -> None:
         name = record.job.name
-        card = self.free_gpus.pop(0) if self.free_gpus else ""
-        self.cards[name] = card
-        submitted = start_job(_next_attempt(self.paths, name), record.job.arguments, card)
+        ranks = record.job.ranks
+        self.cards[name], self.free_gpus = self.free_gpus[:ranks], self.free_gpus[ranks:]
+        submitted = start_job(_next_attempt(self.paths, name), record.job.arguments, ",".join(self.cards[name]), ranks)
         self.running[name] = submitted
-        log = os.path.relpath(submitted.paths.stdout, self.paths.root.absolute())
+        log = os.path.relpath(submitted.task(0).paths.stdout, self.paths.root.absolute())
         started = dataclasses.replace(
             record, stage="running", submitit_id=submitted.job_id, pid=int(submitted.job_id), started_s=time.time(), log=log
         )
@@ -180,29 +189,41 @@ class _Driver:
 
     def _end(self, name: str, stage: Stage, outcome: Outcome) -> None:
         del self.running[name]
-        card = self.cards.pop(name)
-        if card:
-            self.free_gpus.append(card)
+        self.free_gpus += self.cards.pop(name)
         ended = dataclasses.replace(
             self.state.record(name), stage=stage, finished_s=time.time(), exit_code=outcome.exit_code, error=outcome.error
         )
         self._change(ended)
 
-    def _cancel(self) -> None:
-        """Interrupt what runs, wait until it is gone, and record that the rest never started."""
+    def _cancel(self, stops: list[int]) -> None:
+        """Let what runs save and stop, cancel what does not, and record that the rest never started."""
+        self._ask_to_stop(stops)
         self._interrupt()
         for name, submitted in list(self.running.items()):
-            is_done = submitted.done() and read_outcome(submitted).exit_code == 0
-            self._end(name, *(("done", Outcome(0)) if is_done else ("cancelled", STOPPED)))
+            outcome = read_outcome(submitted) if submitted.done() else STOPPED
+            stage = stage_of(outcome)
+            self._end(name, *(("cancelled", STOPPED) if stage == "failed" else (stage, outcome)))
         for record in self.state.records:
             if record.stage == "queued":
                 self._change(dataclasses.replace(record, stage="not run", error="the study was stopped"))
+
+    def _ask_to_stop(self, stops: list[int]) -> None:
+        """Send SIGTERM to what runs, through submitit's controllers, and wait; a second signal to this process ends that."""
+        for submitted in self.running.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(submitted.job_id), signal.SIGTERM)
+        asked, deadline = len(stops), time.monotonic() + SAVE_WAIT_S
+        while len(stops) == asked and time.monotonic() < deadline and not self._have_all_ended():
+            time.sleep(POLL_S)
+
+    def _have_all_ended(self) -> bool:
+        return all(submitted.done() for submitted in self.running.values())
 
     def _interrupt(self) -> None:
         for submitted in self.running.values():
             submitted.cancel(check=False)
         deadline = time.monotonic() + CANCEL_WAIT_S
-        while time.monotonic() < deadline and not all(submitted.done() for submitted in self.running.values()):
+        while time.monotonic() < deadline and not self._have_all_ended():
             time.sleep(POLL_S)
 
     def _change(self, record: Record) -> None:
@@ -211,13 +232,14 @@ class _Driver:
         self.report(record)
 
 
-def start_job(folder: Path, arguments: tuple[str, ...], gpus: str) -> Any:
+def start_job(folder: Path, arguments: tuple[str, ...], gpus: str, ranks: int = 1) -> Any:
     """Start one command line through submitit's local executor.
 
     Args:
         folder: where its pickles and log go; made, private.
         arguments: what follows `hipseg`.
         gpus: what CUDA_VISIBLE_DEVICES shall say.
+        ranks: processes of the command line that are started together.
     Returns:
         submitit's job; its id is the number of the process.
     Raises:
@@ -229,21 +251,32 @@ def start_job(folder: Path, arguments: tuple[str, ...], gpus: str) -> Any:
     try:
         with masking(PRIVATE_UMASK) as umask, _stderr_into(folder / CONTROLLER_LOG):
             executor = submitit.LocalExecutor(folder)
-            executor.update_parameters(timeout_min=NO_TIME_LIMIT_MIN, stderr_to_stdout=True)
+            executor.update_parameters(timeout_min=NO_TIME_LIMIT_MIN, stderr_to_stdout=True, tasks_per_node=ranks)
             return executor.submit(RunCommand(arguments, umask, gpus))
     except OSError as error:
         raise LaunchError(f"cannot start `hipseg {' '.join(arguments)}` in {folder}: {error.strerror}") from error
 
 
+def stage_of(outcome: Outcome) -> Stage:
+    """Give the stage that a job is in after its end."""
+    if outcome.exit_code == 0:
+        return "done"
+    return "stopped" if outcome.exit_code == RESUMABLE_EXIT_CODE else "failed"
+
+
 def read_outcome(submitted: Any) -> Outcome:
-    """Read how a finished submitit job ended; a job without a result was killed from outside."""
-    if not submitted.paths.result_pickle.is_file():
-        return Outcome(
-            137, "ended without a result: killed from outside, perhaps for want of memory (a smaller train.batch_size needs less)"
-        )
-    if submitted.exception() is not None:
+    """Read how a finished submitit job ended: as the first of its ranks that ended badly, one that says why before others."""
+    outcomes = [_read_rank(submitted.task(rank)) for rank in range(submitted.num_tasks)]
+    bad = [outcome for outcome in outcomes if outcome.exit_code]
+    return min(bad, key=lambda outcome: outcome == KILLED, default=outcomes[0])
+
+
+def _read_rank(task: Any) -> Outcome:
+    if not task.paths.result_pickle.is_file():
+        return KILLED
+    if task.exception() is not None:
         return Outcome(BUG_EXIT_CODE, "the job could not be loaded; the traceback is in the log")
-    outcome: Outcome = submitted.result()
+    outcome: Outcome = task.result()
     return outcome
 
 

@@ -9,10 +9,10 @@ import psutil
 
 from hipseg.config import NetworkName, StudySettings
 
-THREADS_A_RUN = 2
-"""Fewer leave a run waiting for its batches: one thread decodes shards, one computes."""
+THREADS_A_RANK = 2
+"""Fewer leave a rank waiting for its batches: one thread decodes shards, one computes."""
 BASE_MEMORY_BYTES = 2 * 1024**3
-"""TensorFlow, weights with Adam's moments, a checkpoint and one case's masks. Measured: 1.3 GiB for the modified U-Net."""
+"""A rank's TensorFlow, weights with Adam's moments, a checkpoint and one case's masks. Measured: 1.3 GiB, modified U-Net."""
 FLOAT_BYTES = 4
 WORKING_SHARE = 1.3
 """Memory of a training step over that of the features kept for its gradients. Measured: 1.24 to 1.35 for the U-Net."""
@@ -54,17 +54,18 @@ def look_at_machine(cgroup: Path = CGROUP, devices: Path = DEVICES) -> Machine:
     return Machine(cores, memory_bytes, _find_gpus(devices))
 
 
-def estimate_memory_bytes(settings: StudySettings, networks: Iterable[NetworkName]) -> int:
+def estimate_memory_bytes(settings: StudySettings, networks: Iterable[NetworkName], ranks: int = 1) -> int:
     """Estimate what one run needs at most: the network's features grow with its filters, the input and the batch.
 
     Args:
         settings: the study.
         networks: those of the arms that are run.
+        ranks: that share a batch; each holds the weights.
     """
     batch = max(settings.train.batch_size, settings.pretrain.train.batch_size)
     floats = max((_floats_a_pixel(settings, network) for network in networks), default=0.0)
     features_bytes = floats * FLOAT_BYTES * batch * settings.feed.input_side**2
-    return BASE_MEMORY_BYTES + round(WORKING_SHARE * features_bytes)
+    return BASE_MEMORY_BYTES * ranks + round(WORKING_SHARE * features_bytes)
 
 
 def _floats_a_pixel(settings: StudySettings, network: NetworkName) -> float:
@@ -79,19 +80,19 @@ def _floats_a_pixel(settings: StudySettings, network: NetworkName) -> float:
     return down + up + 2
 
 
-def count_runs(machine: Machine, memory_a_run_bytes: int) -> int:
-    """Give the number of runs that fit at once, at least 1: by cores and memory, and one to a graphics card."""
-    # Beside a card a run keeps its features in the card's own memory.
-    memory_bytes = BASE_MEMORY_BYTES if machine.gpus else memory_a_run_bytes
-    fitting = [machine.cores // THREADS_A_RUN, machine.memory_bytes // memory_bytes]
+def count_runs(machine: Machine, memory_a_run_bytes: int, ranks: int = 1) -> int:
+    """Give the number of runs that fit at once, at least 1: by cores and memory, and one rank to a graphics card."""
+    # Beside a card a rank keeps its features in the card's own memory.
+    memory_bytes = BASE_MEMORY_BYTES * ranks if machine.gpus else memory_a_run_bytes
+    fitting = [machine.cores // (THREADS_A_RANK * ranks), machine.memory_bytes // memory_bytes]
     if machine.gpus:
-        fitting.append(len(machine.gpus))
+        fitting.append(len(machine.gpus) // ranks)
     return max(1, min(fitting))
 
 
-def count_threads(machine: Machine, runs_at_once: int) -> int:
-    """Give each of the runs its share of the cores, at least one thread."""
-    return max(1, machine.cores // runs_at_once)
+def count_threads(machine: Machine, processes: int) -> int:
+    """Give each of the ranks that are at work at once its share of the cores, at least one thread."""
+    return max(1, machine.cores // processes)
 
 
 def _find_gpus(devices: Path) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def _look_at(paths: StudyPaths, state: StudyState, record: Record, epochs: dict[
     if stage == "running" and run:
         planned = epochs.get(PRETRAINING if record.job.arm is None else "train")
         return _measure(run, record, planned)
-    ended_badly = stage in ("failed", "cancelled", "lost")
+    ended_badly = stage in ("failed", "stopped", "cancelled", "lost")
     return Progress(record, stage, last_line=_read_last_line(paths.root / record.log) if ended_badly and record.log else None)
 
 

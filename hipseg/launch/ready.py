@@ -1,8 +1,6 @@
 """What has to hold before a study starts: packed data, folds that fit, and finished runs that were made the same way."""
 
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from hipseg.config import StudySettings, load_settings
 from hipseg.errors import ConfigError, LaunchError, ShardError
@@ -10,6 +8,7 @@ from hipseg.fsio import digest_file, read_json
 from hipseg.launch.graph import PRETRAINING, Job, Part, needs_pretraining
 from hipseg.launch.state import Record, is_alive, is_seen_from_here, read_state
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
+from hipseg.sameness import decisive_settings, first_difference
 
 HIP_SHARDS = "shards"
 PRETRAINING_SHARDS = "pretraining shards"
@@ -75,22 +74,29 @@ def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...])
     Returns:
         Names of jobs that need not run.
     Raises:
-        LaunchError: a complete run was made with other settings; it is never overwritten.
+        LaunchError: a run was made or begun with other settings; it is never overwritten.
     """
     done = set()
     for job in jobs:
         run = _run_of(paths, job)
-        if run is None or not run.is_complete:
+        if run is None or not (run.is_complete or is_begun(run)):
             continue
-        made, wanted = _describe(load_settings(run.settings), job), _describe(settings, job)
-        different = _first_difference(made, wanted)
+        made, wanted = (decisive_settings(one, job.arm) for one in (load_settings(run.settings), settings))
+        different = first_difference(made, wanted)
         if different:
+            state = "complete but was made" if run.is_complete else "unfinished and was begun"
             raise LaunchError(
-                f"{run.root} is complete but was made with other settings: {different}; choose another folder with --results, "
+                f"{run.root} is {state} with other settings: {different}; choose another folder with --results, "
                 f"or delete that one to make it anew"
             )
-        done.add(job.name)
+        if run.is_complete:
+            done.add(job.name)
     return frozenset(done)
+
+
+def is_begun(run: FoldPaths) -> bool:
+    """Say whether an unfinished run has something to go on from."""
+    return run.checkpoint("last").is_file() and run.settings.is_file()
 
 
 def check_earlier(paths: StudyPaths, manifests: Mapping[str, str], done: frozenset[str]) -> None:
@@ -143,46 +149,3 @@ def _no_pretraining_shards(settings: StudySettings, part: Part) -> str:
         f"no packed scans to pretrain {' and '.join(arms)} at {shards} (no manifest.json); pack scans with organ masks with "
         f"`hipseg-pack ORGANS -o {shards} {rois}`{leave_out}"
     )
-
-
-def _describe(settings: StudySettings, job: Job) -> dict[str, Any]:
-    """What decides the weights that a job trains, as plain values."""
-    values = settings.model_dump(mode="json", exclude={"train": {"threads"}, "pretrain": {"shards": True, "train": {"threads"}}})
-    modified = {"feed": values["feed"], "networks": {"modified_unet": values["networks"]["modified_unet"]}}
-    if job.arm is None:
-        # What fine-tuning holds fixed is nothing to the pretraining run.
-        return {**modified, "pretrain": {key: value for key, value in values["pretrain"].items() if key != "freeze"}}
-    arm = settings.arms.get(job.arm)
-    if arm is None:
-        return {"arms": sorted(settings.arms)}
-    described = {
-        **modified,
-        "train": values["train"],
-        "target_labels": values["target_labels"],
-        "arms": {job.arm: {"network": arm.network, "transfer": arm.transfer}},
-    }
-    if arm.network == "unet":
-        described["networks"] = {"unet": values["networks"]["unet"]}
-    if arm.transfer:
-        described["pretrain"] = values["pretrain"]
-    return described
-
-
-def _first_difference(made: dict[str, Any], wanted: dict[str, Any]) -> str | None:
-    before, now = dict(_flatten(made)), dict(_flatten(wanted))
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            return f"{key} was {_show(before, key)}, is now {_show(now, key)}"
-    return None
-
-
-def _flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, dict):
-            yield from _flatten(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
-
-
-def _show(values: Mapping[str, Any], key: str) -> str:
-    return json.dumps(values[key]) if key in values else "not set"

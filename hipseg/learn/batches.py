@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +26,19 @@ Targets = tuple[tuple[int, ...], ...]
 """For each output of a network, the label numbers that count as its structure."""
 Indices = NDArray[np.int64]
 """int64 (n,), positions in a `SliceFeed`."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one rank takes of a batch.
+
+    Args:
+        indices: its slices; one stand-in of no weight where the batch has none left for it, so that it takes the step too.
+        share: its part of the batch, 0..1.
+    """
+
+    indices: Indices
+    share: float
 
 
 class SliceFeed:
@@ -64,11 +78,15 @@ class SliceFeed:
         Raises:
             ShardError: a slice is damaged or has no mask.
         """
+        return self.load(share_out(order, batch_size))
+
+    def load(self, groups: Sequence[Indices]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Give slices in the groups asked for, reading ahead of the network; else as `batches`."""
         # tf.data would read one batch at a time: with deterministic operations it runs functions in Python one after another.
         with ThreadPoolExecutor(READING_THREADS, thread_name_prefix="read") as pool:
             waiting: deque[Future[tuple[tf.Tensor, tf.Tensor]]] = deque()
             try:
-                for indices in share_out(order, batch_size):
+                for indices in groups:
                     waiting.append(pool.submit(self._load, indices))
                     if len(waiting) > READY_BATCHES:
                         yield waiting.popleft().result()
@@ -76,6 +94,11 @@ class SliceFeed:
                     yield waiting.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def cases(self, indices: Indices) -> tuple[str, ...]:
+        """Name the cases that some slices belong to, each once, in order."""
+        places = np.unique(np.searchsorted(self._ends, indices, side="right"))
+        return tuple(self._readers[place].record.case for place in places)
 
     def _load(self, indices: Indices) -> tuple[tf.Tensor, tf.Tensor]:
         side = self._feed.input_side
@@ -146,6 +169,18 @@ def share_out(order: Indices, batch_size: int) -> list[Indices]:
     256x256, and its batch normalisation would take that zero into its moving statistics just before validation.
     """
     return np.array_split(order, -(-len(order) // batch_size)) if len(order) else []
+
+
+def deal(batch: Indices, rank: int, ranks: int) -> Part:
+    """Give a rank its part of a batch: runs as equal as they can be, so that together they are the batch, each slice once.
+
+    Args:
+        batch: slices, at least one.
+        rank: from 0.
+        ranks: how many share the batch.
+    """
+    indices = np.array_split(batch, ranks)[rank]
+    return Part(indices, len(indices) / len(batch)) if len(indices) else Part(batch[:1], 0.0)
 
 
 def count_batches(slices: int, batch_size: int) -> int:

@@ -10,14 +10,17 @@ from rich.console import Console
 
 from hipseg.config import StudySettings
 from hipseg.learn.batches import check_labels, open_feed
+from hipseg.learn.beginning import Beginning, identify, make_ready
 from hipseg.learn.networks import build_network
-from hipseg.learn.provenance import begin_record, describe_run, end_record
+from hipseg.learn.provenance import describe_run, end_record
+from hipseg.learn.ranks import ALONE, Ranks
+from hipseg.learn.resume import Resume, find_start
 from hipseg.learn.runtime import prepare_runtime
-from hipseg.learn.training import train_model
+from hipseg.learn.training import Feeds, train_model
 from hipseg.learn.transfer import Transfer, load_pretrained, write_transfer
-from hipseg.learn.workspace import check_free, clear_run
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
 from hipseg.shards.manifest import Manifest, read_manifest
+from hipseg.signals import StopRequests
 from hipseg.splits import Split, choose_fold, digest_splits, read_splits
 
 
@@ -27,6 +30,8 @@ class PreparedFold:
 
     Args:
         settings: of the study.
+        arm: its name.
+        fold: its number.
         title: the run in words.
         paths: of the run.
         manifest: of the data set.
@@ -37,6 +42,8 @@ class PreparedFold:
     """
 
     settings: StudySettings
+    arm: str
+    fold: int
     title: str
     paths: FoldPaths
     manifest: Manifest
@@ -71,26 +78,48 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int) -> PreparedFold:
     model = build_network(network, settings.networks, settings.feed.input_side, seed=settings.train.seed)
     transfer = load_pretrained(model, network, study.pretraining, settings.pretrain.freeze) if has_transfer else None
     return PreparedFold(
-        settings, title(arm, fold), study.fold(arm, fold), manifest, split, digest_splits(splits), model, transfer
+        settings, arm, fold, title(arm, fold), study.fold(arm, fold), manifest, split, digest_splits(splits), model, transfer
     )
 
 
-def train_fold(run: PreparedFold, *, overwrite: bool, environment: Mapping[str, str], console: Console) -> None:
+def train_fold(
+    run: PreparedFold,
+    *,
+    resume: Resume = "auto",
+    overwrite: bool,
+    environment: Mapping[str, str],
+    console: Console,
+    stops: StopRequests | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
     """Train a prepared run; nothing of an earlier run is removed before its data could be opened.
 
     Args:
         run: from `prepare_fold`; its folder is held by the caller.
+        resume: whether to go on from what an unfinished run left.
         overwrite: whether a complete run may be replaced.
         environment: the process's variables, for the cluster's ids.
         console: where progress is shown.
+        stops: signals that this process hears.
+        ranks: that train together.
     Raises:
         ConfigError: the run is complete, a case is larger than the network's input, or a file cannot be written.
         ShardError: a shard is missing or damaged.
-        TrainError: training failed.
+        TrainError: training failed, or cannot go on from what is there.
+        Stopped: a signal asked for it; the state is saved.
     """
-    started = time.perf_counter()
+    began_s = time.perf_counter()
     settings, paths = run.settings, run.paths
-    check_free(paths, run.title, overwrite=overwrite)
+    identity = identify(
+        settings,
+        run.arm,
+        data=run.manifest.data_digest,
+        splits=run.split_digest,
+        fold=run.fold,
+        pretraining=run.transfer.source_digest if run.transfer else None,
+    )
+    start = find_start(paths, run.title, identity, resume, overwrite=overwrite, console=console)
+    beginning = Beginning(identity, start)
     with contextlib.ExitStack() as stack:
         training, validation = (
             stack.enter_context(
@@ -103,13 +132,26 @@ def train_fold(run: PreparedFold, *, overwrite: bool, environment: Mapping[str, 
             )
             for cases in (run.split.train, run.split.val)
         )
-        clear_run(paths, run.title, console)
-        provenance = describe_run(settings, run.manifest.data_digest, run.split_digest, environment)
-        begin_record(paths, settings, provenance)
-        if run.transfer is not None:
-            write_transfer(paths, run.transfer)
-        train_model(run.model, training, validation, settings.train, paths=paths, title=run.title, console=console)
-    end_record(paths, provenance, time.perf_counter() - started)
+        provenance = describe_run(settings, run.manifest.data_digest, run.split_digest, environment, ranks.size)
+        # Every rank has read what is there before rank 0 changes it.
+        ranks.wait()
+        if ranks.leads:
+            provenance = make_ready(paths, run.title, settings, beginning, provenance=provenance, console=console)
+            if run.transfer is not None:
+                write_transfer(paths, run.transfer)
+        train_model(
+            run.model,
+            Feeds(training, validation),
+            settings.train,
+            beginning,
+            paths=paths,
+            title=run.title,
+            console=console,
+            stops=stops,
+            ranks=ranks,
+        )
+    if ranks.leads:
+        end_record(paths, provenance, beginning.earlier_seconds + time.perf_counter() - began_s)
 
 
 def title(arm: str, fold: int) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from hipseg.errors import TrainError
-from hipseg.fsio import unwritable
+from hipseg.fsio import replacing, unwritable
+from hipseg.runs import FoldPaths
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def append_row(path: Path, row: EpochRow) -> None:
         ConfigError: the file cannot be written.
     """
     try:
-        is_new = not path.exists()
+        is_new = not path.exists() or path.stat().st_size == 0
         with path.open("a", encoding="utf-8", newline="") as handle:
             writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
             if is_new:
@@ -86,6 +88,20 @@ def row_from_text(values: dict[str, str]) -> EpochRow:
     return EpochRow(int(values["epoch"]), *(float(values[name]) for name in COLUMNS[1:]))
 
 
+def rewrite_rows(path: Path, rows: Sequence[EpochRow]) -> None:
+    """Write history.csv anew, whole or not at all, so that it holds these epochs and no other; none leave no file.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as temporary:
+        for row in rows:
+            append_row(temporary, row)
+
+
 class ScalarLog:
     """TensorBoard's event files: training and validation as two runs, so that their curves share a diagram."""
 
@@ -105,3 +121,38 @@ class ScalarLog:
         """Close the files."""
         self._training.close()
         self._validation.close()
+
+
+class EpochRecords:
+    """history.csv and TensorBoard's event files of a run, each epoch once.
+
+    Both are written anew from the epochs given: those that a checkpoint holds, when a run goes on. What an interrupted process
+    wrote beyond its last checkpoint is gone then, and what it had no time to write is there.
+
+    Args:
+        paths: of the run.
+        rows: epochs that ended before.
+    Raises:
+        ConfigError: a file cannot be written.
+    """
+
+    def __init__(self, paths: FoldPaths, rows: Sequence[EpochRow]) -> None:
+        self._history = paths.history
+        rewrite_rows(paths.history, rows)
+        try:
+            if paths.tensorboard.exists():
+                shutil.rmtree(paths.tensorboard)
+        except OSError as error:
+            raise unwritable(paths.tensorboard, error) from error
+        self._scalars = ScalarLog(paths.tensorboard)
+        for row in rows:
+            self._scalars.write(row)
+
+    def add(self, row: EpochRow) -> None:
+        """Write an epoch that ended."""
+        append_row(self._history, row)
+        self._scalars.write(row)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._scalars.close()

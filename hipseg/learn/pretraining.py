@@ -12,17 +12,21 @@ from hipseg.config import StudySettings
 from hipseg.errors import ShardError
 from hipseg.fsio import digest_file, write_json
 from hipseg.learn.batches import SliceFeed, Targets, check_labels, open_feed
+from hipseg.learn.beginning import Beginning, identify, make_ready
 from hipseg.learn.history import EpochRow, best_row
 from hipseg.learn.networks import build_network
 from hipseg.learn.progress import say
-from hipseg.learn.provenance import Provenance, begin_record, describe_run, end_record
+from hipseg.learn.provenance import Provenance, describe_run, end_record
+from hipseg.learn.ranks import ALONE, Ranks
+from hipseg.learn.resume import Resume, find_start
 from hipseg.learn.runtime import prepare_runtime
-from hipseg.learn.training import train_model, validate_model
+from hipseg.learn.training import Feeds, train_model, validate_model
 from hipseg.learn.transfer import transfer_network
-from hipseg.learn.workspace import check_free, clear_run, hold_run
+from hipseg.learn.workspace import hold_run
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.score.overlap import dice
 from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest
+from hipseg.signals import StopRequests
 from hipseg.splits import Split, count_patients, digest_splits, split_patients
 
 HOLDOUT_PARTS = 10
@@ -30,21 +34,34 @@ HOLDOUT_PARTS = 10
 TITLE = "pretraining"
 
 
-def pretrain(settings: StudySettings, *, overwrite: bool, environment: Mapping[str, str], console: Console) -> None:
+def pretrain(
+    settings: StudySettings,
+    *,
+    resume: Resume = "auto",
+    overwrite: bool,
+    environment: Mapping[str, str],
+    console: Console,
+    stops: StopRequests | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
     """Train the network of the transfer arms on organs.
 
     Args:
         settings: of the study.
+        resume: whether to go on from what an unfinished pretraining left.
         overwrite: whether a complete pretraining may be replaced.
         environment: the process's variables, for the cluster's ids.
         console: where progress is shown.
+        stops: signals that this process hears.
+        ranks: that train together.
     Raises:
         ConfigError: no arm uses the pretraining, it is complete, no organ is there to learn, or the data does not fit the
             network.
         ShardError: the data is missing or damaged, or has masks of fewer than two patients.
-        TrainError: training failed.
+        TrainError: training failed, or cannot go on from what is there.
+        Stopped: a signal asked for it; the state is saved.
     """
-    started = time.perf_counter()
+    began_s = time.perf_counter()
     name, train, organs = transfer_network(settings), settings.pretrain.train, settings.pretrain.organs
     paths = StudyPaths(settings.results).pretraining
     manifest = read_manifest(DatasetPaths(settings.pretrain.shards))
@@ -52,15 +69,31 @@ def pretrain(settings: StudySettings, *, overwrite: bool, environment: Mapping[s
     check_labels([manifest.record(case) for case in split.train], organ_targets(organs), "pretrain.organs")
     prepare_runtime(train)
     model = build_network(name, settings.networks, settings.feed.input_side, len(organs), train.seed)
-    with hold_run(paths, TITLE), contextlib.ExitStack() as stack:
-        check_free(paths, TITLE, overwrite=overwrite)
+    identity = identify(settings, None, data=manifest.data_digest, splits=digest_splits([split]))
+    with hold_run(paths, TITLE) if ranks.leads else contextlib.nullcontext(), contextlib.ExitStack() as stack:
+        start = find_start(paths, TITLE, identity, resume, overwrite=overwrite, console=console)
+        beginning = Beginning(identity, start)
         training, validation = (stack.enter_context(_open_side(settings, manifest, cases)) for cases in (split.train, split.val))
-        clear_run(paths, TITLE, console)
-        provenance = describe_run(settings, manifest.data_digest, digest_splits([split]), environment)
-        begin_record(paths, settings, provenance)
-        history = train_model(model, training, validation, train, paths=paths, title=TITLE, console=console)
+        provenance = describe_run(settings, manifest.data_digest, digest_splits([split]), environment, ranks.size)
+        # Every rank has read what is there before rank 0 changes it.
+        ranks.wait()
+        if ranks.leads:
+            provenance = make_ready(paths, TITLE, settings, beginning, provenance=provenance, console=console)
+        history = train_model(
+            model,
+            Feeds(training, validation),
+            train,
+            beginning,
+            paths=paths,
+            title=TITLE,
+            console=console,
+            stops=stops,
+            ranks=ranks,
+        )
+        if not ranks.leads:
+            return
         scores = _score_organs(model, validation, settings)
-        end_record(paths, provenance, time.perf_counter() - started)
+        end_record(paths, provenance, beginning.earlier_seconds + time.perf_counter() - began_s)
         summary = {
             "network": name,
             "model_digest": digest_file(paths.model),

@@ -33,9 +33,11 @@ class EpochProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
 
-    def begin_epoch(self, epoch: int, steps: int) -> None:
-        """Start an epoch's bar; `steps` counts training and validation."""
-        self._bar.reset(self._task, total=steps, visible=True, description=f"{self._title}, epoch {epoch}/{self._epochs}")
+    def begin_epoch(self, epoch: int, steps: int, done: int = 0) -> None:
+        """Start an epoch's bar; `steps` counts training and validation, `done` those that an earlier process took."""
+        self._bar.reset(
+            self._task, total=steps, completed=done, visible=True, description=f"{self._title}, epoch {epoch}/{self._epochs}"
+        )
 
     def step(self) -> None:
         """Count one batch."""

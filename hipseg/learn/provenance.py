@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hipseg import __version__
-from hipseg.config import StudySettings, dump_settings
+from hipseg.config import MACHINE_KEYS, StudySettings, dump_settings
 from hipseg.errors import TrainError
 from hipseg.fsio import digest_json, read_json, write_json, write_text
 from hipseg.runs import FoldPaths
@@ -32,7 +32,8 @@ class Provenance:
         slurm: the cluster's ids, by the names of their variables; empty without Slurm.
         ranks: processes that trained together.
         started: UTC, ISO 8601.
-        seconds: from start to the saved model; None while the run is not there yet.
+        seconds: at work until the model was saved; None while the run is not there yet.
+        resumed: when the run was gone on with after a stop, as `started`.
     """
 
     versions: Mapping[str, str]
@@ -44,9 +45,12 @@ class Provenance:
     ranks: int
     started: str
     seconds: float | None = None
+    resumed: tuple[str, ...] = ()
 
 
-def describe_run(settings: StudySettings, data_digest: str, split_digest: str, environment: Mapping[str, str]) -> Provenance:
+def describe_run(
+    settings: StudySettings, data_digest: str, split_digest: str, environment: Mapping[str, str], ranks: int = 1
+) -> Provenance:
     """Gather where a run that starts now comes from.
 
     Args:
@@ -54,6 +58,7 @@ def describe_run(settings: StudySettings, data_digest: str, split_digest: str, e
         data_digest: of the data set.
         split_digest: of the folds.
         environment: the process's variables, of which only the cluster's ids are kept.
+        ranks: processes that train together.
     """
     return Provenance(
         versions=_versions(),
@@ -62,7 +67,7 @@ def describe_run(settings: StudySettings, data_digest: str, split_digest: str, e
         split_digest=split_digest,
         settings_digest=digest_settings(settings),
         slurm={name: environment[name] for name in SLURM_IDS if name in environment},
-        ranks=1,
+        ranks=ranks,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -71,6 +76,18 @@ def begin_record(paths: FoldPaths, settings: StudySettings, provenance: Provenan
     """Write settings.yaml and provenance.json at the start of a run."""
     write_text(paths.settings, dump_settings(settings))
     write_json(paths.provenance, asdict(provenance))
+
+
+def continue_record(paths: FoldPaths, settings: StudySettings, provenance: Provenance) -> Provenance:
+    """Write both anew when a run goes on: with what it goes on with, and when it began and was gone on with before.
+
+    Raises:
+        TrainError: provenance.json is missing or damaged.
+    """
+    earlier = read_provenance(paths)
+    continued = replace(provenance, started=earlier.started, resumed=(*earlier.resumed, provenance.started))
+    begin_record(paths, settings, continued)
+    return continued
 
 
 def end_record(paths: FoldPaths, provenance: Provenance, seconds: float) -> None:
@@ -86,21 +103,21 @@ def read_provenance(paths: FoldPaths) -> Provenance:
     """
     value = read_json(paths.provenance, TrainError, "provenance of the run")
     try:
-        return Provenance(**value)
-    except TypeError as error:
+        return Provenance(**{**value, "resumed": tuple(value.get("resumed", ()))})
+    except (TypeError, AttributeError) as error:
         raise TrainError(f"damaged provenance at {paths.provenance}: {error}; train the fold again") from error
 
 
 def digest_settings(settings: StudySettings) -> str:
-    """Give the SHA-256 of settings without paths and threads, which belong to the machine and not to the experiment."""
+    """Give the SHA-256 of settings without paths, threads and limits, which belong to the machine and not to the experiment."""
     return digest_json(
         settings.model_dump(
             mode="json",
             exclude={
                 "shards": True,
                 "results": True,
-                "train": {"threads"},
-                "pretrain": {"shards": True, "train": {"threads"}},
+                "train": MACHINE_KEYS,
+                "pretrain": {"shards": True, "train": MACHINE_KEYS},
             },
         )
     )

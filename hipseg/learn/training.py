@@ -1,9 +1,8 @@
 """Train a network over slices: the loop over epochs, what it measures and what it saves."""
 
 import contextlib
-import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
@@ -14,95 +13,93 @@ from hipseg.config import TrainSettings
 from hipseg.errors import TrainError
 from hipseg.fsio import replacing
 from hipseg.learn.batches import SliceFeed, count_batches, shuffled_order
-from hipseg.learn.checkpoints import capture, load_checkpoint, restore, save_best, save_last
-from hipseg.learn.history import EpochRow, ScalarLog, append_row, best_row
+from hipseg.learn.beginning import Beginning
+from hipseg.learn.checkpoints import Checkpoint, Point, load_checkpoint, restore
+from hipseg.learn.history import EpochRecords, EpochRow, best_row
+from hipseg.learn.keeper import Keeper
+from hipseg.learn.memory import naming_batch_that_fits
+from hipseg.learn.normalisation import Moments
+from hipseg.learn.passes import Way, run_pass
 from hipseg.learn.progress import EpochProgress
-from hipseg.learn.steps import AverageGradients, Step, compile_training, compile_validation, keep_gradients
+from hipseg.learn.ranks import ALONE, Ranks
+from hipseg.learn.schedule import rate_at
+from hipseg.learn.steps import AverageGradients, Step, compile_training, compile_validation
+from hipseg.learn.tally import Pass, Tally, begin_tally, join_tallies, own_part
 from hipseg.runs import FoldPaths
-from hipseg.score.overlap import NO_COUNTS, Counts, accuracy, dice, iou
+from hipseg.score.overlap import accuracy, dice, iou
+from hipseg.signals import StopRequests
 
 
 @dataclass(frozen=True)
-class Pass:
-    """What one pass over some slices measured.
+class Feeds:
+    """The slices to learn from, and those to choose the best epoch by."""
 
-    Args:
-        loss: mean over all pixels.
-        counts: pixels of each output.
-    """
-
-    loss: float
-    counts: tuple[Counts, ...]
-
-    @property
-    def pooled(self) -> Counts:
-        """Pixels of all outputs."""
-        return sum(self.counts, NO_COUNTS)
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The compiled steps of one model."""
-
-    train: Step
-    validate: Step
+    training: SliceFeed
+    validation: SliceFeed
 
 
 def train_model(
     model: keras.Model,
-    training: SliceFeed,
-    validation: SliceFeed,
+    feeds: Feeds,
     settings: TrainSettings,
+    beginning: Beginning,
     *,
     paths: FoldPaths,
     title: str,
     console: Console,
-    average: AverageGradients = keep_gradients,
+    stops: StopRequests | None = None,
+    ranks: Ranks = ALONE,
+    average: AverageGradients | None = None,
 ) -> tuple[EpochRow, ...]:
     """Train a network and leave history, TensorBoard files, checkpoints and the best model behind.
 
     Args:
-        model: with its first weights; holds the best ones afterwards.
-        training: the slices to learn from.
-        validation: the slices to choose the best epoch by.
+        model: with its first weights; holds the best ones afterwards, on rank 0.
+        feeds: of this run.
         settings: epochs, batches, learning rate, threshold, seed.
+        beginning: what the run is and where it begins.
         paths: of the run.
         title: the run in words.
         console: where progress is shown.
-        average: what happens to the gradients before they are applied.
+        stops: signals that this process hears.
+        ranks: that train together; rank 0 alone writes files.
+        average: what happens to the gradients before they are applied; without it they are added over the ranks.
     Returns:
         One row an epoch.
     Raises:
-        TrainError: the loss is no longer a number.
+        TrainError: the loss is no longer a number, or the checkpoint to go on from does not fit.
+        Stopped: a signal asked for it; the state is saved.
         ShardError: a slice is damaged.
         ConfigError: a file cannot be written.
     """
     # Without a name of its own, a second optimizer of a process would not find its variables in a checkpoint of the first.
     optimizer = keras.optimizers.Adam(settings.learning_rate, name="adam")
     optimizer.build(model.trainable_variables)
-    steps = Steps(compile_training(model, optimizer, settings.threshold, average), compile_validation(model, settings.threshold))
-    history: list[EpochRow] = []
-    with contextlib.closing(ScalarLog(paths.tensorboard)) as scalars, EpochProgress(console, title, settings.epochs) as progress:
-        for epoch in range(1, settings.epochs + 1):
-            progress.begin_epoch(epoch, sum(count_batches(len(feed), settings.batch_size) for feed in (training, validation)))
-            row = _run_epoch(epoch, steps, training, validation, settings, progress=progress)
-            history.append(row)
-            is_best = best_row(history) is row
-            state = capture(model, optimizer, history)
-            save_last(paths, state)
-            if is_best:
-                save_best(paths, state)
-            append_row(paths.history, row)
-            scalars.write(row)
-            progress.end_epoch(row, is_best=is_best)
-    restore(load_checkpoint(paths.checkpoint("best")), model, optimizer)
-    save_model(model, paths)
-    return tuple(history)
+    if beginning.start is not None:
+        restore(beginning.start, model, optimizer)
+    ranks.broadcast([*model.variables, *optimizer.variables])
+    stops = stops or StopRequests()
+    keeper = Keeper(model, optimizer, paths, beginning.identity, every_min=settings.save_every_min, ranks=ranks, stops=stops)
+    with (
+        stops.deferring(),
+        _records(paths, beginning.start, ranks) as records,
+        EpochProgress(console, title, settings.epochs) as progress,
+    ):
+        run = _Run(model, optimizer, feeds, settings, ranks=ranks, keeper=keeper, progress=progress, average=average)
+        history = run.train(beginning, records)
+        ranks.check_equal([*model.variables, *optimizer.variables])
+        if ranks.leads:
+            _take_best(model, optimizer, paths, history)
+            save_model(model, paths)
+    return history
 
 
 def validate_model(model: keras.Model, validation: SliceFeed, settings: TrainSettings) -> Pass:
     """Measure a network on some slices, each output by itself; its weights stay as they are."""
-    return _run_pass(compile_validation(model, settings.threshold), _in_order(validation, settings), "validation", None)
+    step = compile_validation(model, settings.threshold)
+    way = Way(validation, validation.all_slices(), settings.batch_size, "validation")
+    nothing = begin_tally(model.output_shape[-1])
+    return run_pass(step, way, ALONE, nothing).measure()
 
 
 def save_model(model: keras.Model, paths: FoldPaths) -> None:
@@ -121,23 +118,100 @@ def save_model(model: keras.Model, paths: FoldPaths) -> None:
             keras_name.unlink(missing_ok=True)
 
 
-def _run_epoch(
-    epoch: int,
-    steps: Steps,
-    training: SliceFeed,
-    validation: SliceFeed,
-    settings: TrainSettings,
-    *,
-    progress: EpochProgress,
-) -> EpochRow:
-    started = time.perf_counter()
-    order = shuffled_order(len(training), settings.seed, epoch)
-    trained = _run_pass(steps.train, training.batches(order, settings.batch_size), f"epoch {epoch}", progress)
-    validated = _run_pass(steps.validate, _in_order(validation, settings), f"validation of epoch {epoch}", progress)
+class _Run:
+    """The loop over epochs, with what it needs at every step."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        feeds: Feeds,
+        settings: TrainSettings,
+        *,
+        ranks: Ranks,
+        keeper: Keeper,
+        progress: EpochProgress,
+        average: AverageGradients | None,
+    ) -> None:
+        moments = Moments(ranks, settings.normalisation)
+        moments.prepare(model)
+        add = average or (lambda gradients: ranks.add(gradients, settings.compression))
+        self._train = _naming_memory(compile_training(model, optimizer, settings.threshold, add, moments), model, ranks)
+        self._validate = compile_validation(model, settings.threshold, ranks)
+        self._optimizer = optimizer
+        self._nothing = begin_tally(model.output_shape[-1])
+        self._feeds, self._settings, self._ranks, self._keeper, self._progress = feeds, settings, ranks, keeper, progress
+        self._steps = count_batches(len(feeds.training), settings.batch_size)
+
+    def train(self, beginning: Beginning, records: EpochRecords | None) -> tuple[EpochRow, ...]:
+        """Train what is left of the epochs."""
+        history = list(beginning.start.history) if beginning.start else []
+        point = beginning.point
+        while point.epoch <= self._settings.epochs:
+            row = self._run_epoch(point, history)
+            history.append(row)
+            self._keeper.save_epoch(history)
+            if records is not None:
+                records.add(row)
+            self._progress.end_epoch(row, is_best=best_row(history) is row)
+            point = Point(point.epoch + 1)
+        return tuple(history)
+
+    def _run_epoch(self, point: Point, history: list[EpochRow]) -> EpochRow:
+        """Train and validate from a point on; every step may save the run or stop it."""
+        began_s = time.perf_counter() - point.seconds
+        to_validate = count_batches(len(self._feeds.validation), self._settings.batch_size)
+        self._progress.begin_epoch(point.epoch, self._steps + to_validate, done=point.steps)
+
+        def heed(steps: int, tally: Tally) -> None:
+            self._progress.step()
+            seconds = time.perf_counter() - began_s
+            self._keeper.heed(history, lambda: Point(point.epoch, steps, seconds, join_tallies(tally, self._ranks)))
+
+        trained = run_pass(
+            self._train,
+            self._training_way(point.epoch),
+            self._ranks,
+            own_part(point.trained or self._nothing, self._ranks),
+            done=point.steps,
+            before_step=lambda number: self._set_rate(point.epoch, number),
+            after_step=heed,
+        )
+        validated = run_pass(
+            self._validate,
+            self._validation_way(point.epoch),
+            self._ranks,
+            self._nothing,
+            after_step=lambda _number, _tally: heed(self._steps, trained),
+        )
+        passes = (join_tallies(tally, self._ranks).measure() for tally in (trained, validated))
+        return _describe(point.epoch, time.perf_counter() - began_s, float(self._optimizer.learning_rate), *passes)
+
+    def _set_rate(self, epoch: int, step: int) -> None:
+        self._optimizer.learning_rate = rate_at(self._settings, epoch, step, self._steps)
+
+    def _training_way(self, epoch: int) -> Way:
+        order = shuffled_order(len(self._feeds.training), self._settings.seed, epoch)
+        return Way(self._feeds.training, order, self._settings.batch_size, f"epoch {epoch}")
+
+    def _validation_way(self, epoch: int) -> Way:
+        feed = self._feeds.validation
+        return Way(feed, feed.all_slices(), self._settings.batch_size, f"validation of epoch {epoch}")
+
+
+def _naming_memory(step: Step, model: keras.Model, ranks: Ranks) -> Step:
+    def take(images: tf.Tensor, truth: tf.Tensor, share: float) -> tuple[tf.Tensor, tf.Tensor]:
+        with naming_batch_that_fits(model, images, truth, ranks.size):
+            return step(images, truth, share)
+
+    return take
+
+
+def _describe(epoch: int, seconds: float, learning_rate: float, trained: Pass, validated: Pass) -> EpochRow:
     return EpochRow(
         epoch=epoch,
-        seconds=round(time.perf_counter() - started, 3),
-        learning_rate=settings.learning_rate,
+        seconds=round(seconds, 3),
+        learning_rate=learning_rate,
         loss=trained.loss,
         accuracy=accuracy(trained.pooled),
         iou=iou(trained.pooled),
@@ -149,27 +223,21 @@ def _run_epoch(
     )
 
 
-def _in_order(feed: SliceFeed, settings: TrainSettings) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
-    return feed.batches(feed.all_slices(), settings.batch_size)
+@contextlib.contextmanager
+def _records(paths: FoldPaths, start: Checkpoint | None, ranks: Ranks) -> Iterator[EpochRecords | None]:
+    """Open history.csv and TensorBoard's files on rank 0, with the epochs that ended before."""
+    if not ranks.leads:
+        yield None
+        return
+    with contextlib.closing(EpochRecords(paths, start.history if start else ())) as records:
+        yield records
 
 
-def _run_pass(step: Step, batches: Iterable[tuple[tf.Tensor, tf.Tensor]], where: str, progress: EpochProgress | None) -> Pass:
-    """Take a step for each batch; each slice counts the same, whatever the size of its batch."""
-    slices, loss_sum = 0, 0.0
-    counts: tuple[Counts, ...] = ()
-    for number, (images, truth) in enumerate(batches, start=1):
-        loss_tensor, pixels = step(images, truth)
-        loss = float(loss_tensor)
-        if not math.isfinite(loss):
-            raise TrainError(f"loss is {loss} in {where}, step {number}; a lower train.learning_rate may keep it finite")
-        slices += len(images)
-        loss_sum += loss * len(images)
-        counts = _add_counts(counts, pixels.numpy().tolist())
-        if progress is not None:
-            progress.step()
-    return Pass(loss_sum / slices, counts)
-
-
-def _add_counts(counts: Sequence[Counts], pixels: list[list[int]]) -> tuple[Counts, ...]:
-    more = [Counts(*row) for row in pixels]
-    return tuple(a + b for a, b in zip(counts or [NO_COUNTS] * len(more), more, strict=True))
+def _take_best(model: keras.Model, optimizer: keras.Optimizer, paths: FoldPaths, history: tuple[EpochRow, ...]) -> None:
+    best = load_checkpoint(paths.checkpoint("best"))
+    if best.history[-1] != best_row(history):
+        raise TrainError(
+            f"{paths.checkpoint('best')} is of epoch {best.history[-1].epoch}, and by history.csv epoch "
+            f"{best_row(history).epoch} is the best; train the fold again"
+        )
+    restore(best, model, optimizer)

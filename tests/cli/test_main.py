@@ -23,7 +23,7 @@ def test_help_names_every_command_and_the_help_of_each_is_its_own():
 def test_every_kind_of_error_has_an_exit_code_of_its_own():
     kinds = errors.HipsegError.__subclasses__()
     codes = [kind.exit_code for kind in kinds]
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     assert len({*codes, 0, 1, errors.PARTIAL_EXIT_CODE}) == len(kinds) + 3
 
 

@@ -11,7 +11,7 @@ from hipseg.cli.status import command
 from hipseg.config import StudySettings, dump_settings
 from hipseg.errors import LaunchError
 from hipseg.launch.graph import Job
-from hipseg.launch.state import Record, StudyState, write_state
+from hipseg.launch.state import Record, StudyState, read_state, write_state
 from hipseg.runs import StudyPaths
 
 TABLE = """\
@@ -85,6 +85,15 @@ def test_a_study_whose_command_died_says_what_is_lost_and_how_to_go_on(paths, de
     assert "│ unet          │ done, Dice 0.875 │ lost   │" in shown
     assert "train unet fold 1 lost: its process is gone and nobody recorded how it ended\n" in shown
     assert shown.endswith("the command that ran this study is gone; the same `hipseg submit` goes on where it ended\n")
+
+
+def test_a_stopped_run_says_that_it_goes_on(paths, dead_pid):
+    write_study(paths, dead_pid, dead_pid)
+    stopped = Record(train("unet", 1), "stopped", exit_code=75, error="stopped by SIGTERM in epoch 3 after 2 steps and saved")
+    write_state(paths, read_state(paths).with_record(stopped))
+    shown = status(paths.root).output
+    assert "train unet fold 1 stopped: stopped by SIGTERM in epoch 3 after 2 steps and saved\n" in shown
+    assert shown.endswith("the same `hipseg submit` goes on where it ended\n")
 
 
 def test_a_run_whose_epochs_are_over_is_being_scored(paths):

@@ -140,3 +140,11 @@ def test_the_help_loads_neither_tensorflow_nor_submitit():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+def test_ranks_are_shown_for_the_runs_they_do_and_share_the_cores(options):
+    shown = CliRunner().invoke(command, ["--dry-run", "--arm", "unet", "--ranks", "2", *options], catch_exceptions=False)
+    lines = shown.output.splitlines()
+    assert "train unet fold 0 (2 ranks)" in lines
+    assert "aggregate" in lines
+    assert all("--set train.threads=" in line for line in lines if "hipseg train" in line)

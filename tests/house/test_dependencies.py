@@ -19,7 +19,6 @@ OWN = {"hipseg", "tests", "tools"}
 
 NOT_IMPORTED = {
     "tensorboard": "TensorFlow writes event files through it",
-    "horovod": "the environment is ready for several ranks before training is",
 }
 """Dependencies that no module imports, and what each is for."""
 

@@ -8,7 +8,7 @@ import hipseg
 from tests.house.imports import Rules, find_modules, find_violations
 
 GROUND = ("errors", "axes", "labels")
-BASE = ("geometry", "config", "fsio", "runs")
+BASE = ("geometry", "config", "sameness", "signals", "fsio", "runs")
 
 FLOORS = (
     GROUND,

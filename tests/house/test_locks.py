@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from tests.conftest import REPOSITORY
 
-LOCKS = ("runtime", "dev", "build", "horovod")
+LOCKS = ("runtime", "runtime-gpu", "dev", "build", "horovod")
 
 PINNED_LINE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>\S+)( \\)?")
 HASH_LINE = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
@@ -47,6 +47,7 @@ def conda_pip_requirements() -> list[Requirement]:
 
 GROUPS = {
     "runtime": PROJECT["project"]["dependencies"],
+    "runtime-gpu": [one.replace("tensorflow-cpu", "tensorflow[and-cuda]") for one in PROJECT["project"]["dependencies"]],
     "dev": PROJECT["dependency-groups"]["dev"],
     "build": PROJECT["dependency-groups"]["build"],
     "horovod": PROJECT["project"]["optional-dependencies"]["ranks"],
@@ -85,8 +86,9 @@ def test_locks_agree_on_shared_packages() -> None:
 
 
 def test_the_environment_is_what_the_locks_say() -> None:
-    locked = {name: version for lock in LOCKS for name, version in read_pins(lock).items()}
     installed = {canonicalize_name(one.metadata["Name"]): one.version for one in metadata.distributions()}
+    other = "runtime" if "tensorflow" in installed else "runtime-gpu"
+    locked = {name: version for lock in LOCKS if lock != other for name, version in read_pins(lock).items()}
     differing = {name: (version, installed.get(name)) for name, version in locked.items() if installed.get(name) != version}
     assert differing == {}, "locked and installed versions differ; run `make env`"
 
@@ -100,12 +102,22 @@ def test_conda_installs_the_locked_versions_with_tensorflow_for_gpus() -> None:
     assert [one.name for one in requirements if one.extras == {"and-cuda"}] == ["tensorflow"]
 
 
+def test_gpu_lock_is_the_other_with_cuda_and_nccl_of_one_release() -> None:
+    cpu, gpu = read_pins("runtime"), read_pins("runtime-gpu")
+    added = {name: version for name, version in gpu.items() if name not in cpu}
+    assert {name for name in cpu if name not in gpu} == {"tensorflow-cpu"}
+    assert added.pop("tensorflow") == cpu["tensorflow-cpu"]
+    assert {"nvidia-nccl-cu12", "nvidia-cuda-runtime-cu12", "nvidia-cudnn-cu12"} <= set(added)
+    assert all(name.startswith("nvidia-") and name.endswith("-cu12") for name in added)
+
+
 def test_conda_brings_python_and_what_compiles_horovod() -> None:
     packages = conda_packages()
     assert PROJECT["project"]["requires-python"] == ">=3.11,<3.12"
     assert packages["python"] == "=3.11"
     assert f"cmake{packages['cmake']}" in PROJECT["dependency-groups"]["build"]
-    assert {"pip", "make", "gxx_linux-64", "cuda-nvcc", "cuda-cudart-dev", "nccl"} <= set(packages)
+    assert {"pip", "make", "gxx_linux-64", "cuda-nvcc", "cuda-cudart-dev"} <= set(packages)
+    assert "nccl" not in packages, "TensorFlow brings its own"
 
 
 def test_conda_file_names_the_locked_horovod() -> None:

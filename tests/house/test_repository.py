@@ -19,6 +19,8 @@ NO_MIRRORS = {
     "cli/test_pack_masks.py": "packs masks by their rules through the program",
     "faults/test_corpus.py": "reads and packs series spoilt in every way",
     "faults/test_fuzz.py": "runs tools/fuzz_ingest.py",
+    "horovod/test_ranks.py": "starts real ranks and makes them fail",
+    "horovod/test_study.py": "runs a study of real ranks",
     "ingest/test_real_data.py": "reads real CT data sets",
     "ingest/test_real_layouts.py": "reads real CT volumes in every layout",
     "ingest/test_real_masks.py": "reads real masks",

@@ -4,7 +4,7 @@ import pytest
 
 from hipseg.config import StudySettings
 from hipseg.errors import ConfigError
-from hipseg.launch.graph import Job, Part, choose_part, plan_study, share_threads
+from hipseg.launch.graph import Job, Part, choose_part, give_ranks, plan_study, share_threads
 
 FILE = Path("results/settings.yaml")
 SETTINGS = StudySettings(folds=2, split_seed=7)
@@ -70,6 +70,17 @@ def test_a_fold_that_is_not_there_is_refused(fold):
 def test_an_arm_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="no arm 'nnunet'; the arms are modified-unet, modified-unet-tl, unet"):
         choose_part(SETTINGS, arms=("nnunet",))
+
+
+def test_ranks_do_the_runs_and_the_pretraining_only():
+    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS, ("modified-unet-tl",)), has_splits=False)
+    assert {job.name: job.ranks for job in give_ranks(jobs, 4)} == {
+        "split": 1,
+        "pretraining": 4,
+        "train modified-unet-tl fold 0": 4,
+        "train modified-unet-tl fold 1": 4,
+        "aggregate": 1,
+    }
 
 
 def test_threads_go_to_the_runs_and_the_pretraining_only():

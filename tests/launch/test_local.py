@@ -1,6 +1,7 @@
 import os
 import signal
 import stat
+import threading
 import time
 from collections import Counter
 
@@ -8,12 +9,14 @@ import psutil
 import pytest
 from submitit.core.utils import DelayedSubmission
 
+from hipseg.config import dump_settings
 from hipseg.errors import LaunchError, ReportError
 from hipseg.launch.graph import Job
 from hipseg.launch.local import make_private, refuse_cluster, run_study
 from hipseg.launch.state import read_state
 from hipseg.runs import StudyPaths
 
+from ..learn.builders import pack_discs, small_settings
 from ..report.results import write_results
 
 QUICK = ("--version",)
@@ -93,6 +96,27 @@ def test_no_more_run_at_once_than_allowed_and_every_card_has_one_job(paths):
     assert [one.function.gpus for one in submitted] == ["5", "5", "5"]
 
 
+def test_a_job_of_several_ranks_starts_as_many_processes_and_gets_as_many_cards(paths):
+    state = run(paths, [Job("job", QUICK, ranks=2), Job("other", QUICK, ranks=1)], runs_at_once=1, gpus=("5", "6", "7"))
+    assert set(stages(state).values()) == {"done"}
+    submitted = {path.parent.parent.name: path for path in paths.jobs.rglob("*_submitted.pkl")}
+    assert DelayedSubmission.load(submitted["job"]).function.gpus == "5,6"
+    assert DelayedSubmission.load(submitted["other"]).function.gpus == "7"
+    assert len(list(submitted["job"].parent.glob("*_result.pkl"))) == 2
+    assert read_state(paths) == state
+
+
+def test_a_job_of_which_one_rank_is_killed_has_failed(paths, tmp_path):
+    def kill(record):
+        if record.stage == "running":
+            wait_for_task(record)
+            for one in psutil.Process(record.pid).children():
+                one.kill()
+
+    state = run(paths, [Job("endless", endless(tmp_path), ranks=2)], report=kill)
+    assert (state.record("endless").stage, state.record("endless").exit_code) == ("failed", 137)
+
+
 def test_the_files_of_the_jobs_are_private_and_those_of_the_commands_are_not(paths):
     write_results(paths.root)
     before = os.umask(0o022)
@@ -131,6 +155,37 @@ def test_an_interrupt_cancels_what_runs_and_says_so(paths, tmp_path, capfd, numb
     assert read_state(paths) == state
     assert "Traceback" not in capfd.readouterr().err
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+@pytest.mark.slow
+def test_a_run_that_a_signal_stops_is_stopped_and_goes_on_with_the_next_start(paths, tmp_path):
+    """By a real training run: the signal reaches it through submitit's controller, and the checkpoint is taken up again."""
+    pack_discs(tmp_path / "shards", 2, folds=2)
+    settings = small_settings(tmp_path, results=paths.root, folds=2, train={"epochs": 3, "batch_size": 1})
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_settings(settings))
+    job = Job("train unet fold 0", ("train", "--config", str(file), "--arm", "unet", "--fold", "0"), (), "unet", 0)
+    fold = paths.fold("unet", 0)
+    stopper = threading.Thread(target=stop_once_there, args=(fold.checkpoint("best"),))
+    stopper.start()
+    state = run(paths, [job, Job("after", QUICK, (job.name,))])
+    stopper.join()
+    assert stages(state) == {job.name: "stopped", "after": "not run"}
+    assert state.record(job.name).exit_code == 75
+    assert "SIGTERM" in state.record(job.name).error
+
+    state = run(paths, [job])
+    assert stages(state) == {job.name: "done"}
+    assert "going on in epoch" in (paths.root / state.record(job.name).log).read_text()
+    assert [line.split(",")[0] for line in fold.history.read_text().splitlines()] == ["epoch", "1", "2", "3"]
+
+
+def stop_once_there(path):
+    """Interrupt this process, as Ctrl-C does, once a file is there."""
+    deadline = time.monotonic() + 120
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_job_that_is_killed_has_failed(paths, tmp_path):

@@ -32,6 +32,7 @@ def test_memory_of_the_standard_unet_grows_with_filters_input_and_batch():
     assert estimate_memory_bytes(default, ["unet"]) == pytest.approx((2 + 1.3 * 7) * GIB)
     slim = StudySettings.model_validate({"feed": {"input_side": 256}, "networks": {"unet": {"base_filters": 4}}})
     assert estimate_memory_bytes(slim, ["unet"]) < 2.2 * GIB
+    assert estimate_memory_bytes(default, ["unet"], ranks=2) == pytest.approx((2 * 2 + 1.3 * 7) * GIB)
     big = StudySettings.model_validate({"pretrain": {"train": {"batch_size": 16}}})
     assert estimate_memory_bytes(big, ["unet"]) == pytest.approx((2 + 1.3 * 14) * GIB)
 
@@ -84,3 +85,8 @@ def test_cards_are_found_by_their_devices_unless_the_user_chose_some(tmp_path, m
     assert look_at_machine(devices=tmp_path).gpus == ("GPU-4f1", "10")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert look_at_machine(devices=tmp_path).gpus == ()
+
+
+@pytest.mark.parametrize(("cores", "gpus", "ranks", "runs"), [(16, (), 2, 4), (16, ("0", "1", "2"), 2, 1), (2, (), 4, 1)])
+def test_runs_of_several_ranks_are_fewer_at_once(cores, gpus, ranks, runs):
+    assert count_runs(Machine(cores, 1 << 40, gpus), 3 * GIB, ranks) == runs

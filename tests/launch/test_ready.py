@@ -133,6 +133,20 @@ def test_a_run_made_with_other_settings_is_never_taken_or_overwritten(settings, 
         find_done(paths, change(settings, override), jobs)
 
 
+def test_an_unfinished_run_goes_on_only_with_its_own_settings(settings):
+    paths, jobs = plan(settings)
+    run = paths.fold("unet", 0)
+    finish(run, settings)
+    run.summary.unlink()
+    run.checkpoints.mkdir()
+    run.checkpoint("last").write_text("weights")
+    assert find_done(paths, settings, jobs) == frozenset()
+    with pytest.raises(LaunchError, match=r"is unfinished and was begun with other settings: train.epochs was 100, is now 5"):
+        find_done(paths, change(settings, "train.epochs=5"), jobs)
+    run.checkpoint("last").unlink()
+    assert find_done(paths, change(settings, "train.epochs=5"), jobs) == frozenset()
+
+
 def test_what_fine_tuning_holds_fixed_is_no_matter_of_the_pretraining_run(settings):
     paths, jobs = plan(settings)
     finish(paths.pretraining, settings)

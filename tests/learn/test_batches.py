@@ -3,7 +3,7 @@ import pytest
 
 from hipseg.config import FeedSettings
 from hipseg.errors import ConfigError, ShardError
-from hipseg.learn.batches import check_labels, count_batches, normalise, open_feed, separate, share_out, shuffled_order
+from hipseg.learn.batches import check_labels, count_batches, deal, normalise, open_feed, separate, share_out, shuffled_order
 from hipseg.shards.reader import open_reader
 from tests.learn.builders import COLUMNS, ROWS, SLICES, disc_case, pack_discs
 
@@ -120,3 +120,25 @@ def test_labels_that_no_case_has_are_refused_and_a_missing_organ_is_not(packed):
         ConfigError, match=r"target_labels asks for label 3, 4, the 2 cases to train on have label 1, 2; set target"
     ):
         check_labels(manifest.cases, ((4, 3),), "target_labels")
+
+
+@pytest.mark.parametrize(("slices", "ranks"), [(8, 1), (8, 2), (7, 4), (4, 4), (9, 4)])
+def test_parts_of_all_ranks_are_the_batch_each_slice_once(slices, ranks):
+    batch = np.arange(100, 100 + slices)
+    parts = [deal(batch, rank, ranks) for rank in range(ranks)]
+    assert [int(index) for part in parts for index in part.indices] == batch.tolist()
+    assert [part.share for part in parts] == [len(part.indices) / slices for part in parts]
+    assert max(len(part.indices) for part in parts) - min(len(part.indices) for part in parts) <= 1
+
+
+def test_a_rank_for_which_nothing_is_left_takes_a_stand_in_without_weight():
+    parts = [deal(np.array([5, 9]), rank, 4) for rank in range(4)]
+    assert [part.share for part in parts] == [0.5, 0.5, 0, 0]
+    assert [part.indices.tolist() for part in parts] == [[5], [9], [5], [5]]
+
+
+def test_cases_of_some_slices_are_named_once_each(packed):
+    paths, manifest = packed
+    with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
+        assert feed.cases(np.array([SLICES + 1, SLICES, 0])) == ("c0", "c1")
+        assert feed.cases(np.array([SLICES - 1])) == ("c0",)

@@ -8,13 +8,16 @@ from keras import layers
 
 from hipseg.errors import TrainError
 from hipseg.learn import checkpoints
-from hipseg.learn.checkpoints import capture, checksum_path, load_checkpoint, restore, save_best, save_last
+from hipseg.learn.checkpoints import Point, capture, checksum_path, load_checkpoint, restore, save_best, save_last
 from hipseg.learn.steps import compile_training
+from hipseg.learn.tally import Tally
 from hipseg.runs import FoldPaths
+from hipseg.score.overlap import Counts
 from tests.learn.test_history import rows
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((4, 8, 8, 1), np.float32)
+IDENTITY = {"train.seed": 5, "data": "d", "feed.window_hu": [-200.0, 1000.0], "pretraining": None}
 TRUTH = (IMAGES > 0.5).astype(np.float32)
 
 
@@ -36,12 +39,12 @@ class Run:
         for _ in range(steps):
             self.step(IMAGES, TRUTH)
 
-    def state(self, *val_dices):
-        return capture(self.model, self.optimizer, rows(*val_dices))
+    def state(self, *val_dices, point=None):
+        return capture(self.model, self.optimizer, rows(*val_dices), point or Point(len(val_dices) + 1), IDENTITY)
 
 
 def assert_equal_state(a, b):
-    assert a.history == b.history
+    assert (a.identity, a.point, a.history) == (b.identity, b.point, b.history)
     for one, other in ((a.model, b.model), (a.optimizer, b.optimizer)):
         assert one.keys() == other.keys()
         for name in one:
@@ -54,6 +57,23 @@ def test_state_is_read_back_bit_by_bit(tmp_path):
     run.train(2)
     save_best(paths, run.state(0.1, 0.4))
     assert_equal_state(load_checkpoint(paths.checkpoint("best")), run.state(0.1, 0.4))
+
+
+def test_point_within_an_epoch_is_read_back_to_the_last_digit(tmp_path):
+    run, paths = Run(), FoldPaths(tmp_path)
+    trained = Tally(7, 0.1 + 0.2, (Counts(1, 2, 3, 4), Counts(0, 0, 2**40, 1)))
+    state = run.state(0.1, point=Point(epoch=2, steps=3, seconds=1 / 3, trained=trained))
+    save_last(paths, state)
+    assert_equal_state(load_checkpoint(paths.checkpoint("last")), state)
+
+
+def test_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
+    paths = FoldPaths(tmp_path)
+    monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 1)
+    save_last(paths, Run().state(0.1))
+    monkeypatch.undo()
+    with pytest.raises(TrainError, match="its format is 1, this version reads 2"):
+        load_checkpoint(paths.checkpoint("last"))
 
 
 def test_state_holds_moving_statistics_moments_and_the_step_count():

@@ -1,12 +1,15 @@
 import json
 import shutil
 
+import keras
+import numpy as np
 import pytest
 
 from hipseg.config import load_settings
 from hipseg.errors import ConfigError, ShardError, TrainError
 from hipseg.fsio import digest_file, write_json
 from hipseg.learn.fold import prepare_fold, train_fold
+from hipseg.learn.history import read_history
 from hipseg.learn.networks import build_network
 from hipseg.learn.provenance import digest_settings, read_provenance
 from hipseg.learn.training import save_model
@@ -66,13 +69,24 @@ def test_run_leaves_settings_and_provenance(template):
     assert not paths.is_complete
 
 
-def test_unfinished_run_starts_anew(study, trained):
-    before = trained.provenance.read_bytes()
-    paths, said = train(study, "unet", 0)
-    assert paths == trained
+def test_unfinished_run_goes_on_and_says_so(study, trained):
+    before, weights = read_provenance(trained), keras.saving.load_model(trained.model).get_weights()
+    trained.model.unlink()
+    _, said = train(study, "unet", 0)
+    assert "unet fold 0: going on in epoch 2 after 0 steps" in said
+    assert len(trained.history.read_text().splitlines()) == 2
+    after = read_provenance(trained)
+    assert (after.started, len(after.resumed)) == (before.started, 1)
+    assert 0 < sum(row.seconds for row in read_history(trained.history)) < after.seconds
+    again = keras.saving.load_model(trained.model).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(weights, again, strict=True))
+
+
+def test_unfinished_run_without_a_checkpoint_starts_anew(study, trained):
+    shutil.rmtree(trained.checkpoints)
+    _, said = train(study, "unet", 0)
     assert "removed the unfinished earlier run" in said
-    assert len(paths.history.read_text().splitlines()) == 2
-    assert paths.provenance.read_bytes() != before
+    assert read_provenance(trained).resumed == ()
 
 
 def test_complete_run_is_refused_and_stays(study, trained):

@@ -79,3 +79,20 @@ def test_batches_may_be_of_any_size():
     for size in (1, 3):
         _, counts = validate(np.repeat(IMAGES, size, 0), np.repeat(TRUTH, size, 0))
         assert counts.numpy().sum() == 4 * size
+
+
+def test_a_share_weighs_loss_and_gradient():
+    model = tiny_network()
+    loss, counts = training_of(model)(IMAGES, TRUTH, 0.5)
+    assert float(loss) == pytest.approx(math.log(2) / 2)
+    assert model.get_weights()[1].item() == pytest.approx(0.0125)
+    assert counts.numpy().sum() == 4
+
+
+def test_a_stand_in_changes_and_counts_nothing():
+    model = tiny_network()
+    for step in (training_of(model), compile_validation(model, 0.5)):
+        loss, counts = step(IMAGES, TRUTH, 0.0)
+        assert float(loss) == 0
+        assert counts.numpy().tolist() == [[0, 0, 0, 0]]
+    assert [float(np.sum(weight)) for weight in model.get_weights()] == [0, 0]

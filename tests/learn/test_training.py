@@ -8,15 +8,18 @@ import pytest
 from hipseg.config import TrainSettings
 from hipseg.errors import TrainError
 from hipseg.learn.batches import open_feed
+from hipseg.learn.beginning import Beginning
 from hipseg.learn.checkpoints import load_checkpoint
 from hipseg.learn.history import read_history
 from hipseg.learn.networks import build_network
 from hipseg.learn.runtime import prepare_runtime
 from hipseg.learn.steps import count_pixels
-from hipseg.learn.training import train_model, validate_model
+from hipseg.learn.training import Feeds, train_model, validate_model
 from hipseg.runs import FoldPaths
 from hipseg.score.overlap import NO_COUNTS, Counts, dice
 from tests.learn.builders import pack_discs, quiet_console, small_settings
+
+IDENTITY = {"train.seed": 0, "data": "d"}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,9 @@ def train(feeds, root, network="modified-unet", console=None, momentum=0.9, **ch
     prepare_runtime(options)
     model = build_network(network, networks, 256, seed=options.seed)
     paths = FoldPaths(root)
-    history = train_model(model, *feeds, options, paths=paths, title="toy", console=console or quiet_console())
+    history = train_model(
+        model, Feeds(*feeds), options, Beginning(IDENTITY), paths=paths, title="toy", console=console or quiet_console()
+    )
     return model, history, paths
 
 
@@ -96,7 +101,8 @@ def test_gradients_of_a_run_go_through_the_hook(feeds, tmp_path):
     before = [np.array(weight) for weight in model.get_weights()]
     silence = lambda gradients: [0 * gradient for gradient in gradients]  # noqa: E731
     options = TrainSettings(epochs=1, batch_size=8)
-    train_model(model, *feeds, options, paths=FoldPaths(tmp_path), title="toy", console=quiet_console(), average=silence)
+    beginning, paths = Beginning(IDENTITY), FoldPaths(tmp_path)
+    train_model(model, Feeds(*feeds), options, beginning, paths=paths, title="toy", console=quiet_console(), average=silence)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 

@@ -1,0 +1,61 @@
+"""What decides the weights of a run, as plain values, and where two runs differ in it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hipseg.config import MACHINE_KEYS, StudySettings
+
+
+def decisive_settings(settings: StudySettings, arm: str | None) -> dict[str, Any]:
+    """Give the settings that decide the weights of a run by their dotted names.
+
+    Paths, the words of the table and what belongs to the machine are not among them, nor what only other runs use.
+
+    Args:
+        settings: the study.
+        arm: of the run; None means the pretraining.
+    Returns:
+        Plain values; only the names of the arms where the study has no such arm.
+    """
+    aside: Any = {"train": MACHINE_KEYS, "pretrain": {"shards": True, "train": MACHINE_KEYS}}
+    values = settings.model_dump(mode="json", exclude=aside)
+    modified = {"feed": values["feed"], "networks": {"modified_unet": values["networks"]["modified_unet"]}}
+    if arm is None:
+        # What fine-tuning holds fixed is nothing to the pretraining run.
+        pretrain = {key: value for key, value in values["pretrain"].items() if key != "freeze"}
+        return dict(_flatten({**modified, "pretrain": pretrain}))
+    chosen = settings.arms.get(arm)
+    if chosen is None:
+        return {"arms": sorted(settings.arms)}
+    described = {
+        **modified,
+        "train": values["train"],
+        "target_labels": values["target_labels"],
+        "arms": {arm: {"network": chosen.network, "transfer": chosen.transfer}},
+    }
+    if chosen.network == "unet":
+        described["networks"] = {"unet": values["networks"]["unet"]}
+    if chosen.transfer:
+        described["pretrain"] = values["pretrain"]
+    return dict(_flatten(described))
+
+
+def first_difference(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Say in words where two runs differ first, in the order of the names; None where nowhere."""
+    for key in sorted(made.keys() | wanted.keys()):
+        if made.get(key) != wanted.get(key):
+            return f"{key} was {_show(made, key)}, is now {_show(wanted, key)}"
+    return None
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _flatten(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _show(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key]) if key in values else "not set"
