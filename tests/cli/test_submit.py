@@ -129,7 +129,9 @@ def test_stopping_the_command_stops_its_jobs(options, tmp_path, number):
     last = {line.split(":")[0]: line for line in out.splitlines()}
     assert last["aggregate"].startswith("aggregate: not run: ")
     stages = [record.stage for record in read_state(StudyPaths(tmp_path / "results")).records]
-    assert stages == ["cancelled", "not run", "not run", "not run"]
+    # A job that had not come as far as its first line could not answer the signal.
+    assert stages[0] in ("stopped", "cancelled")
+    assert stages[1:] == ["not run", "not run", "not run"]
 
 
 def test_the_help_loads_neither_tensorflow_nor_submitit():

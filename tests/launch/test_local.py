@@ -10,7 +10,7 @@ import pytest
 from submitit.core.utils import DelayedSubmission
 
 from hipseg.config import dump_settings
-from hipseg.errors import LaunchError, ReportError
+from hipseg.errors import STOPPED_EXIT_CODE, LaunchError, ReportError
 from hipseg.launch.graph import Job
 from hipseg.launch.local import make_private, refuse_cluster, run_study
 from hipseg.launch.state import read_state
@@ -140,7 +140,7 @@ def test_each_attempt_keeps_its_own_log(paths):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_cancels_what_runs_and_says_so(paths, tmp_path, capfd, number):
+def test_an_interrupt_stops_what_runs_and_says_so(paths, tmp_path, capfd, number):
     def stop(record):
         if record.stage == "running":
             wait_for_task(record)
@@ -148,8 +148,9 @@ def test_an_interrupt_cancels_what_runs_and_says_so(paths, tmp_path, capfd, numb
 
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     state = run(paths, [Job("endless", endless(tmp_path)), Job("never", QUICK, ("endless",))], report=stop)
-    assert stages(state) == {"endless": "cancelled", "never": "not run"}
-    assert state.record("endless").error == "stopped by the user"
+    assert stages(state) == {"endless": "stopped", "never": "not run"}
+    assert state.record("endless").exit_code == STOPPED_EXIT_CODE
+    assert "SIGTERM" in state.record("endless").error
     assert state.record("never").error == "the study was stopped"
     assert not psutil.pid_exists(state.record("endless").pid)
     assert read_state(paths) == state
