@@ -33,3 +33,30 @@ def config_options(command: Command) -> Command:
         type=click.Path(path_type=Path),
         help="The experiment's YAML file. [default: configs/study.yaml where there is one]",
     )(with_overrides)
+
+
+def run_options(key: str) -> Callable[[Command], Command]:
+    """Give a command the options of a run that trains: `--epochs`, `--batch-size`, `--resume` and `--overwrite`.
+
+    Args:
+        key: where in the settings the run's training stands, as `train`.
+    """
+    options = (
+        click.option("--epochs", type=int, help=f"In place of `{key}.epochs`."),
+        click.option("--batch-size", type=int, help=f"In place of `{key}.batch_size`."),
+        click.option(
+            "--resume",
+            type=click.Choice(["auto", "must", "never"]),
+            default="auto",
+            show_default=True,
+            help="Go on where an unfinished run stopped: if there is one, or fail, or never.",
+        ),
+        click.option("--overwrite", is_flag=True, help="Train anew where a complete run lies; with --resume never any run."),
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add

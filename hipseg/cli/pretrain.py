@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from hipseg.cli.options import as_overrides, config_options
+from hipseg.cli.options import as_overrides, config_options, run_options
 from hipseg.config import load_settings
 from hipseg.learn.pretraining import pretrain
 from hipseg.learn.rank_env import find_place
@@ -20,16 +20,7 @@ from hipseg.signals import StopRequests
 @click.command()
 @click.option("--shards", help="Folder of the packed organ data set, in place of the settings' `pretrain.shards`.")
 @click.option("--results", help="Folder of the study's results, in place of the settings' `results`.")
-@click.option("--epochs", type=int, help="In place of `pretrain.train.epochs`.")
-@click.option("--batch-size", type=int, help="In place of `pretrain.train.batch_size`.")
-@click.option(
-    "--resume",
-    type=click.Choice(["auto", "must", "never"]),
-    default="auto",
-    show_default=True,
-    help="Go on where an unfinished run stopped: if there is one, or fail, or never.",
-)
-@click.option("--overwrite", is_flag=True, help="Train anew where a complete one lies; with --resume never any run.")
+@run_options("pretrain.train")
 @config_options
 def command(
     *,

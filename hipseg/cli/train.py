@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from hipseg.cli.options import as_overrides, config_options
+from hipseg.cli.options import as_overrides, config_options, run_options
 from hipseg.config import load_settings
 from hipseg.evaluate import evaluate_fold
 from hipseg.learn.fold import prepare_fold, train_fold
@@ -25,16 +25,7 @@ from hipseg.signals import StopRequests
 @click.option("--fold", required=True, type=int, help="The fold, counted from 0.")
 @click.option("--shards", help="Folder of the packed data set, in place of the settings' `shards`.")
 @click.option("--results", help="Folder of the study's results, in place of the settings' `results`.")
-@click.option("--epochs", type=int, help="In place of `train.epochs`.")
-@click.option("--batch-size", type=int, help="In place of `train.batch_size`.")
-@click.option(
-    "--resume",
-    type=click.Choice(["auto", "must", "never"]),
-    default="auto",
-    show_default=True,
-    help="Go on where an unfinished run stopped: if there is one, or fail, or never.",
-)
-@click.option("--overwrite", is_flag=True, help="Train anew where a complete run lies; with --resume never any run.")
+@run_options("train")
 @config_options
 def command(
     *,

@@ -3,7 +3,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from hipseg.cli.options import as_overrides, config_options
+from hipseg.cli.options import as_overrides, config_options, run_options
 from hipseg.config import load_settings
 
 
@@ -28,3 +28,16 @@ def test_options_of_their_own_become_overrides_and_those_not_given_are_left_out(
     # A folder of digits stays text, and one that looks like YAML too.
     assert (str(settings.shards), str(settings.results), settings.train.epochs) == ("12", "a: b", 3)
     assert settings.train.batch_size == 8
+
+
+def test_options_of_a_run_name_the_settings_they_stand_for():
+    @click.command()
+    @run_options("pretrain.train")
+    def train(**given):
+        click.echo(repr(given))
+
+    assert CliRunner().invoke(train, ["--epochs", "3", "--resume", "must"]).output == (
+        "{'epochs': 3, 'resume': 'must', 'batch_size': None, 'overwrite': False}\n"
+    )
+    assert "In place of `pretrain.train.batch_size`." in " ".join(CliRunner().invoke(train, ["--help"]).output.split())
+    assert CliRunner().invoke(train, ["--resume", "perhaps"]).exit_code == 2
