@@ -9,19 +9,22 @@ run() { printf '$ %s\n' "$*"; "$@"; }
 started=$SECONDS
 rm -rf demo
 
-say "1 of 4: scans of children, made up: hips with their masks, trunks with organs to pretrain on"
+say "1 of 5: scans of children, made up: hips with their masks, trunks with organs to pretrain on"
 run hipseg phantom demo/data --patients 12 --slices 24 --matrix 256
 run hipseg phantom demo/organs --organs --patients 4 --slices 24 --matrix 256
 
-say "2 of 4: pack"
+say "2 of 5: pack"
 run hipseg-pack demo/data -o demo/shards --salt-file demo/private/salt
 run hipseg-pack demo/organs -o demo/shards-pretrain --salt-file demo/private/salt \
   --roi liver=1 --roi bladder=2 --roi lungs=3 --roi kidneys=4 --roi bone=5
 
-say "3 of 4: the study: pretraining, three arms, two folds each, aggregation"
+say "3 of 5: the study: pretraining, three arms, two folds each, aggregation"
 run hipseg submit --config configs/demo.yaml --folds 2
 
-say "4 of 4: what came out"
+say "4 of 5: one run by two Horovod ranks, a few epochs (on two cores it is slower than one process with two threads)"
+run hipseg submit --config configs/demo.yaml --folds 2 --arm modified-unet --fold 0 --ranks 2 --epochs 3 --results demo/ranks
+
+say "5 of 5: what came out"
 run hipseg status demo/results
 run hipseg aggregate demo/results
 printf '\n%s\n' "Done in $((SECONDS - started)) s. The table: demo/results/comparison.md (also csv, json, tex)." \
