@@ -14,11 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hipseg.errors import STOPPED_EXIT_CODE as RESUMABLE_EXIT_CODE
-from hipseg.errors import LaunchError
+from hipseg.errors import STOPPED_EXIT_CODE, LaunchError
 from hipseg.launch.graph import Job
 from hipseg.launch.state import Record, Stage, StudyState, write_state
-from hipseg.launch.work import BUG_EXIT_CODE, STOPPED_EXIT_CODE, Outcome, RunCommand, masking
+from hipseg.launch.work import BUG_EXIT_CODE, INTERRUPTED_EXIT_CODE, Outcome, RunCommand, masking
 from hipseg.runs import StudyPaths
 
 POLL_S = 0.25
@@ -32,7 +31,7 @@ PRIVATE_UMASK = 0o077
 SLURM_SUBMIT = "sbatch"
 STDERR_DESCRIPTOR = 2
 CONTROLLER_LOG = "controller.log"
-STOPPED = Outcome(STOPPED_EXIT_CODE, "stopped by the user")
+STOPPED = Outcome(INTERRUPTED_EXIT_CODE, "stopped by the user")
 KILLED = Outcome(
     137, "ended without a result: killed from outside, perhaps for want of memory (a smaller train.batch_size needs less)"
 )
@@ -261,7 +260,7 @@ def stage_of(outcome: Outcome) -> Stage:
     """Give the stage that a job is in after its end."""
     if outcome.exit_code == 0:
         return "done"
-    return "stopped" if outcome.exit_code == RESUMABLE_EXIT_CODE else "failed"
+    return "stopped" if outcome.exit_code == STOPPED_EXIT_CODE else "failed"
 
 
 def read_outcome(submitted: Any) -> Outcome:

@@ -13,7 +13,7 @@ import click
 from hipseg.errors import HipsegError
 
 BUG_EXIT_CODE = 1
-STOPPED_EXIT_CODE = 130
+INTERRUPTED_EXIT_CODE = 130
 """What a shell gives for a command that was interrupted."""
 
 
@@ -51,7 +51,7 @@ class RunCommand:
             except click.ClickException as error:
                 return _fail(error.exit_code, error.format_message())
             except (click.Abort, KeyboardInterrupt):
-                return _fail(STOPPED_EXIT_CODE, "stopped")
+                return _fail(INTERRUPTED_EXIT_CODE, "stopped")
             except SystemExit as ending:
                 return _read_exit(ending)
             except Exception as error:
