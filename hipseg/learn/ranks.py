@@ -131,10 +131,11 @@ def join_ranks(place: Place | None, folder: Path, stall_limit_s: float, environm
             )
         except OSError as error:
             raise TrainError(f"rank {place.rank} of {place.size} cannot meet the others: {error}") from error
-        horovod = _start_horovod(place, meeting.gloo_address, environment)
+        # Ahead of Horovod, which would wait two minutes for a rank that dies before it has joined.
         watch = stack.enter_context(Watch(place, meeting, stall_limit_s))
-        ranks = Ranks(place, horovod, watch)
         with _naming_failures(watch):
+            horovod = _start_horovod(place, meeting.gloo_address, environment, watch)
+            ranks = Ranks(place, horovod, watch)
             ranks.wait()
             meeting.close_doors()
             yield ranks
@@ -142,7 +143,7 @@ def join_ranks(place: Place | None, folder: Path, stall_limit_s: float, environm
         horovod.shutdown()
 
 
-def _start_horovod(place: Place, address: tuple[str, int], environment: MutableMapping[str, str]) -> Any:
+def _start_horovod(place: Place, address: tuple[str, int], environment: MutableMapping[str, str], watch: Watch) -> Any:
     try:
         import horovod.tensorflow as horovod  # noqa: PLC0415 - one process alone runs without it
     except ImportError as error:
@@ -156,9 +157,8 @@ def _start_horovod(place: Place, address: tuple[str, int], environment: MutableM
         horovod.init()
     # Horovod raises whatever its build raises; the class differs between Gloo and MPI.
     except Exception as error:
-        raise TrainError(
-            f"rank {place.rank} of {place.size} on {socket.gethostname()} cannot join the others at {address[0]}: {error}"
-        ) from error
+        unknown = f"rank {place.rank} of {place.size} on {socket.gethostname()} cannot join the others at {address[0]}: {error}"
+        raise TrainError(watch.explain(unknown)) from error
     if (horovod.rank(), horovod.size()) != (place.rank, place.size):
         raise TrainError(
             f"Horovod says rank {horovod.rank()} of {horovod.size()}, {place.launcher} said {place.rank} of {place.size}; "
@@ -176,7 +176,8 @@ def _naming_failures(watch: Watch) -> Iterator[None]:
         if not any(mark in str(error) for mark in FAILURE_MARKS):
             watch.tell(f"{type(error).__name__}")
             raise
-        raise TrainError(watch.explain()) from error
+        unknown = f"rank {watch.place.rank} lost the others, and none of {watch.place.size} ranks is known to have died"
+        raise TrainError(watch.explain(f"{unknown}; the logs of the other ranks may say more")) from error
     except HipsegError as error:
         watch.tell(str(error))
         raise

@@ -17,11 +17,14 @@ from typing import Any, Self
 
 from hipseg.errors import TrainError
 from hipseg.learn.rank_env import Place
-from hipseg.learn.rendezvous import Meeting
+from hipseg.learn.rendezvous import NOTHING_WRONG, Meeting
 
 BEAT_S = 1.0
 LOST_AFTER_S = 15.0
 """Silence of a process after which it counts as dead or frozen; a busy node delays a beat by a few seconds."""
+ABSENT_AFTER_S = 115.0
+"""How long a rank may take to come to the start; on a busy file system TensorFlow can take minutes to load. A little shorter than
+Gloo waits, which does not say for whom."""
 GRACE_S = 15.0
 """After a verdict, how long a rank may take to end by itself, by the error that Horovod raises, before it is ended."""
 
@@ -98,8 +101,8 @@ class Watch:
     """
 
     def __init__(self, place: Place, meeting: Meeting, stall_limit_s: float) -> None:
-        self._place, self._meeting = place, meeting
-        self._bench = Bench(stall_limit_s)
+        self.place, self._meeting = place, meeting
+        self._bench = Bench(place.size, stall_limit_s)
         self._state: dict[str, Any] = {
             "rank": place.rank,
             "process": f"process {os.getpid()} on {socket.gethostname()}",
@@ -135,14 +138,11 @@ class Watch:
         self._state = {**self._state, "is_done": True}
         self._beat()
 
-    def explain(self) -> str:
-        """Wait until it is known which rank ended the exchange, and give that in words."""
+    def explain(self, unknown: str) -> str:
+        """Wait until it is known which rank ended the exchange, and give that in words; `unknown` where no rank did."""
         if self._heard.wait(LOST_AFTER_S + 2 * BEAT_S) and self._verdict is not None:
             return self._verdict[1]
-        return (
-            f"rank {self._place.rank} lost the others at {self._state['where']}, and none of {self._place.size} ranks is known "
-            "to have died; the logs of the other ranks may say more"
-        )
+        return unknown
 
     def _run(self) -> None:
         answered_s = judged_s = time.monotonic()
@@ -155,7 +155,7 @@ class Watch:
                 )
             if self._verdict is None:
                 judged_s = time.monotonic()
-            elif self._verdict[0] in (self._place.rank, None) or time.monotonic() - judged_s > GRACE_S:
+            elif self._verdict[0] in (self.place.rank, None) or time.monotonic() - judged_s > GRACE_S:
                 self._end_process(self._verdict[1])
 
     def _beat(self) -> bool:
@@ -185,26 +185,41 @@ class Watch:
 
 
 class Bench:
-    """Rank 0's side: what each rank said last, and the verdict once there is one."""
+    """Rank 0's side: what each rank said last, and the verdict once there is one.
 
-    def __init__(self, stall_limit_s: float) -> None:
-        self._stall_limit_s = stall_limit_s
+    Args:
+        size: how many ranks there are.
+        stall_limit_s: how long a rank may stay where it is while others wait.
+    """
+
+    def __init__(self, size: int, stall_limit_s: float) -> None:
+        self._size, self._stall_limit_s = size, stall_limit_s
         self._last: dict[int, tuple[Mapping[str, Any], float, float]] = {}
+        self._opened_s = time.monotonic()
         self._verdict: tuple[int | None, str] | None = None
         self._guard = threading.Lock()
 
     def hear(self, message: bytes) -> bytes:
         """Take a beat, or an empty message from a rank that looks for this server, and answer with the verdict."""
         if not message:
-            return b"null"
+            return NOTHING_WRONG
         state, now_s = json.loads(message), time.monotonic()
         with self._guard:
             before = self._last.get(state["rank"])
             has_moved = before is None or before[0]["step"] != state["step"]
             self._last[state["rank"]] = (state, now_s, now_s if has_moved or before is None else before[2])
             if self._verdict is None:
-                self._verdict = judge([self._describe(*one, now_s) for one in self._last.values()], self._stall_limit_s)
+                beats = [self._describe(*one, now_s) for one in self._last.values()]
+                absent = sorted(set(range(self._size)) - set(self._last))
+                self._verdict = self._judge_start(beats, absent, now_s) if absent else judge(beats, self._stall_limit_s)
             return json.dumps(self._verdict).encode()
+
+    def _judge_start(self, beats: Sequence[Beat], absent: Sequence[int], now_s: float) -> tuple[int, str] | None:
+        """Judge while some ranks have not come: those that have may well stand still."""
+        waited_s, who = now_s - self._opened_s, ", ".join(map(str, absent))
+        if waited_s > ABSENT_AFTER_S:
+            return absent[0], f"rank {who} of {self._size} never came in {waited_s:.0f} s; its own log may say why"
+        return _find_ended(beats)
 
     @staticmethod
     def _describe(state: Mapping[str, Any], heard_s: float, moved_s: float, now_s: float) -> Beat:

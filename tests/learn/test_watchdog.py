@@ -1,7 +1,11 @@
 import dataclasses
 import json
+from types import SimpleNamespace
 
-from hipseg.learn.watchdog import LOST_AFTER_S, Beat, Bench, judge
+import pytest
+
+from hipseg.learn import watchdog
+from hipseg.learn.watchdog import ABSENT_AFTER_S, LOST_AFTER_S, Beat, Bench, judge
 
 
 def beat(rank, step=5, silent_s=0.5, still_s=1.0, failure=None):
@@ -47,7 +51,7 @@ def state(rank, **more):
 
 
 def test_the_first_verdict_stands_and_every_rank_hears_it():
-    bench = Bench(60)
+    bench = Bench(2, 60)
     assert json.loads(bench.hear(state(0))) is None
     first = json.loads(bench.hear(state(1, failure="the disk is full")))
     assert first == [1, "rank 1 (process 1) failed: the disk is full"]
@@ -55,5 +59,44 @@ def test_the_first_verdict_stands_and_every_rank_hears_it():
 
 
 def test_a_rank_that_only_looks_for_the_server_is_not_counted():
-    bench = Bench(60)
+    bench = Bench(2, 60)
     assert json.loads(bench.hear(b"")) is None
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that a bench reads; `clock.s` sets them."""
+    clock = SimpleNamespace(s=1000.0)
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=lambda: clock.s))
+    return clock
+
+
+def test_a_rank_that_dies_before_all_have_come_is_named(clock):
+    bench = Bench(3, 60)
+    bench.hear(state(1))
+    clock.s += LOST_AFTER_S + 1
+    assert json.loads(bench.hear(state(0))) == [
+        1,
+        "rank 1 (process 1) is dead or frozen: no sign of life for 16 s, last seen at step 1",
+    ]
+
+
+def test_ranks_that_wait_for_one_that_has_not_come_do_not_stall_and_it_is_named_in_the_end(clock):
+    bench = Bench(4, 60)
+    for _ in range(int(ABSENT_AFTER_S)):
+        for rank in (0, 2):
+            assert json.loads(bench.hear(state(rank))) is None
+        clock.s += 1
+    clock.s += 1
+    assert json.loads(bench.hear(state(0))) == [1, "rank 1, 3 of 4 never came in 116 s; its own log may say why"]
+
+
+def test_stalling_counts_from_when_the_last_rank_has_come(clock):
+    bench = Bench(2, 60)
+    for _ in range(100):
+        bench.hear(state(0))
+        clock.s += 1
+    assert json.loads(bench.hear(state(1))) is None
+    for _ in range(59):
+        clock.s += 1
+        assert [json.loads(bench.hear(state(rank))) for rank in (0, 1)] == [None, None]
