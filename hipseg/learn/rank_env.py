@@ -1,7 +1,7 @@
 """Which of how many ranks this process is, from the variables that its launcher set; nothing here touches Horovod."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hipseg.errors import TrainError
@@ -10,6 +10,8 @@ GLOO_TIMEOUT_S = 120
 """A frozen rank ends the others' exchange after this."""
 MPI_MARKS = ("PMIX_RANK", "PMI_RANK")
 """Set by `srun --mpi=pmix` and its like."""
+HYDRA_NAMES = ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS")
+"""Set by the mpirun of MPICH and its kin, Intel MPI among them. Slurm sets the first two as well."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def find_place(environment: Mapping[str, str]) -> Place | None:
     if "HOROVOD_RANK" in environment:
         place = _from_horovodrun(environment)
     elif "OMPI_COMM_WORLD_RANK" in environment:
-        place = _from_mpirun(environment)
+        place = _from_open_mpi(environment)
+    elif all(name in environment for name in HYDRA_NAMES):
+        place = _from_hydra(environment)
     elif "SUBMITIT_LOCAL_GLOBALID" in environment:
         place = _from_submitit(environment)
     elif "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
@@ -120,18 +124,27 @@ def _from_horovodrun(environment: Mapping[str, str]) -> Place:
     )
 
 
-def _from_mpirun(environment: Mapping[str, str]) -> Place:
+def _from_open_mpi(environment: Mapping[str, str]) -> Place:
     names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
-    rank, size, local_rank, local_size = (_number(environment, f"OMPI_COMM_WORLD_{name}") for name in names)
-    if not local_size or size % local_size:
-        raise TrainError(f"mpirun started {size} ranks with {local_size} on one node; every node needs the same number")
-    start = (
-        environment.get("PMIX_NAMESPACE")
-        or environment.get("OMPI_MCA_ess_base_jobid")
-        or environment.get("OMPI_MCA_orte_hnp_uri")
-    )
+    start = environment.get("PMIX_NAMESPACE") or environment.get("OMPI_MCA_ess_base_jobid")
     if not start:
         raise TrainError("mpirun set neither PMIX_NAMESPACE nor OMPI_MCA_ess_base_jobid; use srun or horovodrun")
+    return _from_mpirun([_number(environment, f"OMPI_COMM_WORLD_{name}") for name in names], start)
+
+
+def _from_hydra(environment: Mapping[str, str]) -> Place:
+    # Hydra gives a start no name that all nodes know. Two starts of one run at the same time would spoil each other anyway.
+    start = environment.get("SLURM_JOB_ID", "hydra")
+    return _from_mpirun([_number(environment, name) for name in HYDRA_NAMES], start)
+
+
+def _from_mpirun(numbers: Sequence[int], start: str) -> Place:
+    rank, size, local_rank, local_size = numbers
+    if not local_size or size % local_size or rank % local_size != local_rank:
+        raise TrainError(
+            f"mpirun started rank {rank} of {size} as {local_rank} of {local_size} on its node; every node needs the same number "
+            "of ranks, and they have to follow each other there (Open MPI: --map-by slot)"
+        )
     node = rank // local_size
     return Place("mpirun", rank, size, local_rank, local_size, node, size // local_size, node, f"mpirun-{start}", has_mpi=True)
 

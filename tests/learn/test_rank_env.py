@@ -19,6 +19,7 @@ MPIRUN = {
     "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
     "PMIX_NAMESPACE": "123",
 }
+HYDRA = {"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
 SUBMITIT = {
     "SUBMITIT_LOCAL_GLOBALID": "1",
     "SUBMITIT_LOCAL_LOCALID": "1",
@@ -38,9 +39,13 @@ def numbers(place):
     [
         (HOROVODRUN, "horovodrun", (3, 4, 1, 2, 1, 2, 1)),
         (MPIRUN, "mpirun", (3, 4, 1, 2, 1, 2, 1)),
+        (HYDRA, "mpirun", (3, 4, 1, 2, 1, 2, 1)),
         (SUBMITIT, "submitit", (1, 2, 1, 2, 0, 1, 0)),
         (srun_variables(3, 4, nodes=2), "srun", (3, 4, 1, 2, 1, 2, 1)),
         ({**srun_variables(1, 2), **HOROVODRUN}, "horovodrun", (3, 4, 1, 2, 1, 2, 1)),
+        # Within a job Hydra is started by srun, once a node, and `srun --mpi=pmi2` sets the same two names.
+        ({**srun_variables(1, 2), **HYDRA}, "mpirun", (3, 4, 1, 2, 1, 2, 1)),
+        ({**srun_variables(1, 2), "PMI_RANK": "1", "PMI_SIZE": "2"}, "srun", (1, 2, 1, 2, 0, 1, 0)),
     ],
 )
 def test_each_launcher_gives_the_same_place(environment, launcher, expected):
@@ -86,9 +91,15 @@ def test_variables_that_contradict_each_other_are_refused(change, message):
         find_place({**srun_variables(1, 4), **change})
 
 
-def test_unequal_nodes_of_mpirun_are_refused():
-    with pytest.raises(TrainError, match="every node needs the same number"):
-        find_place({**MPIRUN, "OMPI_COMM_WORLD_SIZE": "5"})
+@pytest.mark.parametrize("change", [{"OMPI_COMM_WORLD_SIZE": "5"}, {"OMPI_COMM_WORLD_LOCAL_RANK": "0"}])
+def test_nodes_that_mpirun_fills_unequally_or_in_turns_are_refused(change):
+    with pytest.raises(TrainError, match="every node needs the same number of ranks, and they have to follow each other"):
+        find_place({**MPIRUN, **change})
+
+
+def test_a_start_of_mpirun_without_a_name_is_refused():
+    with pytest.raises(TrainError, match="neither PMIX_NAMESPACE nor OMPI_MCA_ess_base_jobid"):
+        find_place({name: value for name, value in MPIRUN.items() if name != "PMIX_NAMESPACE"})
 
 
 def test_tasks_are_read_as_slurm_writes_them():
