@@ -40,6 +40,8 @@ class EpochRow:
 
 
 COLUMNS = tuple(field.name for field in fields(EpochRow))
+CURVES = ("loss", "accuracy", "iou", "dice")
+"""What is measured of training and, with `val_` ahead, of validation."""
 
 
 def best_row(rows: Sequence[EpochRow]) -> EpochRow:
@@ -113,7 +115,7 @@ class ScalarLog:
         """Write an epoch and flush it, so that a running TensorBoard shows it."""
         for writer, prefix in ((self._training, ""), (self._validation, "val_")):
             with writer.as_default(step=row.epoch):
-                for name in ("loss", "accuracy", "iou", "dice"):
+                for name in CURVES:
                     tf.summary.scalar(name, getattr(row, prefix + name))
             writer.flush()
 

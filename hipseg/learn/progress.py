@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hipseg.learn.history import EpochRow
+from hipseg.learn.history import COLUMNS, CURVES, EpochRow
 
 
 class EpochProgress:
@@ -45,11 +45,9 @@ class EpochProgress:
 
     def end_epoch(self, row: EpochRow, *, is_best: bool) -> None:
         """Print an epoch's line."""
-        say(
-            self._console,
-            f"{self._title}, epoch {row.epoch}/{self._epochs}: {row.seconds:.1f} s, loss {row.loss:.4f}, dice {row.dice:.4f}, "
-            f"val_loss {row.val_loss:.4f}, val_dice {row.val_dice:.4f}{' (best so far)' if is_best else ''}",
-        )
+        scores = ", ".join(f"{name} {getattr(row, name):.4f}" for name in COLUMNS if name.removeprefix("val_") in CURVES)
+        best = " (best so far)" if is_best else ""
+        say(self._console, f"{self._title}, epoch {row.epoch}/{self._epochs}: {row.seconds:.1f} s, {scores}{best}")
 
 
 def say(console: Console, line: str) -> None:
