@@ -10,7 +10,8 @@ from hipseg.evaluate import evaluate_fold, summarise_cases
 from hipseg.fsio import digest_file
 from hipseg.geometry import is_same_grid
 from hipseg.ingest.nifti import read_labels
-from hipseg.learn.fold import prepare_fold, train_fold
+from hipseg.learn.course import run_course
+from hipseg.learn.fold import prepare_fold
 from hipseg.learn.history import best_row, read_history
 from hipseg.learn.prediction import load_model
 from hipseg.learn.training import save_model
@@ -18,7 +19,7 @@ from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.score.overlap import Counts, count
 from hipseg.score.record import read_scores, score_case
 from hipseg.splits import read_splits, write_splits
-from tests.learn.builders import disc_case, pack_discs, quiet_console, small_settings
+from tests.learn.builders import disc_case, pack_discs, quiet_console, quiet_session, small_settings
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def template(tmp_path_factory):
     root = tmp_path_factory.mktemp("study")
     pack_discs(root / "shards", 4, folds=2)
     settings = small_settings(root, train={"epochs": 1, "batch_size": 4}, target_labels=(1, 2))
-    train_fold(prepare_fold(settings, "unet", 0), overwrite=False, environment={}, console=quiet_console())
+    run_course(prepare_fold(settings, "unet", 0), quiet_session())
     return root
 
 

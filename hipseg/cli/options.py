@@ -1,11 +1,14 @@
 """Options that several commands share."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
+
+from hipseg.config import load_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -35,15 +38,38 @@ def config_options(command: Command) -> Command:
     )(with_overrides)
 
 
-def run_options(key: str) -> Callable[[Command], Command]:
-    """Give a command the options of a run that trains: `--epochs`, `--batch-size`, `--resume` and `--overwrite`.
+def study_options(**keys: str) -> Callable[[Command], Command]:
+    """Give a command `--shards`, `--results`, `--config` and `--set`, and call it with the `settings` that come of them.
 
     Args:
-        key: where in the settings the run's training stands, as `train`.
+        keys: where in the settings the value of an option stands, by the option's name; `results` is known.
+    """
+    keys = {"results": "results", **keys}
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def resolve(*, config: Path | None, overrides: tuple[str, ...], **given: Any) -> None:
+            named = as_overrides({key: given.pop(name) for name, key in keys.items()})
+            command(settings=load_settings(config, (*overrides, *named)), **given)
+
+        with_results = click.option("--results", help="Folder of the study's results, in place of the settings' `results`.")
+        in_place = f"in place of the settings' `{keys['shards']}`."
+        with_shards = click.option("--shards", help=f"Folder of the packed data set, {in_place}")
+        return cast(Command, with_shards(with_results(config_options(resolve))))
+
+    return add
+
+
+def run_options(*, training: str, shards: str) -> Callable[[Command], Command]:
+    """Give a command the options of a run that trains: those of a study, `--epochs`, `--batch-size`, `--resume`, `--overwrite`.
+
+    Args:
+        training: where in the settings the run's training stands, as `train`.
+        shards: where its data set stands.
     """
     options = (
-        click.option("--epochs", type=int, help=f"In place of `{key}.epochs`."),
-        click.option("--batch-size", type=int, help=f"In place of `{key}.batch_size`."),
+        click.option("--epochs", type=int, help=f"In place of `{training}.epochs`."),
+        click.option("--batch-size", type=int, help=f"In place of `{training}.batch_size`."),
         click.option(
             "--resume",
             type=click.Choice(["auto", "must", "never"]),
@@ -55,6 +81,7 @@ def run_options(key: str) -> Callable[[Command], Command]:
     )
 
     def add(command: Command) -> Command:
+        command = study_options(shards=shards, epochs=f"{training}.epochs", batch_size=f"{training}.batch_size")(command)
         for option in reversed(options):
             command = option(command)
         return command

@@ -1,32 +1,26 @@
 """The pretraining run: one sigmoid an organ, from which fine-tuning starts."""
 
-import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 from rich.console import Console
 
 from hipseg.config import StudySettings
 from hipseg.errors import ShardError
 from hipseg.fsio import digest_file, write_json
-from hipseg.learn.batches import SliceFeed, Targets, check_labels, open_feed
-from hipseg.learn.beginning import Beginning, identify, make_ready
+from hipseg.learn.batches import Targets, check_labels, open_feed
+from hipseg.learn.beginning import identify
+from hipseg.learn.course import Course, Trained
 from hipseg.learn.history import EpochRow, best_row
 from hipseg.learn.networks import build_network
 from hipseg.learn.progress import say
-from hipseg.learn.provenance import Provenance, describe_run, end_record
-from hipseg.learn.ranks import ALONE, Ranks
-from hipseg.learn.resume import Resume, find_start
+from hipseg.learn.provenance import Provenance
 from hipseg.learn.runtime import prepare_runtime
-from hipseg.learn.training import Feeds, train_model, validate_model
+from hipseg.learn.training import validate_model
 from hipseg.learn.transfer import transfer_network
-from hipseg.learn.workspace import hold_run
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.score.overlap import dice
-from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest
-from hipseg.signals import StopRequests
+from hipseg.shards.manifest import CaseRecord, read_manifest
 from hipseg.splits import Split, count_patients, digest_splits, split_patients
 
 HOLDOUT_PARTS = 10
@@ -34,74 +28,59 @@ HOLDOUT_PARTS = 10
 TITLE = "pretraining"
 
 
-def pretrain(
-    settings: StudySettings,
-    *,
-    resume: Resume = "auto",
-    overwrite: bool,
-    environment: Mapping[str, str],
-    console: Console,
-    stops: StopRequests | None = None,
-    ranks: Ranks = ALONE,
-) -> None:
-    """Train the network of the transfer arms on organs.
+def prepare_pretraining(settings: StudySettings) -> Course:
+    """Check what the pretraining needs and build its network.
 
     Args:
         settings: of the study.
-        resume: whether to go on from what an unfinished pretraining left.
-        overwrite: whether a complete pretraining may be replaced.
-        environment: the process's variables, for the cluster's ids.
-        console: where progress is shown.
-        stops: signals that this process hears.
-        ranks: that train together.
+    Returns:
+        The run, ready to start.
     Raises:
-        ConfigError: no arm uses the pretraining, it is complete, no organ is there to learn, or the data does not fit the
-            network.
+        ConfigError: no arm uses the pretraining, no organ is there to learn, or the network cannot be built as the settings say.
         ShardError: the data is missing or damaged, or has masks of fewer than two patients.
-        TrainError: training failed, or cannot go on from what is there.
-        Stopped: a signal asked for it; the state is saved.
     """
-    began_s = time.perf_counter()
-    name, train, organs = transfer_network(settings), settings.pretrain.train, settings.pretrain.organs
-    paths = StudyPaths(settings.results).pretraining
-    manifest = read_manifest(DatasetPaths(settings.pretrain.shards))
+    name, train, targets = transfer_network(settings), settings.pretrain.train, organ_targets(settings.pretrain.organs)
+    dataset = DatasetPaths(settings.pretrain.shards)
+    manifest = read_manifest(dataset)
     split = hold_out(manifest.cases, train.seed)
-    check_labels([manifest.record(case) for case in split.train], organ_targets(organs), "pretrain.organs")
+    split_digest = digest_splits([split])
+    check_labels([manifest.record(case) for case in split.train], targets, "pretrain.organs")
     prepare_runtime(train)
-    model = build_network(name, settings.networks, settings.feed.input_side, len(organs), train.seed)
-    identity = identify(settings, None, data=manifest.data_digest, splits=digest_splits([split]))
-    with hold_run(paths, TITLE) if ranks.leads else contextlib.nullcontext(), contextlib.ExitStack() as stack:
-        start = find_start(paths, TITLE, identity, resume, overwrite=overwrite, console=console)
-        beginning = Beginning(identity, start)
-        training, validation = (stack.enter_context(_open_side(settings, manifest, cases)) for cases in (split.train, split.val))
-        provenance = describe_run(settings, manifest.data_digest, digest_splits([split]), environment, ranks.size)
-        # Every rank has read what is there before rank 0 changes it.
-        ranks.wait()
-        if ranks.leads:
-            provenance = make_ready(paths, TITLE, settings, beginning, provenance=provenance, console=console)
-        history = train_model(
-            model,
-            Feeds(training, validation),
-            train,
-            beginning,
-            paths=paths,
-            title=TITLE,
-            console=console,
-            stops=stops,
-            ranks=ranks,
-        )
-        if not ranks.leads:
-            return
-        scores = _score_organs(model, validation, settings)
-        end_record(paths, provenance, beginning.earlier_seconds + time.perf_counter() - began_s)
-        summary = {
-            "network": name,
-            "model_digest": digest_file(paths.model),
-            "organs": scores,
-            "cases": {"train": list(split.train), "val": list(split.val)},
-            **_history_summary(history, provenance),
-        }
-        write_json(paths.summary, summary)
+    return Course(
+        title=TITLE,
+        paths=StudyPaths(settings.results).pretraining,
+        settings=settings,
+        training=train,
+        identity=identify(settings, None, data=manifest.data_digest, splits=split_digest),
+        dataset=dataset,
+        manifest=manifest,
+        split=split,
+        split_digest=split_digest,
+        targets=targets,
+        model=build_network(name, settings.networks, settings.feed.input_side, len(targets), train.seed),
+    )
+
+
+def finish_pretraining(course: Course, trained: Trained, console: Console) -> None:
+    """Score the held-out patients by organ and write summary.json, which says that the pretraining is complete.
+
+    Args:
+        course: of the pretraining; its model holds the best weights.
+        trained: what came of it.
+        console: where the scores are shown.
+    Raises:
+        ConfigError: the file cannot be written.
+        ShardError: a shard is missing or damaged.
+    """
+    scores = _score_organs(course)
+    summary = {
+        "network": transfer_network(course.settings),
+        "model_digest": digest_file(course.paths.model),
+        "organs": scores,
+        "cases": {"train": list(course.split.train), "val": list(course.split.val)},
+        **_history_summary(trained.history, trained.provenance),
+    }
+    write_json(course.paths.summary, summary)
     dices = ", ".join(f"{organ} {score['dice']:.4f}" for organ, score in scores.items())
     say(console, f"{TITLE}: Dice of the held-out patients: {dices}")
 
@@ -128,15 +107,12 @@ def organ_targets(organs: Mapping[str, int]) -> Targets:
     return tuple((organs[name],) for name in sorted(organs))
 
 
-def _open_side(settings: StudySettings, manifest: Manifest, cases: Sequence[str]) -> contextlib.AbstractContextManager[SliceFeed]:
-    records = [manifest.record(case) for case in cases]
-    return open_feed(DatasetPaths(settings.pretrain.shards), records, settings.feed, organ_targets(settings.pretrain.organs))
-
-
-def _score_organs(model: keras.Model, validation: SliceFeed, settings: StudySettings) -> dict[str, Any]:
+def _score_organs(course: Course) -> dict[str, Any]:
     """Score the best weights by organ, over all pixels of the held-out slices; NaN where an organ is nowhere."""
-    counts = validate_model(model, validation, settings.pretrain.train).counts
-    organs = settings.pretrain.organs
+    records = [course.manifest.record(case) for case in course.split.val]
+    with open_feed(course.dataset, records, course.settings.feed, course.targets) as validation:
+        counts = validate_model(course.model, validation, course.training).counts
+    organs = course.settings.pretrain.organs
     return {
         name: {"label": organs[name], "dice": dice(one), "tp": one.tp, "fp": one.fp, "fn": one.fn, "tn": one.tn}
         for name, one in zip(sorted(organs), counts, strict=True)

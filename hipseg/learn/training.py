@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
-from rich.console import Console
 
 from hipseg.config import TrainSettings
 from hipseg.errors import TrainError
@@ -23,11 +22,11 @@ from hipseg.learn.passes import Way, run_pass
 from hipseg.learn.progress import EpochProgress
 from hipseg.learn.ranks import ALONE, Ranks
 from hipseg.learn.schedule import rate_at
+from hipseg.learn.session import Session
 from hipseg.learn.steps import AverageGradients, Step, compile_training, compile_validation
 from hipseg.learn.tally import Pass, Tally, begin_tally, join_tallies, own_part
 from hipseg.runs import FoldPaths
 from hipseg.score.overlap import accuracy, dice, iou
-from hipseg.signals import StopRequests
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,7 @@ def train_model(
     *,
     paths: FoldPaths,
     title: str,
-    console: Console,
-    stops: StopRequests | None = None,
-    ranks: Ranks = ALONE,
+    session: Session,
     average: AverageGradients | None = None,
 ) -> tuple[EpochRow, ...]:
     """Train a network and leave history, TensorBoard files, checkpoints and the best model behind.
@@ -60,9 +57,7 @@ def train_model(
         beginning: what the run is and where it begins.
         paths: of the run.
         title: the run in words.
-        console: where progress is shown.
-        stops: signals that this process hears.
-        ranks: that train together; rank 0 alone writes files.
+        session: how this process takes part; rank 0 alone writes files.
         average: what happens to the gradients before they are applied; without it they are added over the ranks.
     Returns:
         One row an epoch.
@@ -72,18 +67,12 @@ def train_model(
         ShardError: a slice is damaged.
         ConfigError: a file cannot be written.
     """
-    # Without a name of its own, a second optimizer of a process would not find its variables in a checkpoint of the first.
-    optimizer = keras.optimizers.Adam(settings.learning_rate, name="adam")
-    optimizer.build(model.trainable_variables)
-    if beginning.start is not None:
-        restore(beginning.start, model, optimizer)
-    ranks.broadcast([*model.variables, *optimizer.variables])
-    stops = stops or StopRequests()
+    optimizer, ranks, stops = _begin(model, settings, beginning, session.ranks), session.ranks, session.stops
     keeper = Keeper(model, optimizer, paths, beginning.identity, every_min=settings.save_every_min, ranks=ranks, stops=stops)
     with (
         stops.deferring(),
         _records(paths, beginning.start, ranks) as records,
-        EpochProgress(console, title, settings.epochs) as progress,
+        EpochProgress(session.console, title, settings.epochs) as progress,
     ):
         run = _Run(model, optimizer, feeds, settings, ranks=ranks, keeper=keeper, progress=progress, average=average)
         history = run.train(beginning, records)
@@ -197,6 +186,17 @@ class _Run:
     def _validation_way(self, epoch: int) -> Way:
         feed = self._feeds.validation
         return Way(feed, feed.all_slices(), self._settings.batch_size, f"validation of epoch {epoch}")
+
+
+def _begin(model: keras.Model, settings: TrainSettings, beginning: Beginning, ranks: Ranks) -> keras.Optimizer:
+    """Make the optimizer, and give it and the network the same state on all ranks."""
+    # Without a name of its own, a second optimizer of a process would not find its variables in a checkpoint of the first.
+    optimizer = keras.optimizers.Adam(settings.learning_rate, name="adam")
+    optimizer.build(model.trainable_variables)
+    if beginning.start is not None:
+        restore(beginning.start, model, optimizer)
+    ranks.broadcast([*model.variables, *optimizer.variables])
+    return optimizer
 
 
 def _naming_memory(step: Step, model: keras.Model, ranks: Ranks) -> Step:

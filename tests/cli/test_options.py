@@ -32,12 +32,11 @@ def test_options_of_their_own_become_overrides_and_those_not_given_are_left_out(
 
 def test_options_of_a_run_name_the_settings_they_stand_for():
     @click.command()
-    @run_options("pretrain.train")
-    def train(**given):
-        click.echo(repr(given))
+    @run_options(training="pretrain.train", shards="pretrain.shards")
+    def train(settings, **given):
+        click.echo(f"{settings.pretrain.shards} {settings.results} {settings.pretrain.train.epochs} {given}")
 
-    assert CliRunner().invoke(train, ["--epochs", "3", "--resume", "must"]).output == (
-        "{'epochs': 3, 'resume': 'must', 'batch_size': None, 'overwrite': False}\n"
-    )
+    arguments = ["--shards", "a", "--results", "b", "--epochs", "3", "--resume", "must", "--set", "pretrain.train.epochs=9"]
+    assert CliRunner().invoke(train, arguments).output == "a b 3 {'resume': 'must', 'overwrite': False}\n"
     assert "In place of `pretrain.train.batch_size`." in " ".join(CliRunner().invoke(train, ["--help"]).output.split())
     assert CliRunner().invoke(train, ["--resume", "perhaps"]).exit_code == 2

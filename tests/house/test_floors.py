@@ -17,7 +17,7 @@ FLOORS = (
     ("shards",),
     ("splits", "pack", "phantom"),
     ("score", "learn"),
-    ("export", "evaluate"),
+    ("export", "evaluate", "conduct"),
     ("report", "launch"),
     ("cli", "__main__"),
 )
@@ -41,7 +41,11 @@ RULES = Rules(
         "submitit": ("hipseg.launch",),
         "pandas": ("hipseg.report",),
     },
-    late=(("hipseg.launch", "hipseg.cli.main"),),
+    late=(
+        ("hipseg.launch", "hipseg.cli.main"),
+        # With it comes TensorFlow, for which help and a mistake in an option need not wait.
+        ("hipseg.cli", "hipseg.conduct"),
+    ),
     dynamic=("hipseg.cli.main",),
 )
 
@@ -143,6 +147,7 @@ def test_a_planted_cycle_is_named(tmp_path: Path, files: dict[str, str]) -> None
         ("learn/train.py", "from hipseg.score import overlap\nfrom hipseg.learn import ranks"),
         ("launch/work.py", "def f():\n    from hipseg.cli.main import run"),
         ("cli/main.py", 'def f():\n    importlib.import_module(f"hipseg.cli.{name}")'),
+        ("cli/train.py", 'def f():\n    importlib.import_module("hipseg.conduct")'),
     ],
 )
 def test_what_the_table_allows_passes(tmp_path: Path, module: str, source: str) -> None:

@@ -26,11 +26,28 @@ def loaded_by(arguments: list[str], first: str = "") -> tuple[int, str, set[str]
     return done.returncode, output, set(loaded.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["submit", "--help"], ["status", "--help"]])
+HELP = [["--help"], ["--version"], *([name, "--help"] for name in ("submit", "status", "train", "pretrain", "evaluate"))]
+MISTAKES = (
+    ["train", "--fold", "0"],
+    ["train", "--arm", "unet", "--fold", "0", "--set", "train.epoch=5"],
+    ["train", "--arm", "resnet", "--fold", "0"],
+    ["pretrain", "--resume", "perhaps"],
+    ["evaluate", "--arm", "resnet", "--fold", "0"],
+)
+
+
+@pytest.mark.parametrize("arguments", HELP, ids=" ".join)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     exit_code, output, loaded = loaded_by(arguments)
     assert exit_code == 0
     assert "hipseg" in output
+    assert loaded == set()
+
+
+@pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
+def test_a_mistake_in_the_options_is_told_before_anything_heavy_loads(arguments: list[str]) -> None:
+    exit_code, _, loaded = loaded_by(arguments)
+    assert exit_code == 2
     assert loaded == set()
 
 

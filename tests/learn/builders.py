@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.console import Console
 from hipseg.axes import VolumeI16, VolumeU8
 from hipseg.config import StudySettings
 from hipseg.geometry import make_grid
+from hipseg.learn.session import Session
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import Manifest, write_manifest
 from hipseg.splits import split_patients, write_splits
@@ -68,3 +70,8 @@ def small_settings(root: Path, **changes: object) -> StudySettings:
 def quiet_console() -> Console:
     """A console that is no terminal; `console.file.getvalue()` is what was printed."""
     return Console(file=io.StringIO(), force_terminal=False, width=60)
+
+
+def quiet_session(**changes: Any) -> Session:
+    """One process alone with a quiet console and no variables; `session.console.file.getvalue()` is what was printed."""
+    return Session(**{"console": quiet_console(), "environment": {}, **changes})

@@ -8,7 +8,8 @@ import pytest
 from hipseg.config import load_settings
 from hipseg.errors import ConfigError, ShardError, TrainError
 from hipseg.fsio import digest_file, write_json
-from hipseg.learn.fold import prepare_fold, train_fold
+from hipseg.learn.course import run_course
+from hipseg.learn.fold import prepare_fold
 from hipseg.learn.history import read_history
 from hipseg.learn.networks import build_network
 from hipseg.learn.provenance import digest_settings, read_provenance
@@ -16,7 +17,7 @@ from hipseg.learn.training import save_model
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.shards.manifest import read_manifest
 from hipseg.splits import digest_splits, read_splits
-from tests.learn.builders import pack_discs, quiet_console, small_settings
+from tests.learn.builders import pack_discs, quiet_session, small_settings
 
 
 def settings_of(root):
@@ -24,10 +25,9 @@ def settings_of(root):
 
 
 def train(settings, arm, fold):
-    console = quiet_console()
-    run = prepare_fold(settings, arm, fold)
-    train_fold(run, overwrite=False, environment={"SLURM_JOB_ID": "7"}, console=console)
-    return run.paths, console.file.getvalue()
+    course, session = prepare_fold(settings, arm, fold), quiet_session(environment={"SLURM_JOB_ID": "7"})
+    run_course(course, session)
+    return course.paths, session.console.file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +138,10 @@ def test_missing_splits_are_refused_with_the_command(tmp_path):
 
 def test_earlier_run_stays_when_the_data_of_the_next_cannot_be_read(study, trained):
     trained.summary.write_text("{}")
-    run = prepare_fold(study, "unet", 0)
-    for record in run.manifest.cases:
+    course = prepare_fold(study, "unet", 0)
+    for record in course.manifest.cases:
         DatasetPaths(study.shards).shard(record.shard).write_bytes(b"damaged")
     with pytest.raises(ShardError, match="damaged"):
-        train_fold(run, overwrite=True, environment={}, console=quiet_console())
+        run_course(course, quiet_session(overwrite=True))
     assert trained.is_complete
     assert trained.model.exists()

@@ -6,10 +6,11 @@ import pytest
 
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_file
+from hipseg.learn.course import run_course
 from hipseg.learn.history import best_row, read_history
-from hipseg.learn.pretraining import hold_out, organ_targets, pretrain
+from hipseg.learn.pretraining import finish_pretraining, hold_out, organ_targets, prepare_pretraining
 from hipseg.runs import StudyPaths
-from tests.learn.builders import pack_discs, quiet_console, small_settings
+from tests.learn.builders import pack_discs, quiet_session, small_settings
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,8 @@ def test_organs_have_outputs_in_the_order_of_their_names():
 
 def test_pretraining_leaves_a_model_with_an_output_an_organ_and_a_summary(tmp_path):
     pack_discs(tmp_path / "organs", 3)
-    settings, console = small_settings(tmp_path), quiet_console()
-    pretrain(settings, overwrite=False, environment={}, console=console)
+    course, session = prepare_pretraining(small_settings(tmp_path)), quiet_session()
+    finish_pretraining(course, run_course(course, session), session.console)
     paths = StudyPaths(tmp_path / "results").pretraining
     summary = json.loads(paths.summary.read_text())
     history = read_history(paths.history)
@@ -87,9 +88,9 @@ def test_pretraining_leaves_a_model_with_an_output_an_organ_and_a_summary(tmp_pa
     pooled = [sum(organ[kind] for organ in summary["organs"].values()) for kind in ("tp", "fp", "fn")]
     assert best_row(history).val_dice == pytest.approx(2 * pooled[0] / (2 * pooled[0] + pooled[1] + pooled[2]))
     assert summary["best_epoch"] == best_row(history).epoch
-    assert "Dice of the held-out patients: bright" in console.file.getvalue()
+    assert "Dice of the held-out patients: bright" in session.console.file.getvalue()
     with pytest.raises(ConfigError, match="pretraining is complete already"):
-        pretrain(settings, overwrite=False, environment={}, console=console)
+        run_course(course, session)
 
 
 def test_organs_that_are_nowhere_are_refused(tmp_path):
@@ -97,11 +98,11 @@ def test_organs_that_are_nowhere_are_refused(tmp_path):
     settings = small_settings(tmp_path)
     pretraining = settings.pretrain.model_copy(update={"organs": {"liver": 8, "brain": 9}})
     with pytest.raises(ConfigError, match=r"pretrain\.organs asks for label 8, 9"):
-        pretrain(settings.model_copy(update={"pretrain": pretraining}), overwrite=False, environment={}, console=quiet_console())
+        prepare_pretraining(settings.model_copy(update={"pretrain": pretraining}))
     assert not (tmp_path / "results").exists()
 
 
 def test_nothing_is_left_where_no_data_is(tmp_path):
     with pytest.raises(ShardError):
-        pretrain(small_settings(tmp_path), overwrite=False, environment={}, console=quiet_console())
+        prepare_pretraining(small_settings(tmp_path))
     assert not (tmp_path / "results").exists()

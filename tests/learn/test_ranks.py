@@ -26,7 +26,7 @@ def test_without_a_launcher_nobody_meets_and_nothing_is_written(tmp_path):
 @pytest.mark.slow
 def test_without_a_launcher_horovod_is_not_loaded(tmp_path):
     code = (
-        "import os, sys\nfrom pathlib import Path\nimport hipseg.cli.train, hipseg.cli.pretrain\n"
+        "import os, sys\nfrom pathlib import Path\nimport hipseg.conduct\n"
         "from hipseg.learn.ranks import join_ranks\n"
         f"with join_ranks(None, Path({str(tmp_path)!r}), 60, os.environ): pass\n"
         "print([name for name in sys.modules if name.startswith('horovod')])"

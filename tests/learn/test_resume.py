@@ -22,7 +22,7 @@ from hipseg.learn.training import Feeds, train_model
 from hipseg.runs import FoldPaths
 from hipseg.signals import StopRequests
 from tests.conftest import REPOSITORY
-from tests.learn.builders import pack_discs, quiet_console, small_settings
+from tests.learn.builders import pack_discs, quiet_console, quiet_session, small_settings
 
 IDENTITY = {"train.learning_rate": 0.001, "data": "d"}
 SETTINGS = TrainSettings(epochs=3, batch_size=4, warmup_epochs=2)
@@ -58,14 +58,14 @@ class StopsAfter(StopRequests):
 
 
 def go(feeds, root, stops=None, resume="auto", identity=IDENTITY, console=None, overwrite=False):
-    console = console or quiet_console()
+    session = quiet_session(console=console or quiet_console(), stops=stops or StopRequests())
     paths = FoldPaths(root)
     prepare_runtime(SETTINGS)
-    beginning = Beginning(identity, find_start(paths, "toy", identity, resume, overwrite=overwrite, console=console))
-    make_ready(paths, "toy", small_settings(root), beginning, provenance=PROVENANCE, console=console)
+    beginning = Beginning(identity, find_start(paths, "toy", identity, resume, overwrite=overwrite, console=session.console))
+    make_ready(paths, "toy", small_settings(root), beginning, provenance=PROVENANCE, console=session.console)
     # Weights of another seed: what a run goes on from comes out of the checkpoint alone.
     model = build_network("modified-unet", small_settings(root).networks, 256, seed=9 if beginning.start else 0)
-    train_model(model, feeds, SETTINGS, beginning, paths=paths, title="toy", console=console, stops=stops)
+    train_model(model, feeds, SETTINGS, beginning, paths=paths, title="toy", session=session)
     return paths
 
 
@@ -186,7 +186,7 @@ def test_a_checkpoint_within_an_epoch_is_saved_when_it_is_time(feeds, tmp_path, 
     paths = FoldPaths(tmp_path)
     model = build_network("unet", small_settings(tmp_path).networks, 256)
     settings = SETTINGS.model_copy(update={"epochs": 1, "save_every_min": 1e-9})
-    train_model(model, feeds, settings, Beginning(IDENTITY), paths=paths, title="toy", console=quiet_console())
+    train_model(model, feeds, settings, Beginning(IDENTITY), paths=paths, title="toy", session=quiet_session())
     assert saved == [(1, 1), (1, 2), (1, 3), (1, 4), (1, 4), (1, 4), (2, 0)]
 
 

@@ -17,7 +17,7 @@ from hipseg.learn.steps import count_pixels
 from hipseg.learn.training import Feeds, train_model, validate_model
 from hipseg.runs import FoldPaths
 from hipseg.score.overlap import NO_COUNTS, Counts, dice
-from tests.learn.builders import pack_discs, quiet_console, small_settings
+from tests.learn.builders import pack_discs, quiet_session, small_settings
 
 IDENTITY = {"train.seed": 0, "data": "d"}
 
@@ -35,7 +35,7 @@ def feeds(tmp_path_factory):
         )
 
 
-def train(feeds, root, network="modified-unet", console=None, momentum=0.9, **changes):
+def train(feeds, root, network="modified-unet", session=None, momentum=0.9, **changes):
     networks = small_settings(root).networks
     modified = networks.modified_unet.model_copy(update={"momentum": momentum})
     networks = networks.model_copy(update={"modified_unet": modified})
@@ -44,7 +44,7 @@ def train(feeds, root, network="modified-unet", console=None, momentum=0.9, **ch
     model = build_network(network, networks, 256, seed=options.seed)
     paths = FoldPaths(root)
     history = train_model(
-        model, Feeds(*feeds), options, Beginning(IDENTITY), paths=paths, title="toy", console=console or quiet_console()
+        model, Feeds(*feeds), options, Beginning(IDENTITY), paths=paths, title="toy", session=session or quiet_session()
     )
     return model, history, paths
 
@@ -56,8 +56,8 @@ def test_same_seed_gives_the_same_weights_and_history(feeds, tmp_path):
 
 
 def test_run_leaves_history_checkpoints_and_the_best_model(feeds, tmp_path):
-    console = quiet_console()
-    model, history, paths = train(feeds, tmp_path, "unet", console, epochs=3)
+    session = quiet_session()
+    model, history, paths = train(feeds, tmp_path, "unet", session, epochs=3)
     assert read_history(paths.history) == history
     assert [row.epoch for row in history] == [1, 2, 3]
     best = max(range(3), key=lambda index: history[index].val_dice)
@@ -70,7 +70,7 @@ def test_run_leaves_history_checkpoints_and_the_best_model(feeds, tmp_path):
         assert np.array_equal(variable.value.numpy(), checkpoint.model[variable.path])
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), saved.get_weights(), strict=True))
     assert list((paths.tensorboard / "training").iterdir())
-    lines = console.file.getvalue().splitlines()
+    lines = session.console.file.getvalue().splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("toy, epoch 1/3: ")
     assert lines[0].endswith("(best so far)")
@@ -102,7 +102,7 @@ def test_gradients_of_a_run_go_through_the_hook(feeds, tmp_path):
     silence = lambda gradients: [0 * gradient for gradient in gradients]  # noqa: E731
     options = TrainSettings(epochs=1, batch_size=8)
     beginning, paths = Beginning(IDENTITY), FoldPaths(tmp_path)
-    train_model(model, Feeds(*feeds), options, beginning, paths=paths, title="toy", console=quiet_console(), average=silence)
+    train_model(model, Feeds(*feeds), options, beginning, paths=paths, title="toy", session=quiet_session(), average=silence)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 

@@ -1,0 +1,70 @@
+"""A run from its first to its last file, by one process or by one rank of many: what the commands that train and score do.
+
+The command line loads this module when it has checked its options: TensorFlow, which comes along, takes seconds to load.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from rich.console import Console
+
+from hipseg.config import StudySettings
+from hipseg.evaluate import check_trained, evaluate_fold
+from hipseg.learn.course import Course, Trained, run_course
+from hipseg.learn.fold import prepare_fold, title
+from hipseg.learn.pretraining import finish_pretraining, prepare_pretraining
+from hipseg.learn.rank_env import find_place
+from hipseg.learn.ranks import join_ranks
+from hipseg.learn.resume import Resume
+from hipseg.learn.runtime import take_card
+from hipseg.learn.session import Session
+from hipseg.learn.workspace import hold_run
+from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.signals import StopRequests
+
+Finish = Callable[[Course, Trained, Console], object]
+"""What rank 0 does when the network is trained, while it still holds the folder."""
+
+
+def conduct_fold(settings: StudySettings, arm: str, fold: int, *, resume: Resume, overwrite: bool) -> None:
+    """Train one arm on one fold and score the fold's validation cases; raises what `prepare_fold` and those do that follow."""
+
+    def finish(course: Course, _trained: Trained, console: Console) -> None:
+        evaluate_fold(course.dataset, StudyPaths(settings.results), arm, fold, console)
+
+    _conduct(lambda: prepare_fold(settings, arm, fold), finish, resume=resume, overwrite=overwrite)
+
+
+def conduct_pretraining(settings: StudySettings, *, resume: Resume, overwrite: bool) -> None:
+    """Train the network of the transfer arms on organs; raises what `prepare_pretraining` and those do that follow."""
+    _conduct(lambda: prepare_pretraining(settings), finish_pretraining, resume=resume, overwrite=overwrite)
+
+
+def conduct_evaluation(settings: StudySettings, arm: str, fold: int) -> None:
+    """Score a trained fold anew.
+
+    Raises:
+        TrainError: the fold is not trained, its files are damaged, or data or splits are not those it was trained on.
+        ConfigError: another process is at work there, or there is no such fold.
+        ShardError: data or splits are missing or damaged.
+    """
+    study = StudyPaths(settings.results)
+    paths = study.fold(arm, fold)
+    check_trained(paths, title(arm, fold))
+    with hold_run(paths, title(arm, fold)):
+        evaluate_fold(DatasetPaths(settings.shards), study, arm, fold, Console())
+
+
+def _conduct(prepare: Callable[[], Course], finish: Finish, *, resume: Resume, overwrite: bool) -> None:
+    stops, place = StopRequests(), find_place(os.environ)
+    console = Console(quiet=place is not None and place.rank > 0)
+    with stops.listening(), ExitStack() as stack:
+        take_card(place)
+        course = prepare()
+        with join_ranks(place, course.paths.root, course.training.stall_limit_s, os.environ) as ranks:
+            if ranks.leads:
+                stack.enter_context(hold_run(course.paths, course.title))
+            trained = run_course(course, Session(console, os.environ, resume, overwrite, stops, ranks))
+        if ranks.leads:
+            finish(course, trained, console)
