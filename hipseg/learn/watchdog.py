@@ -117,6 +117,8 @@ class Watch:
     def __enter__(self) -> Self:
         if self._meeting.server is not None:
             self._meeting.server.answer = self._bench.hear
+        # At once: a rank that dies before its first beat would count as one that never came.
+        self._beat()
         self._thread.start()
         return self
 

@@ -4,9 +4,21 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
-LIMIT_S = 120
+LIMIT_S = 240
+"""A group of ranks that hangs is a failure; this is longer than any takes on a busy machine."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a rank ended: exit code, what it printed, number of its process, and when (time.time)."""
+
+    code: int
+    out: str
+    said: str
+    pid: int
+    at_s: float
 
 
 def srun_variables(rank, size, *, nodes=1, step=0):
@@ -24,15 +36,19 @@ def srun_variables(rank, size, *, nodes=1, step=0):
     }
 
 
-def start_ranks(arguments, size, *, nodes=1, step=0, **variables):
+def plain_environment():
+    """This process's variables without those of any launcher, and one thread for each rank."""
+    launchers = ("SLURM_", "HOROVOD_", "OMPI_", "PMI", "SUBMITIT_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(launchers)}
+    return kept | {"TF_NUM_INTRAOP_THREADS": "1"}
+
+
+def start_ranks(arguments, size, *, nodes=1):
     """Start the ranks of a program; `arguments` follow `python`."""
-    plain = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "HOROVOD_", "OMPI_", "SUBMITIT_"))
-    }
     return [
         subprocess.Popen(
             [sys.executable, *map(str, arguments)],
-            env=plain | srun_variables(rank, size, nodes=nodes, step=step) | {"TF_NUM_INTRAOP_THREADS": "1"} | variables,
+            env=plain_environment() | srun_variables(rank, size, nodes=nodes),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -42,26 +58,22 @@ def start_ranks(arguments, size, *, nodes=1, step=0, **variables):
 
 
 def end_ranks(processes, limit_s=LIMIT_S):
-    """Wait for the ranks and give (exit code, stdout, stderr) of each; none outlives the limit."""
-    deadline = time.monotonic() + limit_s
-    try:
-        outputs = [process.communicate(timeout=max(1, deadline - time.monotonic())) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [(process.returncode, out, err) for process, (out, err) in zip(processes, outputs, strict=True)]
+    """Wait for the ranks and tell how each ended; none outlives the limit. They print little, so that no pipe fills."""
+    deadline, ends_s = time.monotonic() + limit_s, {}
+    while len(ends_s) < len(processes) and time.monotonic() < deadline:
+        ends_s |= {one.pid: time.time() for one in processes if one.pid not in ends_s and one.poll() is not None}
+        time.sleep(0.1)
+    for process in processes:
+        process.kill()
+    outputs = [process.communicate() for process in processes]
+    assert len(ends_s) == len(processes), "\n".join(said for _, said in outputs)
+    return [
+        Ended(process.returncode, out, said, process.pid, ends_s[process.pid])
+        for process, (out, said) in zip(processes, outputs, strict=True)
+    ]
 
 
 def run_ranks(arguments, size, **options):
-    """Start ranks, see all of them end well, and give their outputs."""
+    """Start ranks and see all of them end well."""
     ended = end_ranks(start_ranks(arguments, size, **options))
-    assert all(code == 0 for code, _, _ in ended), "\n".join(err for _, _, err in ended)
-    return [out for _, out, _ in ended]
-
-
-def wait_for(path: Path, limit_s=LIMIT_S):
-    """Wait until a file is there."""
-    deadline = time.monotonic() + limit_s
-    while not path.exists():
-        assert time.monotonic() < deadline, f"no {path}"
-        time.sleep(0.05)
+    assert all(one.code == 0 for one in ended), "\n".join(one.said for one in ended)

@@ -1,39 +1,79 @@
 """Real Horovod ranks, started as srun starts them: they compute what one process computes, and end together."""
 
 import dataclasses
-import os
-import signal
+import json
+import shutil
 import subprocess
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from hipseg.config import TrainSettings
 from hipseg.errors import TrainError
 from hipseg.learn.history import read_history
+from hipseg.learn.ranks import ALONE
+from hipseg.learn.runtime import prepare_runtime
 from hipseg.runs import FoldPaths
-from tests.horovod.starting import end_ranks, run_ranks, start_ranks, wait_for
-from tests.learn.builders import pack_discs
+from tests.horovod.starting import LIMIT_S, end_ranks, plain_environment, run_ranks, start_ranks
+from tests.horovod.stepping import KINDS
+from tests.horovod.training import BATCH, SIDE, train
+from tests.learn.builders import SLICES, disc_case, pack_discs
 
 pytestmark = pytest.mark.horovod
 
-STEPS = (4, 4, 3, 1, 4)
-"""Slices of each step: of three the first rank takes two, of one the second takes none."""
+CASES = 7
+"""To learn from; one more validates."""
 DEATH_LIMIT_S = 60
-STALL_LIMIT_S = 25
+STALL_LIMIT_S = 60
 """Longer than the first step takes to compile on a busy machine."""
+FAULTS = ("killed1", "killed0", "unborn", "stuck")
 
 
-def take_steps(folder, size, dtype="float32", normalisation="synchronised", compression="none", steps=STEPS, **options):
-    """What each rank made of the steps."""
-    folder.mkdir(exist_ok=True)
-    arguments = ["-m", "tests.horovod.stepping", folder, dtype, normalisation, compression, *steps]
-    if size == 1:
-        subprocess.run([sys.executable, *map(str, arguments)], check=True, capture_output=True)
-    else:
-        run_ranks(arguments, size, **options)
-    return [dict(np.load(folder / f"rank{rank}of{size}.npz")) for rank in range(size)]
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("packed")
+    pack_discs(root / "shards", CASES + 1)
+    return root
+
+
+def copy_of(packed, folder):
+    (folder / "shards").symlink_to(packed / "shards")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def endings(packed, tmp_path_factory):
+    """How groups of two ranks end of which one fails, by the fault. They wait most of the time, and so run beside the tests."""
+    folders = {fault: copy_of(packed, tmp_path_factory.mktemp(fault)) for fault in FAULTS}
+    with ThreadPoolExecutor(len(FAULTS)) as pool:
+        program = ["-m", "tests.horovod.training"]
+        started = {fault: start_ranks([*program, folder, STALL_LIMIT_S, fault], 2) for fault, folder in folders.items()}
+        futures = {fault: pool.submit(end_ranks, processes) for fault, processes in started.items()}
+        yield lambda fault: (folders[fault], *futures[fault].result())
+
+
+def results(folder, kind, ranks):
+    return [dict(np.load(folder / f"{kind}{rank}.npz")) for rank in range(ranks)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process makes of the steps."""
+    folder = tmp_path_factory.mktemp("alone")
+    command = [sys.executable, "-m", "tests.horovod.stepping", str(folder), "single", "double"]
+    subprocess.run(command, env=plain_environment(), check=True, capture_output=True, timeout=LIMIT_S)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """What two ranks make of them: on two nodes by their variables, and on one."""
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("single", "double")}
+    for nodes, (kind, folder) in zip((2, 1), folders.items(), strict=True):
+        run_ranks(["-m", "tests.horovod.stepping", folder, kind, "lossy"], 2, nodes=nodes)
+    return folders
 
 
 def difference(one, other, kind):
@@ -44,97 +84,93 @@ def difference(one, other, kind):
 
 
 def same_bits(one, other):
-    return all(np.array_equal(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize(("dtype", "limit", "nodes"), [("float32", 1e-3, 2), ("float64", 1e-12, 1)])
-def test_two_ranks_compute_what_one_process_computes(tmp_path, dtype, limit, nodes):
-    (alone,) = take_steps(tmp_path / "one", 1, dtype)
-    first, second = take_steps(tmp_path / "two", 2, dtype, nodes=nodes)
-    assert difference(first, alone, "gradient") < limit
-    assert difference(first, alone, "weight") < limit
-    assert np.allclose(first["losses"], alone["losses"], rtol=limit)
-    assert len(alone["losses"]) == len(STEPS)
+@pytest.mark.parametrize(("kind", "limit"), [("single", 1e-3), ("double", 1e-12)])
+def test_two_ranks_compute_what_one_process_computes(alone, pairs, kind, limit):
+    (one,), (first, second) = results(alone, kind, 1), results(pairs[kind], kind, 2)
+    for what in ("gradient", "weight"):
+        assert difference(first, one, what) < limit
+    assert np.allclose(first["losses"], one["losses"], rtol=limit)
+    assert len(one["losses"]) == len(KINDS[kind].steps)
     assert same_bits(first, second)
 
 
-def test_local_normalisation_and_compressed_gradients_keep_the_ranks_equal_and_repeat_bit_by_bit(tmp_path):
-    steps = (4, 3)
-    (first, second), (again, _) = (take_steps(tmp_path / name, 2, "float32", "local", "fp16", steps) for name in ("a", "b"))
+def test_local_normalisation_and_compressed_gradients_keep_the_ranks_equal_and_repeat_bit_by_bit(pairs):
+    (first, second), (again, _) = (results(pairs[kind], "lossy", 2) for kind in ("single", "double"))
     assert same_bits(first, second)
     assert same_bits(first, again)
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory):
-    """Seven patients: six to learn from and one to validate with."""
-    root = tmp_path_factory.mktemp("packed")
-    pack_discs(root / "shards", 7)
-    return root
+@pytest.mark.parametrize("launcher", [("mpirun", "--allow-run-as-root", "--oversubscribe"), ("mpiexec.hydra",)], ids=" ".join)
+def test_ranks_that_mpirun_started_compute_the_same_bits_without_an_mpi_build(pairs, tmp_path, launcher):
+    if shutil.which(launcher[0]) is None:
+        pytest.skip(f"no {launcher[0]} on this machine")
+    version = subprocess.run([launcher[0], "--version"], capture_output=True, text=True, check=False).stdout
+    if launcher[0] == "mpirun" and "Open MPI" not in version:
+        pytest.skip("the mpirun of this machine is not Open MPI's")
+    command = [*launcher, "-np", "2", sys.executable, "-m", "tests.horovod.stepping", str(tmp_path), "lossy"]
+    done = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    assert done.returncode == 0, done.stderr
+    for ours, theirs in zip(results(tmp_path, "lossy", 2), results(pairs["single"], "lossy", 2), strict=True):
+        assert same_bits(ours, theirs)
 
 
-@pytest.fixture
-def folder(packed, tmp_path):
-    (tmp_path / "shards").symlink_to(packed / "shards")
-    return tmp_path
+def test_seven_cases_over_four_ranks_lose_no_slice_and_double_none(packed, tmp_path, tmp_path_factory):
+    folder, single = copy_of(packed, tmp_path), copy_of(packed, tmp_path_factory.mktemp("one"))
+    run_ranks(["-m", "tests.horovod.training", folder, 60, "none"], 4)
+    prepare_runtime(TrainSettings())
+    train(single, "none", ALONE)
+    books = [json.loads((folder / f"books{rank}.json").read_text()) for rank in range(4)]
+    slices, dealt = CASES * SLICES, [one["dealt"] for one in books]
+    # 35 slices are eight batches of four and one of three, of which the fourth rank takes a stand-in that counts nothing.
+    assert [len(steps) for steps in dealt] == [9] * 4
+    assert dealt[3][8] == dealt[0][8]
+    assert sorted(index for steps in (*dealt[:3], dealt[3][:8]) for step in steps for index in step) == list(range(slices))
+    foreground = sum(int((disc_case(case)[1] == 1).sum()) for case in range(CASES))
+    for one in books:
+        assert (one["slices"], one["pixels"], one["foreground"]) == (slices, slices * SIDE * SIDE, foreground)
+    # Nor does the epoch differ from that of one process, but for a pixel whose probability is at the threshold.
+    ours, theirs = (dataclasses.replace(*read_history(FoldPaths(root / "none").history), seconds=0) for root in (folder, single))
+    assert dataclasses.astuple(ours) == pytest.approx(dataclasses.astuple(theirs), rel=1e-3, abs=1e-3)
+    assert BATCH == 4
 
 
-def program(folder, fault="none", epochs=1, stall_limit_s=60):
-    return ["-m", "tests.horovod.training", folder, fault, epochs, stall_limit_s]
+def test_weights_that_part_and_a_loss_that_is_no_number_are_found_by_all_ranks_at_once(packed, tmp_path):
+    folder = copy_of(packed, tmp_path)
+    ended = end_ranks(start_ranks(["-m", "tests.horovod.training", folder, 60, "unreduced", "nan"], 2))
+    for rank in ended:
+        assert rank.code == 0, rank.said
+        parted, nan = rank.out.splitlines()
+        assert parted.startswith("weights of rank 1 differ from those of rank 0, of 2 ranks")
+        assert nan.startswith("loss is nan in epoch 1, step 2, with slices of c")
 
 
-def timeless(folder):
-    return [dataclasses.replace(row, seconds=0) for row in read_history(FoldPaths(folder / "run").history)]
+def end_of(folder, rank):
+    """When a faulty rank halted."""
+    return (folder / f"halted{rank.pid}").stat().st_mtime
 
 
-def test_books_of_an_epoch_are_those_of_one_process_whatever_the_number_of_ranks(folder, packed, tmp_path_factory):
-    # 30 slices in 8 batches of 4 or 3: the fourth rank has nothing left of some, and validation has 5 slices.
-    alone = tmp_path_factory.mktemp("alone")
-    (alone / "shards").symlink_to(packed / "shards")
-    subprocess.run([sys.executable, *map(str, program(alone))], check=True, capture_output=True)
-    run_ranks(program(folder), 4)
-    for ours, theirs in zip(timeless(folder), timeless(alone), strict=True):
-        assert dataclasses.astuple(ours) == pytest.approx(dataclasses.astuple(theirs), rel=1e-3)
+@pytest.mark.parametrize("fault", ["killed1", "unborn"])
+def test_a_killed_rank_ends_the_other_within_a_minute_and_is_named(endings, fault):
+    folder, left, dead = endings(fault)
+    assert (left.code, dead.code) == (TrainError.exit_code, -9)
+    assert left.at_s - end_of(folder, dead) < DEATH_LIMIT_S
+    assert f"rank 1 (process {dead.pid} on " in left.said
+    assert "is dead or frozen: no sign of life for 1" in left.said
 
 
-def test_ranks_that_part_are_found(folder):
-    ended = end_ranks(start_ranks(program(folder, "unreduced"), 2))
-    assert [code for code, _, _ in ended] == [TrainError.exit_code] * 2
-    assert "weights of rank 1 differ from those of rank 0, of 2 ranks" in ended[0][2]
+def test_rank_0_is_named_too(endings):
+    folder, dead, left = endings("killed0")
+    assert (left.code, dead.code) == (TrainError.exit_code, -9)
+    assert left.at_s - end_of(folder, dead) < DEATH_LIMIT_S
+    assert "rank 0 is dead or frozen: no answer from 127.0.0.1" in left.said
 
 
-def test_loss_that_is_no_number_ends_all_with_the_step_and_its_cases(folder):
-    ended = end_ranks(start_ranks(program(folder, "nan"), 2))
-    assert [code for code, _, _ in ended] == [TrainError.exit_code] * 2
-    for _, _, said in ended:
-        assert "loss is nan in epoch 1, step 2, with slices of c" in said
-
-
-def test_a_killed_rank_ends_the_other_which_names_it(folder):
-    processes = start_ranks(program(folder, "stuck", stall_limit_s=500), 2)
-    wait_for(folder / f"halted{processes[1].pid}")
-    time.sleep(2)
-    os.kill(processes[1].pid, signal.SIGKILL)
-    began_s = time.monotonic()
-    (code, _, said), _ = end_ranks(processes, DEATH_LIMIT_S)
-    assert time.monotonic() - began_s < DEATH_LIMIT_S
-    assert code == TrainError.exit_code
-    assert f"rank 1 (process {processes[1].pid} on " in said
-    assert "is dead or frozen: no sign of life for 1" in said
-
-
-def test_rank_0_is_named_too(folder):
-    processes = start_ranks(program(folder, "stuck", stall_limit_s=500), 2)
-    wait_for(folder / f"halted{processes[1].pid}")
-    os.kill(processes[0].pid, signal.SIGKILL)
-    _, (code, _, said) = end_ranks(processes, DEATH_LIMIT_S)
-    assert code == TrainError.exit_code
-    assert "rank 0 is dead or frozen: no answer from 127.0.0.1" in said
-
-
-def test_a_rank_that_lives_and_does_not_come_is_named_and_all_end(folder):
-    ended = end_ranks(start_ranks(program(folder, "stuck", stall_limit_s=STALL_LIMIT_S), 2))
-    assert [code for code, _, _ in ended] == [TrainError.exit_code] * 2
-    for _, _, said in ended:
-        assert "rank 1 (process " in said
-        assert "stalls: it has been at epoch 1, step 1 for" in said
+def test_a_rank_that_lives_and_does_not_come_is_named_and_all_end(endings):
+    _, *ended = endings("stuck")
+    for rank in ended:
+        assert rank.code == TrainError.exit_code, rank.said
+        assert "rank 1 (process " in rank.said
+        assert "stalls: it has been at epoch 1, step 1 for" in rank.said
