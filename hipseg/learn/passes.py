@@ -66,12 +66,15 @@ def run_pass(
         before_step(number)
         loss_tensor, pixels = step(images, truth, part.share)
         loss = float(loss_tensor)
-        if not math.isfinite(loss):
-            cases = ", ".join(way.feed.cases(batch))
-            raise TrainError(
-                f"loss is {loss} in {way.name}, step {number}, with slices of {cases}; "
-                "a lower train.learning_rate may keep it finite"
-            )
+        _check_loss(loss, way, number, batch)
         tally = tally.add(loss, len(batch), pixels.numpy().tolist())
         after_step(number, tally)
     return tally
+
+
+def _check_loss(loss: float, way: Way, number: int, batch: Indices) -> None:
+    if not math.isfinite(loss):
+        cases = ", ".join(way.feed.cases(batch))
+        raise TrainError(
+            f"loss is {loss} in {way.name}, step {number}, with slices of {cases}; a lower train.learning_rate may keep it finite"
+        )

@@ -40,9 +40,7 @@ def find_start(
     files = [path for path in (paths.checkpoint("last"), paths.checkpoint("previous")) if path.exists()]
     if resume == "never":
         if files and not overwrite:
-            raise ConfigError(
-                f"{what} has been begun: {files[0]} is there; add --overwrite to lose it, or go on with --resume auto"
-            )
+            raise ConfigError(f"{what} has been begun: {files[0]} is there; add --overwrite to lose it, or use --resume auto")
         return None
     if paths.is_complete and resume == "auto":
         return None

@@ -55,8 +55,7 @@ def train_model(
         feeds: of this run.
         settings: epochs, batches, learning rate, threshold, seed.
         beginning: what the run is and where it begins.
-        paths: of the run.
-        title: the run in words.
+        paths, title: of the run; the latter in words.
         session: how this process takes part; rank 0 alone writes files.
         average: what happens to the gradients before they are applied; without it they are added over the ranks.
     Returns:
@@ -76,10 +75,7 @@ def train_model(
     ):
         run = _Run(model, optimizer, feeds, settings, ranks=ranks, keeper=keeper, progress=progress, average=average)
         history = run.train(beginning, records)
-        ranks.check_equal([*model.variables, *optimizer.variables])
-        if ranks.leads:
-            _take_best(model, optimizer, paths, history)
-            save_model(model, paths)
+        _finish(model, optimizer, paths, history, ranks)
     return history
 
 
@@ -231,6 +227,15 @@ def _records(paths: FoldPaths, start: Checkpoint | None, ranks: Ranks) -> Iterat
         return
     with contextlib.closing(EpochRecords(paths, start.history if start else ())) as records:
         yield records
+
+
+def _finish(
+    model: keras.Model, optimizer: keras.Optimizer, paths: FoldPaths, history: tuple[EpochRow, ...], ranks: Ranks
+) -> None:
+    ranks.check_equal([*model.variables, *optimizer.variables])
+    if ranks.leads:
+        _take_best(model, optimizer, paths, history)
+        save_model(model, paths)
 
 
 def _take_best(model: keras.Model, optimizer: keras.Optimizer, paths: FoldPaths, history: tuple[EpochRow, ...]) -> None:

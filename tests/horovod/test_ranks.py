@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from hipseg.config import TrainSettings
-from hipseg.errors import TrainError
+from hipseg.errors import STOPPED_EXIT_CODE, TrainError
+from hipseg.learn.checkpoints import load_checkpoint
 from hipseg.learn.history import read_history
 from hipseg.learn.ranks import ALONE
 from hipseg.learn.runtime import prepare_runtime
 from hipseg.runs import FoldPaths
+from hipseg.signals import StopRequests
 from tests.horovod.starting import LIMIT_S, end_ranks, plain_environment, run_ranks, start_ranks
 from tests.horovod.stepping import KINDS
 from tests.horovod.training import BATCH, SIDE, train
@@ -121,7 +123,7 @@ def test_seven_cases_over_four_ranks_lose_no_slice_and_double_none(packed, tmp_p
     folder, single = copy_of(packed, tmp_path), copy_of(packed, tmp_path_factory.mktemp("one"))
     run_ranks(["-m", "tests.horovod.training", folder, 60, "none"], 4)
     prepare_runtime(TrainSettings())
-    train(single, "none", ALONE)
+    train(single, "none", ALONE, StopRequests())
     books = [json.loads((folder / f"books{rank}.json").read_text()) for rank in range(4)]
     slices, dealt = CASES * SLICES, [one["dealt"] for one in books]
     # 35 slices are eight batches of four and one of three, of which the fourth rank takes a stand-in that counts nothing.
@@ -137,14 +139,17 @@ def test_seven_cases_over_four_ranks_lose_no_slice_and_double_none(packed, tmp_p
     assert BATCH == 4
 
 
-def test_weights_that_part_and_a_loss_that_is_no_number_are_found_by_all_ranks_at_once(packed, tmp_path):
+def test_parted_weights_a_loss_that_is_no_number_and_a_stop_signal_to_one_are_found_by_all_ranks_at_one_step(packed, tmp_path):
     folder = copy_of(packed, tmp_path)
-    ended = end_ranks(start_ranks(["-m", "tests.horovod.training", folder, 60, "unreduced", "nan"], 2))
-    for rank in ended:
-        assert rank.code == 0, rank.said
+    ended = end_ranks(start_ranks(["-m", "tests.horovod.training", folder, 60, "unreduced", "nan", "stopped"], 2))
+    for rank, cause in zip(ended, ("a signal to another rank", "SIGUSR1"), strict=True):
+        assert rank.code == STOPPED_EXIT_CODE, rank.said
+        assert f"stopped by {cause} in epoch 1 after 2 steps and saved" in rank.said
         parted, nan = rank.out.splitlines()
         assert parted.startswith("weights of rank 1 differ from those of rank 0, of 2 ranks")
         assert nan.startswith("loss is nan in epoch 1, step 2, with slices of c")
+    point = load_checkpoint(FoldPaths(folder / "stopped").checkpoint("last")).point
+    assert (point.epoch, point.steps, point.trained.slices) == (1, 2, 2 * BATCH)
 
 
 def end_of(folder, rank):

@@ -4,7 +4,7 @@ python -m tests.horovod.training FOLDER STALL_LIMIT_S FAULT...   the data set is
 
 Faults that all ranks live through, one training after the other: none; unreduced: gradients stay on their rank; nan: the
 learning rate is not a number. Faults of one rank: stuck: rank 1 never comes to its second step; killed0, killed1: that rank is
-killed there; unborn: rank 1 is killed on its way to the others.
+killed there; stopped: rank 1 alone gets a stop signal there; unborn: rank 1 is killed on its way to the others.
 """
 
 import json
@@ -29,9 +29,10 @@ from hipseg.learn.tally import begin_tally, join_tallies
 from hipseg.learn.training import Feeds, train_model
 from hipseg.runs import DatasetPaths, FoldPaths
 from hipseg.shards.manifest import read_manifest
+from hipseg.signals import StopRequests
 from tests.learn.builders import quiet_session, small_settings
 
-FAULTY_RANK = {"stuck": 1, "killed0": 0, "killed1": 1}
+FAULTY_RANK = {"stuck": 1, "killed0": 0, "killed1": 1, "stopped": 1}
 BATCH, SIDE = 4, 256
 
 
@@ -49,19 +50,19 @@ class Feed(SliceFeed):
             yield batch
 
 
-def sleep_or_die(folder, fault):
+def halt_by(folder, fault):
     """What becomes of a faulty rank; the file says when."""
 
     def halt(*_arguments):
         (folder / f"halted{os.getpid()}").touch()
         if fault == "stuck":
             time.sleep(600)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGUSR1 if fault == "stopped" else signal.SIGKILL)
 
     return halt
 
 
-def train(folder, fault, ranks):
+def train(folder, fault, ranks, stops):
     """Train one epoch and give the feed of the training slices, and the network."""
     options = TrainSettings(epochs=1, batch_size=BATCH, seed=3, learning_rate=0.001)
     options = options.model_copy(update={"learning_rate": float("nan")} if fault == "nan" else {})
@@ -74,9 +75,9 @@ def train(folder, fault, ranks):
         )
         training.__class__ = Feed
         if FAULTY_RANK.get(fault) == ranks.rank:
-            training.halt = sleep_or_die(folder, fault)
+            training.halt = halt_by(folder, fault)
         average = keep_gradients if fault == "unreduced" else None
-        feeds, session = Feeds(training, validation), quiet_session(ranks=ranks)
+        feeds, session = Feeds(training, validation), quiet_session(ranks=ranks, stops=stops)
         train_model(model, feeds, options, Beginning({}), paths=paths, title="toy", session=session, average=average)
         dealt = training.dealt
         way = Way(training, shuffled_order(len(training), 0, 1), BATCH, "the books")
@@ -92,11 +93,12 @@ def main(folder, stall_limit_s, *faults):
     if faults == ("unborn",) and place.rank == 1:
         import horovod.tensorflow as horovod
 
-        horovod.init = sleep_or_die(folder, "unborn")
-    with join_ranks(place, folder, stall_limit_s, os.environ) as ranks:
+        horovod.init = halt_by(folder, "unborn")
+    stops = StopRequests()
+    with stops.listening(), join_ranks(place, folder, stall_limit_s, os.environ) as ranks:
         for fault in faults:
             try:
-                train(folder, fault, ranks)
+                train(folder, fault, ranks, stops)
             except TrainError as error:
                 # All ranks find these two at the same step, and can go on together.
                 if fault not in ("unreduced", "nan"):
