@@ -103,6 +103,17 @@ def test_local_normalisation_and_compressed_gradients_keep_the_ranks_equal_and_r
     (first, second), (again, _) = (results(pairs[kind], "lossy", 2) for kind in ("single", "double"))
     assert same_bits(first, second)
     assert same_bits(first, again)
+    assert is_half(first)
+
+
+def test_without_compression_gradients_keep_their_digits(pairs):
+    assert not is_half(results(pairs["single"], "single", 2)[0])
+
+
+def is_half(run):
+    """Whether every digit of the gradients fits into 16 bits."""
+    gradients = [array for name, array in run.items() if name.startswith("gradient")]
+    return all(np.array_equal(one, one.astype(np.float16)) for one in gradients)
 
 
 @pytest.mark.parametrize("launcher", [("mpirun", "--allow-run-as-root", "--oversubscribe"), ("mpiexec.hydra",)], ids=" ".join)

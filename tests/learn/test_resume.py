@@ -110,6 +110,11 @@ def test_run_stopped_in_training_in_validation_and_between_is_the_same_as_one_ne
 
 
 @pytest.mark.slow
+def test_the_rate_rises_over_the_epochs_of_the_warm_up(straight):
+    assert [row.learning_rate for row in read_history(straight.history)] == pytest.approx([0.0005, 0.001, 0.001])
+
+
+@pytest.mark.slow
 def test_run_that_only_had_to_write_its_model_does_that(feeds, straight, tmp_path):
     paths = go(feeds, tmp_path)
     paths.model.unlink()
