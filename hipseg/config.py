@@ -24,7 +24,7 @@ BLOCKS = 8
 MIN_INPUT_SIDE = 256
 """Eight halvings take 256 down to one element; a smaller input has nothing left for the last encoder block."""
 INPUT_SIDES = f"a power of two of at least {MIN_INPUT_SIDE}, as 512"
-NOT_ARMS = ("pretraining", "jobs")
+NOT_ARMS = ("pretraining", "jobs", "figures")
 """Folders of the results that stand beside those of the arms."""
 
 

@@ -3,12 +3,12 @@
 import math
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from hipseg.axes import VolumeU8
 from hipseg.config import StudySettings, load_settings
 from hipseg.errors import ConfigError, TrainError
 from hipseg.fsio import digest_file, unwritable, write_json
@@ -20,8 +20,8 @@ from hipseg.learn.prediction import Infer, compile_inference, load_model, predic
 from hipseg.learn.progress import say
 from hipseg.learn.provenance import Provenance, read_provenance
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
-from hipseg.score.overlap import NO_COUNTS, Counts, count
-from hipseg.score.record import CaseScore, score_case, write_scores
+from hipseg.score.masks import measure_labels
+from hipseg.score.record import HIP, CaseScore, score_case, write_scores
 from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest
 from hipseg.shards.reader import open_reader
 from hipseg.splits import Split, choose_fold, digest_splits, read_splits
@@ -56,8 +56,22 @@ def evaluate_fold(dataset: DatasetPaths, study: StudyPaths, arm: str, fold: int,
     scores = []
     for case in split.val:
         record = manifest.record(case)
-        counts = _predict_case(infer, dataset, record, settings, paths.prediction(case))
-        scores.append(score_case(case, record.patient, arm, fold, counts))
+        truth, prediction = _predict_case(infer, dataset, record, settings)
+        write_volume(paths.prediction(case), prediction, record.grid)
+        for name, measured in measure_labels(truth, prediction, {HIP_LABEL: HIP}, record.grid.spacing_mm_zyx):
+            scores.append(
+                score_case(
+                    measured,
+                    case=case,
+                    patient=record.patient,
+                    arm=arm,
+                    fold=fold,
+                    label=name,
+                    image_digest=record.image_digest,
+                    shape_zyx=record.grid.shape_zyx,
+                    spacing_mm_zyx=record.grid.spacing_mm_zyx,
+                )
+            )
         say(console, f"{title(arm, fold)}, case {case}: dice {scores[-1].dice:.4f}")
     write_scores(paths.scores, scores)
     summary = {
@@ -119,17 +133,14 @@ def _mean(values: Sequence[float]) -> float:
     return sum(defined) / len(defined) if defined else math.nan
 
 
-def _predict_case(infer: Infer, dataset: DatasetPaths, record: CaseRecord, settings: StudySettings, prediction: Path) -> Counts:
-    """Write the mask predicted for one case, and count it against the truth."""
-    volume = np.zeros(record.grid.shape_zyx, np.uint8)
-    counts = NO_COUNTS
+def _predict_case(infer: Infer, dataset: DatasetPaths, record: CaseRecord, settings: StudySettings) -> tuple[VolumeU8, VolumeU8]:
+    """Give the hip's label volumes of one case: the truth and the prediction."""
+    truth, prediction = np.zeros((2, *record.grid.shape_zyx), np.uint8)
     with open_reader(dataset, record) as reader:
         for z, probabilities in predict_slices(infer, reader, settings.feed, settings.train.batch_size):
-            is_hip = probabilities >= settings.train.threshold
-            counts += count(np.isin(reader.read_labels(z), settings.target_labels), is_hip)
-            volume[z][is_hip] = HIP_LABEL
-    write_volume(prediction, volume, record.grid)
-    return counts
+            truth[z][np.isin(reader.read_labels(z), settings.target_labels)] = HIP_LABEL
+            prediction[z][probabilities >= settings.train.threshold] = HIP_LABEL
+    return truth, prediction
 
 
 def check_trained(paths: FoldPaths, what: str) -> None:

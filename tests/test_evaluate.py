@@ -16,9 +16,10 @@ from hipseg.learn.prediction import load_model
 from hipseg.learn.training import save_model
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.score.overlap import Counts, count
-from hipseg.score.record import read_scores, score_case
+from hipseg.score.record import read_scores
 from hipseg.splits import read_splits, write_splits
 from tests.learn.builders import disc_case, pack_discs, quiet_console, small_settings
+from tests.score.builders import made_score
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_prediction_that_finds_everything_scores_one(trained):
 
 
 def test_averages_leave_out_what_is_undefined_and_are_null_of_nothing():
-    found, empty = score_case("c1", "p1", "unet", 0, Counts(3, 1, 2, 4)), score_case("c2", "p2", "unet", 0, Counts(0, 0, 0, 10))
+    found, empty = made_score("c1", "p1", "unet", 0, Counts(3, 1, 2, 4)), made_score("c2", "p2", "unet", 0, Counts(0, 0, 0, 10))
     summary = summarise_cases([found, empty])
     assert summary["mean"]["1"]["Dice"] == found.dice
     assert summary["mean"]["1"]["TP"] == 1.5

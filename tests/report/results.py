@@ -12,7 +12,8 @@ import json
 from hipseg.fsio import digest_file
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
-from hipseg.score.record import score_case, write_scores
+from hipseg.score.record import write_scores
+from tests.score.builders import made_score
 
 POOR = ({"c0": Counts(4, 0, 0, 6), "c1": Counts(1, 1, 1, 7)}, {"c2": Counts(0, 0, 2, 8), "c3": Counts(0, 0, 0, 10)})
 PERFECT = ({"c0": Counts(4, 0, 0, 6), "c1": Counts(2, 0, 0, 8)}, {"c2": Counts(2, 0, 0, 8), "c3": Counts(0, 0, 0, 10)})
@@ -20,7 +21,7 @@ PERFECT = ({"c0": Counts(4, 0, 0, 6), "c1": Counts(2, 0, 0, 8)}, {"c2": Counts(2
 
 def write_fold(root, arm, fold, counts, **facts):
     run = StudyPaths(root).fold(arm, fold)
-    write_scores(run.scores, [score_case(case, f"p{case}", arm, fold, one) for case, one in counts.items()])
+    write_scores(run.scores, [made_score(case, f"p{case}", arm, fold, one) for case, one in counts.items()])
     own = {
         "arm": arm,
         "fold": fold,
