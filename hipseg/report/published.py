@@ -59,29 +59,38 @@ class PublishedRow:
 
 
 def read_published(path: Path) -> tuple[PublishedRow, ...]:
+    """Read a table of scores from a file; see `parse_published`.
+
+    Raises:
+        ReportError: besides, the file cannot be read.
+    """
+    try:
+        return parse_published(path.read_text(encoding="utf-8-sig"), str(path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReportError(f"cannot read the table {path}: {error}; CSV in UTF-8 is needed") from error
+
+
+def parse_published(text: str, where: str) -> tuple[PublishedRow, ...]:
     """Read a table of scores.
 
     Args:
-        path: CSV with a line of titles. Scores stand in the columns of SCORE_COLUMNS, whatever their case and order; other
+        text: CSV with a line of titles. Scores stand in the columns of SCORE_COLUMNS, whatever their case and order; other
             columns are passed by.
+        where: it comes from, for messages.
     Returns:
         Its rows.
     Raises:
-        ReportError: the file cannot be read, has fewer than two columns of scores or no row, or a cell is no score.
+        ReportError: it has fewer than two columns of scores or no row, or a cell is no score.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
-        reader.fieldnames = [title.strip().lower() for title in reader.fieldnames or ()]
-        rows = tuple(_read_row(reader.line_num, line) for line in reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReportError(f"cannot read the table {path}: {error}; CSV in UTF-8 is needed") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    reader.fieldnames = [title.strip().lower() for title in reader.fieldnames or ()]
+    rows = tuple(_read_row(reader.line_num, line) for line in reader)
     if sum(name in reader.fieldnames for name in SCORE_COLUMNS) < 2:
         raise ReportError(
-            f"{path} has fewer than two columns of scores; name them by a first line, out of {', '.join(SCORE_COLUMNS)}"
+            f"{where} has fewer than two columns of scores; name them by a first line, out of {', '.join(SCORE_COLUMNS)}"
         )
     if not rows:
-        raise ReportError(f"{path} has no row below its titles; one row a method is needed")
+        raise ReportError(f"{where} has no row below its titles; one row a method is needed")
     return rows
 
 
