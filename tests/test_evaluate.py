@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from hipseg.config import EvaluateSettings
 from hipseg.errors import ConfigError, TrainError
 from hipseg.evaluate import evaluate_fold, summarise_cases
 from hipseg.fsio import digest_file
@@ -39,8 +40,11 @@ def trained(template, tmp_path):
     return DatasetPaths(tmp_path / "shards"), StudyPaths(tmp_path / "results")
 
 
-def evaluate(trained, fold=0):
-    return evaluate_fold(*trained, "unet", fold, quiet_console())
+RAW_ONLY = EvaluateSettings(clean=None)
+
+
+def evaluate(trained, fold=0, scoring=RAW_ONLY, **options):
+    return evaluate_fold(*trained, "unet", fold, quiet_console(), scoring=scoring, **options)
 
 
 def test_every_validation_case_is_scored_on_its_own_grid(trained):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import keras
 from rich.console import Console
 
-from hipseg.config import StudySettings
+from hipseg.config import StudySettings, repeat_settings
 from hipseg.learn.batches import check_labels, open_feed
 from hipseg.learn.beginning import Beginning, identify, make_ready
 from hipseg.learn.networks import build_network
-from hipseg.learn.provenance import describe_run, end_record
+from hipseg.learn.provenance import describe_run, end_record, write_cases
 from hipseg.learn.ranks import ALONE, Ranks
 from hipseg.learn.resume import Resume, find_start
 from hipseg.learn.runtime import prepare_runtime
@@ -29,7 +29,7 @@ class PreparedFold:
     """A run that is ready to start: its settings and data are checked, its network is built and no file is touched yet.
 
     Args:
-        settings: of the study.
+        settings: of the study, with the seed of the repeat.
         arm: its name.
         fold: its number.
         title: the run in words.
@@ -53,21 +53,23 @@ class PreparedFold:
     transfer: Transfer | None
 
 
-def prepare_fold(settings: StudySettings, arm: str, fold: int) -> PreparedFold:
+def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) -> PreparedFold:
     """Check what a run needs and build its network.
 
     Args:
         settings: of the study.
         arm: name of the arm.
         fold: number of the fold, from 0.
+        repeat: of the study with another seed, from 0; the pretraining is the same for all.
     Returns:
         The run, ready to start.
     Raises:
-        ConfigError: there is no such arm or fold, no case to train on has a target label, or the network cannot be built as
-            the settings say.
+        ConfigError: there is no such arm, fold or repeat, no case to train on has a target label, or the network cannot be
+            built as the settings say.
         ShardError: data or splits are missing or damaged.
         TrainError: the pretraining that the arm starts from is missing or does not fit.
     """
+    settings = repeat_settings(settings, repeat)
     network, has_transfer = settings.arm(arm).network, settings.arm(arm).transfer
     dataset, study = DatasetPaths(settings.shards), StudyPaths(settings.results)
     manifest = read_manifest(dataset)
@@ -77,9 +79,8 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int) -> PreparedFold:
     prepare_runtime(settings.train)
     model = build_network(network, settings.networks, settings.feed.input_side, seed=settings.train.seed)
     transfer = load_pretrained(model, network, study.pretraining, settings.pretrain.freeze) if has_transfer else None
-    return PreparedFold(
-        settings, arm, fold, title(arm, fold), study.fold(arm, fold), manifest, split, digest_splits(splits), model, transfer
-    )
+    what, paths = title(arm, fold, repeat), study.fold(arm, fold, repeat)
+    return PreparedFold(settings, arm, fold, what, paths, manifest, split, digest_splits(splits), model, transfer)
 
 
 def train_fold(
@@ -137,6 +138,7 @@ def train_fold(
         ranks.wait()
         if ranks.leads:
             provenance = make_ready(paths, run.title, settings, beginning, provenance=provenance, console=console)
+            write_cases(paths, run.manifest, run.split)
             if run.transfer is not None:
                 write_transfer(paths, run.transfer)
         train_model(
@@ -154,6 +156,6 @@ def train_fold(
         end_record(paths, provenance, beginning.earlier_seconds + time.perf_counter() - began_s)
 
 
-def title(arm: str, fold: int) -> str:
+def title(arm: str, fold: int, repeat: int = 0) -> str:
     """Name a run in words."""
-    return f"{arm} fold {fold}"
+    return f"{arm} fold {fold}" + (f" repeat {repeat}" if repeat else "")

@@ -16,7 +16,7 @@ from hipseg.learn.beginning import Beginning, identify, make_ready
 from hipseg.learn.history import EpochRow, best_row
 from hipseg.learn.networks import build_network
 from hipseg.learn.progress import say
-from hipseg.learn.provenance import Provenance, describe_run, end_record
+from hipseg.learn.provenance import Provenance, describe_run, end_record, write_cases
 from hipseg.learn.ranks import ALONE, Ranks
 from hipseg.learn.resume import Resume, find_start
 from hipseg.learn.runtime import prepare_runtime
@@ -79,6 +79,7 @@ def pretrain(
         ranks.wait()
         if ranks.leads:
             provenance = make_ready(paths, TITLE, settings, beginning, provenance=provenance, console=console)
+            write_cases(paths, manifest, split)
         history = train_model(
             model,
             Feeds(training, validation),
@@ -99,6 +100,7 @@ def pretrain(
             "model_digest": digest_file(paths.model),
             "organs": scores,
             "cases": {"train": list(split.train), "val": list(split.val)},
+            "cases_digest": digest_file(paths.cases),
             **_history_summary(history, provenance),
         }
         write_json(paths.summary, summary)
@@ -153,4 +155,5 @@ def _history_summary(history: Sequence[EpochRow], provenance: Provenance) -> dic
         "data_digest": provenance.data_digest,
         "split_digest": provenance.split_digest,
         "settings_digest": provenance.settings_digest,
+        "code_digests": list(provenance.code_digests),
     }
