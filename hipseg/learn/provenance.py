@@ -1,5 +1,6 @@
 """What a run was made from and with: settings.yaml, provenance.json and cases.json."""
 
+import functools
 import platform
 import shutil
 import subprocess
@@ -136,9 +137,14 @@ def write_cases(paths: FoldPaths, manifest: Manifest, split: Split) -> None:
     write_json(paths.cases, {"salt_id": manifest.salt_id, **sides})
 
 
+@functools.cache
 def digest_code() -> str:
-    """Give the SHA-256 of hipseg's own sources: of every module's path in the package and its bytes."""
-    package = _package()
+    """Give the digest of hipseg's own sources, as they were when the process first asked: what it runs does not change later."""
+    return digest_sources(_package())
+
+
+def digest_sources(package: Path) -> str:
+    """Give the SHA-256 of a package: of every module's path in it and of its bytes."""
     return digest_json({path.relative_to(package).as_posix(): digest_file(path) for path in sorted(package.rglob("*.py"))})
 
 
