@@ -75,7 +75,7 @@ def collect(paths: StudyPaths, planned: Iterable[tuple[str, int]] = (), *, allow
         ReportError: there are no results; a fold is partial, missing or damaged; or, whatever `allow_partial` says, folds do not
             belong together (`check_agreement`).
     """
-    found = _find_folds(paths)
+    found = find_folds(paths)
     folds: list[FoldResult] = []
     gaps: list[str] = []
     case_lists = CaseLists()
@@ -93,8 +93,14 @@ def collect(paths: StudyPaths, planned: Iterable[tuple[str, int]] = (), *, allow
     return Collection(_group(folds), tuple(gaps), warnings)
 
 
-def _find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
-    """Find the folders of folds, as arm, repeat and number, but not what stands beside the arms."""
+def find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
+    """Find the folders of folds, but not what stands beside the arms.
+
+    Returns:
+        Arm, repeat and number of each, complete or not, sorted.
+    Raises:
+        ReportError: there is none.
+    """
     if not paths.root.is_dir():
         raise ReportError(f"no results at {paths.root}; `hipseg submit` or `hipseg train` makes them")
     found = set()

@@ -55,14 +55,14 @@ def read_curves(paths: StudyPaths, runs: Iterable[tuple[str, int, int]]) -> tupl
 
     Args:
         paths: the results.
-        runs: arm, fold and repeat of each run.
+        runs: arm, repeat and fold of each run.
     Returns:
         The curves of the runs that have ended an epoch, in the order given.
     Raises:
         ReportError: a history is damaged.
     """
     curves = []
-    for arm, fold, repeat in runs:
+    for arm, repeat, fold in runs:
         path = paths.fold(arm, fold, repeat).history
         if path.is_file() and (rows := _read_rows(path)):
             values = {name: np.array([row[name] for row in rows]) for name in COLUMNS}

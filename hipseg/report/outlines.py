@@ -13,9 +13,9 @@ from skimage.measure import approximate_polygon, find_contours
 from hipseg.axes import SliceBool
 from hipseg.views import CaseView, SliceView
 
-PICTURE_SIDE = 256
+PICTURE_SIDE = 384
 """Most pixels of a picture's longer side; larger ones are averaged down."""
-WEBP_QUALITY = 55
+WEBP_QUALITY = 70
 OUTLINE_TOLERANCE_PIXELS = 0.35
 """How far a simplified outline may run from the mask's, in pixels of the packed image."""
 HALF = 0.5
@@ -47,7 +47,7 @@ def encode_picture(image: NDArray[np.uint8]) -> str:
     picture = Image.fromarray(image)
     picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BOX)
     file = io.BytesIO()
-    picture.save(file, "WEBP", quality=WEBP_QUALITY, method=6)
+    picture.save(file, "WEBP", quality=WEBP_QUALITY)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 

@@ -24,7 +24,7 @@ def epoch(number, loss, val_dice="0.5"):
 
 def test_runs_without_an_epoch_have_no_curve(tmp_path):
     write_history(tmp_path, "unet", 0, ["", ""])
-    assert read_curves(StudyPaths(tmp_path), [("unet", 0, 0), ("unet", 1, 0)]) == ()
+    assert read_curves(StudyPaths(tmp_path), [("unet", 0, 0), ("unet", 0, 1)]) == ()
 
 
 def test_a_line_that_is_still_being_written_is_left_out(tmp_path):
@@ -44,7 +44,7 @@ def test_a_damaged_history_is_named(tmp_path):
 def test_the_band_is_over_the_folds_that_have_the_epoch(tmp_path):
     write_history(tmp_path, "unet", 0, [epoch(1, 0.5), epoch(2, 0.25), ""])
     write_history(tmp_path, "unet", 1, [epoch(1, 0.25), ""])
-    band = join_folds(read_curves(StudyPaths(tmp_path), [("unet", 0, 0), ("unet", 1, 0)]), "loss")
+    band = join_folds(read_curves(StudyPaths(tmp_path), [("unet", 0, 0), ("unet", 0, 1)]), "loss")
     assert band.epochs.tolist() == [1, 2]
     assert band.mean.tolist() == [0.375, 0.25]
     assert (band.low.tolist(), band.high.tolist()) == ([0.25, 0.25], [0.5, 0.25])
