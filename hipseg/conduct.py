@@ -27,13 +27,14 @@ Finish = Callable[[Course, Trained, Console], object]
 """What rank 0 does when the network is trained, while it still holds the folder."""
 
 
-def conduct_fold(settings: StudySettings, arm: str, fold: int, *, resume: Resume, overwrite: bool) -> None:
+def conduct_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0, *, resume: Resume, overwrite: bool) -> None:
     """Train one arm on one fold and score the fold's validation cases; raises what `prepare_fold` and those do that follow."""
 
     def finish(course: Course, _trained: Trained, console: Console) -> None:
-        evaluate_fold(course.dataset, StudyPaths(settings.results), arm, fold, console)
+        study = StudyPaths(settings.results)
+        evaluate_fold(course.dataset, study, arm, fold, console, scoring=settings.evaluate, repeat=repeat)
 
-    _conduct(lambda: prepare_fold(settings, arm, fold), finish, resume=resume, overwrite=overwrite)
+    _conduct(lambda: prepare_fold(settings, arm, fold, repeat), finish, resume=resume, overwrite=overwrite)
 
 
 def conduct_pretraining(settings: StudySettings, *, resume: Resume, overwrite: bool) -> None:
@@ -41,7 +42,7 @@ def conduct_pretraining(settings: StudySettings, *, resume: Resume, overwrite: b
     _conduct(lambda: prepare_pretraining(settings), finish_pretraining, resume=resume, overwrite=overwrite)
 
 
-def conduct_evaluation(settings: StudySettings, arm: str, fold: int) -> None:
+def conduct_evaluation(settings: StudySettings, arm: str, fold: int, repeat: int = 0) -> None:
     """Score a trained fold anew.
 
     Raises:
@@ -50,10 +51,11 @@ def conduct_evaluation(settings: StudySettings, arm: str, fold: int) -> None:
         ShardError: data or splits are missing or damaged.
     """
     study = StudyPaths(settings.results)
-    paths = study.fold(arm, fold)
-    check_trained(paths, title(arm, fold))
-    with hold_run(paths, title(arm, fold)):
-        evaluate_fold(DatasetPaths(settings.shards), study, arm, fold, Console())
+    paths, what = study.fold(arm, fold, repeat), title(arm, fold, repeat)
+    check_trained(paths, what)
+    with hold_run(paths, what):
+        dataset = DatasetPaths(settings.shards)
+        evaluate_fold(dataset, study, arm, fold, Console(), scoring=settings.evaluate, repeat=repeat)
 
 
 def _conduct(prepare: Callable[[], Course], finish: Finish, *, resume: Resume, overwrite: bool) -> None:

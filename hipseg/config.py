@@ -1,6 +1,7 @@
 """YAML -> frozen settings. Unknown keys are refused, with the nearest valid name."""
 
 import difflib
+import types
 import typing
 from itertools import pairwise
 from pathlib import Path
@@ -15,16 +16,18 @@ from hipseg.labels import HIP_LABEL, ORGAN_LABELS
 NetworkName = Literal["unet", "modified-unet"]
 Normalisation = Literal["synchronised", "local"]
 Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Label = Annotated[int, Field(ge=1, le=255)]
 """A label number of a mask, which shards hold as uint8."""
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+SEEDS = 2**32
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 BLOCKS = 8
 """Encoder blocks of the modified U-Net, and decoder blocks. Source: thesis section 3.1."""
 MIN_INPUT_SIDE = 256
 """Eight halvings take 256 down to one element; a smaller input has nothing left for the last encoder block."""
 INPUT_SIDES = f"a power of two of at least {MIN_INPUT_SIDE}, as 512"
-NOT_ARMS = ("pretraining", "jobs")
+NOT_ARMS = ("pretraining", "jobs", "figures")
 """Folders of the results that stand beside those of the arms."""
 
 
@@ -148,6 +151,28 @@ class PretrainSettings(Settings):
     train: TrainSettings = TrainSettings()
 
 
+class CleanSettings(Settings):
+    """How a prediction is cleaned; what was done by hand in 3-matic. The defaults change little. Source: thesis section 4.3."""
+
+    smooth_mm: NotNegative = 0.5
+    """Standard deviation of the Gaussian that rounds the boundary off; 0 leaves it as it is."""
+    bridge_mm: NotNegative = 0.0
+    """Connections up to so thick do not join what they connect into one piece; 0 cuts none."""
+    min_piece_ml: NotNegative = 1.0
+    """Smaller pieces are removed, but for the largest."""
+    connectivity: Literal[6, 18, 26] = 26
+    """Neighbours of a voxel that belong to its piece: those that share a face; or an edge, too; or a corner, too."""
+    max_hole_ml: NotNegative = 0.5
+    """Cavities up to so large are filled."""
+
+
+class EvaluateSettings(Settings):
+    """How a trained fold is scored."""
+
+    clean: CleanSettings | None = CleanSettings()
+    """Each prediction is scored as the network gave it, and cleaned besides; null leaves that out and halves the time."""
+
+
 class ArmSettings(Settings):
     """One row of the comparison table: a network, with or without transfer, and the words that the table prints for it."""
 
@@ -179,6 +204,7 @@ class StudySettings(Settings):
     networks: NetworkSettings = NetworkSettings()
     train: TrainSettings = TrainSettings()
     pretrain: PretrainSettings = PretrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
     arms: Annotated[dict[ArmName, ArmSettings], Field(min_length=1)] = DEFAULT_ARMS
 
     def arm(self, name: str) -> ArmSettings:
@@ -190,6 +216,18 @@ class StudySettings(Settings):
         if name not in self.arms:
             raise ConfigError(f"no arm {name!r}; the arms are {', '.join(sorted(self.arms))}")
         return self.arms[name]
+
+
+def repeat_settings(settings: StudySettings, repeat: int) -> StudySettings:
+    """Give the settings of a repeat of the study: `train.seed` + `repeat`, the rest as it is.
+
+    Raises:
+        ConfigError: there is no such repeat.
+    """
+    seed = settings.train.seed + repeat
+    if repeat < 0 or seed >= SEEDS:
+        raise ConfigError(f"no repeat {repeat}; repeats count from 0, and train.seed + repeat, here {seed}, must be below 2**32")
+    return settings.model_copy(update={"train": settings.train.model_copy(update={"seed": seed})})
 
 
 def load_settings(path: Path | None, overrides: tuple[str, ...] = ()) -> StudySettings:
@@ -274,4 +312,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
             model = model.model_fields[str(part)].annotation
         elif typing.get_origin(model) is dict:
             model = typing.get_args(model)[1]
+        if typing.get_origin(model) is types.UnionType:
+            # Settings that null may stand for.
+            model = typing.get_args(model)[0]
     return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -2,26 +2,31 @@
 
 import math
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from hipseg.config import StudySettings, load_settings
+from hipseg.axes import VolumeU8
+from hipseg.config import EvaluateSettings, StudySettings, load_settings
 from hipseg.errors import ConfigError, TrainError
-from hipseg.fsio import digest_file, unwritable, write_json
+from hipseg.fsio import digest_file, digest_json, unwritable, write_json
+from hipseg.geometry import Grid
 from hipseg.ingest.nifti import write_volume
 from hipseg.labels import HIP_LABEL
 from hipseg.learn.fold import title
 from hipseg.learn.history import EpochRow, best_row, read_history
 from hipseg.learn.prediction import Infer, compile_inference, load_model, predict_slices
 from hipseg.learn.progress import say
-from hipseg.learn.provenance import Provenance, read_provenance
-from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
-from hipseg.score.overlap import NO_COUNTS, Counts, count
-from hipseg.score.record import CaseScore, score_case, write_scores
+from hipseg.learn.provenance import Provenance, digest_code, read_provenance, scoring_versions
+from hipseg.learn.transfer import read_source_digest
+from hipseg.runs import Answer, DatasetPaths, FoldPaths, StudyPaths
+from hipseg.score.cleaning import clean_mask
+from hipseg.score.masks import measure_labels
+from hipseg.score.record import HIP, CaseScore, score_case, write_scores
 from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest
 from hipseg.shards.reader import open_reader
 from hipseg.splits import Split, choose_fold, digest_splits, read_splits
@@ -29,7 +34,40 @@ from hipseg.splits import Split, choose_fold, digest_splits, read_splits
 TRAIN_AGAIN = "train the fold again with `hipseg train`"
 
 
-def evaluate_fold(dataset: DatasetPaths, study: StudyPaths, arm: str, fold: int, console: Console) -> tuple[CaseScore, ...]:
+@dataclass(frozen=True)
+class TrainedFold:
+    """A run whose training is done.
+
+    Args:
+        arm, fold, repeat: which.
+        paths: of the run.
+        settings, provenance, history: as its training left them.
+    """
+
+    arm: str
+    fold: int
+    repeat: int
+    paths: FoldPaths
+    settings: StudySettings
+    provenance: Provenance
+    history: tuple[EpochRow, ...]
+
+    @property
+    def title(self) -> str:
+        """The run in words."""
+        return title(self.arm, self.fold, self.repeat)
+
+
+def evaluate_fold(
+    dataset: DatasetPaths,
+    study: StudyPaths,
+    arm: str,
+    fold: int,
+    console: Console,
+    *,
+    scoring: EvaluateSettings,
+    repeat: int = 0,
+) -> tuple[CaseScore, ...]:
     """Predict and score the validation cases of a fold, with the settings it was trained with.
 
     Args:
@@ -38,52 +76,83 @@ def evaluate_fold(dataset: DatasetPaths, study: StudyPaths, arm: str, fold: int,
         arm: name of the arm.
         fold: number of the fold, from 0.
         console: where progress is shown.
+        scoring: how the answers are scored; nothing of it bears on the training.
+        repeat: of the study with another seed, from 0.
     Returns:
-        One score a case, in the order of the split.
+        The scores of each case in the order of the split: of the raw answer, then of the cleaned one.
     Raises:
         TrainError: the fold is not trained, its files are damaged, or data or splits are not those it was trained on.
         ShardError: data or splits are missing or damaged.
         ConfigError: there is no such fold, or a file cannot be written.
     """
-    paths = study.fold(arm, fold)
     manifest = read_manifest(dataset)
     splits = read_splits(dataset, manifest)
     split = choose_fold(splits, fold)
-    provenance, settings, history = _read_run(paths, title(arm, fold))
-    _check_same_data(provenance, manifest, splits, title(arm, fold))
-    infer = compile_inference(load_model(paths.model, TRAIN_AGAIN), settings.feed)
-    _clear_scores(paths)
-    scores = []
+    run = _read_run(study.fold(arm, fold, repeat), arm, fold, repeat)
+    _check_same_data(run, manifest, splits)
+    infer = compile_inference(load_model(run.paths.model, TRAIN_AGAIN), run.settings.feed)
+    _clear_scores(run.paths)
+    scores: list[CaseScore] = []
     for case in split.val:
-        record = manifest.record(case)
-        counts = _predict_case(infer, dataset, record, settings, paths.prediction(case))
-        scores.append(score_case(case, record.patient, arm, fold, counts))
-        say(console, f"{title(arm, fold)}, case {case}: dice {scores[-1].dice:.4f}")
-    write_scores(paths.scores, scores)
-    summary = {
-        **summarise_cases(scores),
-        "hipseg": {
-            "arm": arm,
-            "fold": fold,
-            "folds": len(splits),
-            "study": settings.arm(arm).study,
-            "method": settings.arm(arm).method,
-            **_training_facts(history, provenance),
-            "cases": len(scores),
-            "cases_with_dice": sum(not math.isnan(score.dice) for score in scores),
-            "scores_digest": digest_file(paths.scores),
-        },
-    }
-    write_json(paths.summary, summary)
+        record, began_s = manifest.record(case), time.perf_counter()
+        truth, prediction = _predict_case(infer, dataset, record, run.settings)
+        predicted_s = time.perf_counter()
+        of_case = _score_case(run, record, truth, prediction, scoring)
+        scores += of_case
+        took = f"{predicted_s - began_s:.1f} s to predict, {time.perf_counter() - predicted_s:.1f} s to score"
+        say(console, f"{run.title}, case {case}: {_tell(of_case)} ({took})")
+    write_scores(run.paths.scores, scores)
+    facts = _describe(run, scoring, scores)
+    write_json(run.paths.summary, {**summarise_cases(scores), "hipseg": {**facts, "folds": len(splits)}})
     return tuple(scores)
 
 
+def _score_case(
+    run: TrainedFold, record: CaseRecord, truth: VolumeU8, prediction: VolumeU8, scoring: EvaluateSettings
+) -> tuple[CaseScore, ...]:
+    """Write each answer of one case, and score it."""
+    scores = []
+    for answer, labels in _answers(prediction, record.grid, scoring):
+        write_volume(run.paths.prediction(record.case, answer), labels, record.grid)
+        for name, measured in measure_labels(truth, labels, {HIP_LABEL: HIP}, record.grid.spacing_mm_zyx):
+            score = score_case(
+                measured,
+                case=record.case,
+                patient=record.patient,
+                arm=run.arm,
+                fold=run.fold,
+                repeat=run.repeat,
+                label=name,
+                answer=answer,
+                image_digest=record.image_digest,
+                shape_zyx=record.grid.shape_zyx,
+                spacing_mm_zyx=record.grid.spacing_mm_zyx,
+            )
+            scores.append(score)
+    return tuple(scores)
+
+
+def _tell(scores: Sequence[CaseScore]) -> str:
+    return "; ".join(f"{one.answer} dice {one.dice:.4f}, HD95 {one.hd95_mm:.1f} mm" for one in scores)
+
+
+def _answers(prediction: VolumeU8, grid: Grid, scoring: EvaluateSettings) -> Iterator[tuple[Answer, VolumeU8]]:
+    """Give the prediction as it is, then cleaned where that is wanted; one of them is held at a time besides it."""
+    yield "raw", prediction
+    if scoring.clean is not None:
+        cleaned = clean_mask(prediction == HIP_LABEL, grid.spacing_mm_zyx, scoring.clean)
+        yield "cleaned", cleaned * np.uint8(HIP_LABEL)
+
+
 def summarise_cases(scores: Sequence[CaseScore]) -> dict[str, Any]:
-    """Give the part of summary.json that nnU-Net's tools read; an average leaves undefined values out, and is NaN of none.
+    """Give the part of summary.json that nnU-Net's tools read, of the raw answers alone.
+
+    An average leaves undefined values out, and is NaN of none.
 
     Source: nnU-Net 2, evaluation/evaluate_predictions.py, keys and meaning of its summary.
     """
-    metrics = [_nnunet_metrics(score) for score in scores]
+    raw = [score for score in scores if score.answer == "raw"]
+    metrics = [_nnunet_metrics(score) for score in raw]
     mean = {name: _mean([one[name] for one in metrics]) for name in metrics[0]} if metrics else {}
     label = str(HIP_LABEL)
     return {
@@ -93,7 +162,7 @@ def summarise_cases(scores: Sequence[CaseScore]) -> dict[str, Any]:
                 "reference_file": score.case,
                 "metrics": {label: one},
             }
-            for score, one in zip(scores, metrics, strict=True)
+            for score, one in zip(raw, metrics, strict=True)
         ],
         "mean": {label: mean},
         "foreground_mean": mean,
@@ -119,17 +188,14 @@ def _mean(values: Sequence[float]) -> float:
     return sum(defined) / len(defined) if defined else math.nan
 
 
-def _predict_case(infer: Infer, dataset: DatasetPaths, record: CaseRecord, settings: StudySettings, prediction: Path) -> Counts:
-    """Write the mask predicted for one case, and count it against the truth."""
-    volume = np.zeros(record.grid.shape_zyx, np.uint8)
-    counts = NO_COUNTS
+def _predict_case(infer: Infer, dataset: DatasetPaths, record: CaseRecord, settings: StudySettings) -> tuple[VolumeU8, VolumeU8]:
+    """Give the hip's label volumes of one case: the truth and the prediction."""
+    truth, prediction = np.zeros((2, *record.grid.shape_zyx), np.uint8)
     with open_reader(dataset, record) as reader:
         for z, probabilities in predict_slices(infer, reader, settings.feed, settings.train.batch_size):
-            is_hip = probabilities >= settings.train.threshold
-            counts += count(np.isin(reader.read_labels(z), settings.target_labels), is_hip)
-            volume[z][is_hip] = HIP_LABEL
-    write_volume(prediction, volume, record.grid)
-    return counts
+            truth[z][np.isin(reader.read_labels(z), settings.target_labels)] = HIP_LABEL
+            prediction[z][probabilities >= settings.train.threshold] = HIP_LABEL
+    return truth, prediction
 
 
 def check_trained(paths: FoldPaths, what: str) -> None:
@@ -142,22 +208,24 @@ def check_trained(paths: FoldPaths, what: str) -> None:
         raise TrainError(f"{what} is not trained: no {paths.model}; train it with `hipseg train`")
 
 
-def _read_run(paths: FoldPaths, what: str) -> tuple[Provenance, StudySettings, tuple[EpochRow, ...]]:
+def _read_run(paths: FoldPaths, arm: str, fold: int, repeat: int) -> TrainedFold:
+    what = title(arm, fold, repeat)
     check_trained(paths, what)
     try:
-        return read_provenance(paths), load_settings(paths.settings), read_history(paths.history)
+        settings = load_settings(paths.settings)
     except ConfigError as error:
         raise TrainError(f"cannot use the settings of {what}: {error}; {TRAIN_AGAIN}") from error
+    return TrainedFold(arm, fold, repeat, paths, settings, read_provenance(paths), read_history(paths.history))
 
 
-def _check_same_data(provenance: Provenance, manifest: Manifest, splits: Sequence[Split], what: str) -> None:
+def _check_same_data(run: TrainedFold, manifest: Manifest, splits: Sequence[Split]) -> None:
     for name, found, trained in (
-        ("data", manifest.data_digest, provenance.data_digest),
-        ("folds", digest_splits(splits), provenance.split_digest),
+        ("data", manifest.data_digest, run.provenance.data_digest),
+        ("folds", digest_splits(splits), run.provenance.split_digest),
     ):
         if found != trained:
             raise TrainError(
-                f"{what} was trained with other {name}: their digest was {trained[:12]} and is now {found[:12]}; scoring a "
+                f"{run.title} was trained with other {name}: their digest was {trained[:12]} and is now {found[:12]}; scoring a "
                 f"model on cases it may have learned from would flatter it; {TRAIN_AGAIN}"
             )
 
@@ -167,19 +235,39 @@ def _clear_scores(paths: FoldPaths) -> None:
     try:
         paths.summary.unlink(missing_ok=True)
         paths.scores.unlink(missing_ok=True)
-        if paths.predictions.exists():
-            shutil.rmtree(paths.predictions)
+        for folder in (paths.predictions, paths.cleaned_predictions):
+            if folder.exists():
+                shutil.rmtree(folder)
     except OSError as error:
         raise unwritable(paths.root, error) from error
 
 
-def _training_facts(history: Sequence[EpochRow], provenance: Provenance) -> dict[str, Any]:
-    best = best_row(history)
+def _describe(run: TrainedFold, scoring: EvaluateSettings, scores: Sequence[CaseScore]) -> dict[str, Any]:
+    """Give hipseg's own part of the summary: what was scored and how, and the digests that tell whether folds fit together."""
+    chosen, best, provenance = run.settings.arm(run.arm), best_row(run.history), run.provenance
+    raw = [score for score in scores if score.answer == "raw"]
+    code = tuple(dict.fromkeys((*provenance.code_digests, digest_code())))
     return {
-        "epochs": len(history),
+        "arm": run.arm,
+        "fold": run.fold,
+        "repeat": run.repeat,
+        "seed": run.settings.train.seed,
+        "study": chosen.study,
+        "method": chosen.method,
+        "epochs": len(run.history),
         "best_epoch": best.epoch,
         "val_loss": best.val_loss,
+        "cases": len(raw),
+        "cases_with_dice": sum(not math.isnan(score.dice) for score in raw),
+        "labels": [{"name": HIP, "numbers": list(run.settings.target_labels)}],
+        "clean": scoring.clean.model_dump(mode="json") if scoring.clean else None,
+        "pretraining": {"model_digest": read_source_digest(run.paths)} if chosen.transfer else None,
+        "versions": {**provenance.versions, **scoring_versions()},
+        # One digest, whether one program trained and scored the fold or several.
+        "code_digest": code[0] if len(code) == 1 else digest_json(code),
         "data_digest": provenance.data_digest,
         "split_digest": provenance.split_digest,
         "settings_digest": provenance.settings_digest,
+        "cases_digest": digest_file(run.paths.cases),
+        "scores_digest": digest_file(run.paths.scores),
     }

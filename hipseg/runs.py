@@ -6,6 +6,9 @@ from typing import Literal
 
 from hipseg.errors import ConfigError
 
+Answer = Literal["raw", "cleaned"]
+"""A prediction as the network gave it, or after false connections, holes and steps were removed."""
+
 
 @dataclass(frozen=True)
 class DatasetPaths:
@@ -104,13 +107,23 @@ class FoldPaths:
         return self.root / "scores.jsonl"
 
     @property
+    def cases(self) -> Path:
+        """The cases of both sides, with patients and digests of the images."""
+        return self.root / "cases.json"
+
+    @property
     def predictions(self) -> Path:
-        """Folder of one label volume a validation case."""
+        """Folder of one label volume a validation case, as the network gave it."""
         return self.root / "predictions"
 
-    def prediction(self, case_key: str) -> Path:
+    @property
+    def cleaned_predictions(self) -> Path:
+        """Folder of the same volumes after cleaning."""
+        return self.root / "predictions-cleaned"
+
+    def prediction(self, case_key: str, answer: Answer = "raw") -> Path:
         """The label volume predicted for one case."""
-        return self.predictions / f"{case_key}.nii.gz"
+        return (self.predictions if answer == "raw" else self.cleaned_predictions) / f"{case_key}.nii.gz"
 
     @property
     def summary(self) -> Path:
@@ -134,9 +147,10 @@ class StudyPaths:
 
     root: Path
 
-    def fold(self, arm: str, fold: int) -> FoldPaths:
-        """The run of one arm on one fold."""
-        return FoldPaths(self.root / arm / f"fold_{fold}")
+    def fold(self, arm: str, fold: int, repeat: int = 0) -> FoldPaths:
+        """The run of one arm on one fold; a repeat with another seed lies apart."""
+        arm_root = self.root / arm
+        return FoldPaths((arm_root / f"repeat_{repeat}" if repeat else arm_root) / f"fold_{fold}")
 
     @property
     def pretraining(self) -> FoldPaths:
@@ -170,3 +184,13 @@ class StudyPaths:
     def comparison(self, suffix: str) -> Path:
         """The comparison table, in one of its forms: csv, json, md, tex."""
         return self.root / f"comparison.{suffix}"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures, as PNG and SVG."""
+        return self.root / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The page that holds everything."""
+        return self.root / "report.html"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from hipseg.config import StudySettings, dump_settings, load_settings
+from hipseg.config import StudySettings, dump_settings, load_settings, repeat_settings
 from hipseg.errors import ConfigError
 
 
@@ -55,7 +55,10 @@ def test_an_override_is_laid_over_the_file(settings_file):
         ("train: {epoch: 3}", "unknown key 'train.epoch' in .*did you mean 'epochs'"),
         ("arms: {unet: {network: unet, stdy: a, method: m}}", "unknown key 'arms.unet.stdy' in .*did you mean 'study'"),
         ("pretrain: {train: {sed: 3}}", "unknown key 'pretrain.train.sed' in .*did you mean 'seed'"),
-        ("zzz: 1", "unknown key 'zzz' in .*valid keys are arms, feed, folds"),
+        ("zzz: 1", "unknown key 'zzz' in .*valid keys are arms, evaluate, feed, folds"),
+        ("evaluate: {clean: {smoth_mm: 1}}", "unknown key 'evaluate.clean.smoth_mm' in .*did you mean 'smooth_mm'"),
+        ("evaluate: {clean: {max_hole_ml: -1}}", "evaluate.clean.max_hole_ml.*found -1"),
+        ("evaluate: {clean: {connectivity: 8}}", "evaluate.clean.connectivity.*found 8"),
         ("feed: {window_hu: [300, 100]}", "empty or reversed"),
         ("feed: {fit: resample}", "needs it"),
         ("train: {epochs: many}", "train.epochs.*found 'many'"),
@@ -127,3 +130,22 @@ def test_every_config_is_read_and_its_head_says_command_time_and_score(path):
     head = path.read_text(encoding="utf-8").partition("\n\n")[0]
     for word in ("hipseg submit", "Time:", "Score to expect:"):
         assert word in head
+
+
+def test_cleaning_can_be_left_out(settings_file):
+    settings = load_settings(settings_file("evaluate: {clean: null}\n"))
+    assert settings.evaluate.clean is None
+    assert load_settings(settings_file(dump_settings(settings))) == settings
+    assert load_settings(settings_file("evaluate: {clean: {}}\n")) == StudySettings()
+
+
+def test_a_repeat_differs_in_the_seed_of_training_alone():
+    settings = load_settings(None, ("train.seed=5",))
+    assert repeat_settings(settings, 0) == settings
+    assert repeat_settings(settings, 2) == load_settings(None, ("train.seed=7",))
+
+
+@pytest.mark.parametrize(("seed", "repeat"), [(0, -1), (2**32 - 1, 1)])
+def test_a_repeat_without_a_seed_is_refused(seed, repeat):
+    with pytest.raises(ConfigError, match=f"no repeat {repeat};"):
+        repeat_settings(load_settings(None, (f"train.seed={seed}",)), repeat)

@@ -5,21 +5,28 @@ import shutil
 import numpy as np
 import pytest
 
+from hipseg.config import CleanSettings, EvaluateSettings, dump_settings, load_settings
 from hipseg.errors import ConfigError, TrainError
 from hipseg.evaluate import evaluate_fold, summarise_cases
-from hipseg.fsio import digest_file
+from hipseg.fsio import digest_file, write_text
 from hipseg.geometry import is_same_grid
 from hipseg.ingest.nifti import read_labels
 from hipseg.learn.course import run_course
 from hipseg.learn.fold import prepare_fold
 from hipseg.learn.history import best_row, read_history
-from hipseg.learn.prediction import load_model
+from hipseg.learn.prediction import compile_inference, load_model, predict_slices
+from hipseg.learn.provenance import digest_code, read_provenance
 from hipseg.learn.training import save_model
 from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.score.cleaning import clean_mask
+from hipseg.score.masks import measure_masks
 from hipseg.score.overlap import Counts, count
-from hipseg.score.record import read_scores, score_case
+from hipseg.score.record import read_scores
+from hipseg.shards.manifest import read_manifest
+from hipseg.shards.reader import open_reader
 from hipseg.splits import read_splits, write_splits
 from tests.learn.builders import disc_case, pack_discs, quiet_console, quiet_session, small_settings
+from tests.score.builders import made_score
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +46,11 @@ def trained(template, tmp_path):
     return DatasetPaths(tmp_path / "shards"), StudyPaths(tmp_path / "results")
 
 
-def evaluate(trained, fold=0):
-    return evaluate_fold(*trained, "unet", fold, quiet_console())
+RAW_ONLY = EvaluateSettings(clean=None)
+
+
+def evaluate(trained, fold=0, scoring=RAW_ONLY, **options):
+    return evaluate_fold(*trained, "unet", fold, quiet_console(), scoring=scoring, **options)
 
 
 def test_every_validation_case_is_scored_on_its_own_grid(trained):
@@ -82,9 +92,11 @@ def test_summary_has_what_nnunets_tools_and_the_report_read(trained):
     assert summary["foreground_mean"] == summary["mean"]["1"]
     best = best_row(read_history(paths.history))
     own = summary["hipseg"]
-    assert {key: own[key] for key in ("arm", "fold", "folds", "cases", "epochs", "study", "method")} == {
+    assert {key: own[key] for key in ("arm", "fold", "repeat", "seed", "folds", "cases", "epochs", "study", "method")} == {
         "arm": "unet",
         "fold": 0,
+        "repeat": 0,
+        "seed": 0,
         "folds": 2,
         "cases": 2,
         "epochs": 1,
@@ -92,8 +104,87 @@ def test_summary_has_what_nnunets_tools_and_the_report_read(trained):
         "method": "U-Net",
     }
     assert (own["best_epoch"], own["val_loss"]) == (best.epoch, best.val_loss)
-    assert own["scores_digest"] == digest_file(paths.scores)
+    assert (own["scores_digest"], own["cases_digest"]) == (digest_file(paths.scores), digest_file(paths.cases))
+    assert own["labels"] == [{"name": "hip", "numbers": [1, 2]}]
+    assert (own["clean"], own["pretraining"]) == (None, None)
+    provenance = read_provenance(paths)
+    assert own["code_digest"] == provenance.code_digests[0] == digest_code()
+    assert own["versions"].items() >= {**provenance.versions, "surface-distance": "0.1"}.items()
     assert own.keys() >= {"data_digest", "split_digest", "settings_digest"}
+
+
+def test_fold_that_other_sources_trained_has_a_code_digest_of_its_own(trained):
+    paths = trained[1].fold("unet", 0)
+    value = json.loads(paths.provenance.read_text())
+    evaluate(trained)
+    usual = json.loads(paths.summary.read_text())["hipseg"]["code_digest"]
+    paths.provenance.write_text(json.dumps({**value, "code_digests": ["0" * 64]}))
+    evaluate(trained)
+    assert json.loads(paths.summary.read_text())["hipseg"]["code_digest"] not in (usual, "0" * 64)
+
+
+def test_lines_carry_what_the_audit_and_the_distances_need(trained):
+    dataset, study = trained
+    for score in evaluate(trained):
+        record = read_manifest(dataset).record(score.case)
+        assert (score.shape_zyx, score.spacing_mm_zyx) == (record.grid.shape_zyx, record.grid.spacing_mm_zyx)
+        assert (score.image_digest, score.label, score.answer, score.repeat) == (record.image_digest, "hip", "raw", 0)
+        truth = disc_case(int(score.case[1:]))[1] > 0
+        prediction = read_labels(study.fold("unet", 0).prediction(score.case))[0] == 1
+        # NaN, where nothing is found, equals nothing but its own text.
+        assert str(score.distances) == str(measure_masks(truth, prediction, score.spacing_mm_zyx).distances)
+
+
+def give_noisy_answers(dataset, paths):
+    """Set the threshold to the first validation case's mean, so that a network of one epoch answers with hip here and there."""
+    settings = load_settings(paths.settings)
+    manifest = read_manifest(dataset)
+    record = manifest.record(read_splits(dataset, manifest)[0].val[0])
+    infer = compile_inference(load_model(paths.model, ""), settings.feed)
+    with open_reader(dataset, record) as reader:
+        threshold = float(np.mean(np.stack([of_slice for _, of_slice in predict_slices(infer, reader, settings.feed, 4)])))
+    write_text(
+        paths.settings,
+        dump_settings(settings.model_copy(update={"train": settings.train.model_copy(update={"threshold": threshold})})),
+    )
+    return record
+
+
+def test_cleaned_answers_are_written_and_scored_beside_the_raw_ones(trained):
+    dataset, study = trained
+    paths, clean = study.fold("unet", 0), CleanSettings(smooth_mm=1.0, min_piece_ml=0.5)
+    record = give_noisy_answers(dataset, paths)
+    scores = evaluate(trained, scoring=EvaluateSettings(clean=clean))
+    assert [(one.case, one.answer) for one in scores[:2]] == [(record.case, "raw"), (record.case, "cleaned")]
+    raw, cleaned = (read_labels(paths.prediction(record.case, answer))[0] for answer in ("raw", "cleaned"))
+    assert not np.array_equal(raw, cleaned)
+    assert np.array_equal(cleaned == 1, clean_mask(raw == 1, record.grid.spacing_mm_zyx, clean))
+    truth = disc_case(int(record.case[1:]))[1] > 0
+    assert [one.counts for one in scores[:2]] == [count(truth, raw == 1), count(truth, cleaned == 1)]
+    summary = json.loads(paths.summary.read_text())
+    assert summary["hipseg"]["clean"] == clean.model_dump()
+    assert summary["hipseg"]["cases"] == 2
+    # nnU-Net's part knows one answer a case.
+    assert summary["mean"]["1"]["TP"] == np.mean([one.counts.tp for one in scores if one.answer == "raw"])
+
+
+def test_scoring_without_cleaning_removes_earlier_cleaned_answers(trained):
+    paths = trained[1].fold("unet", 0)
+    evaluate(trained, scoring=EvaluateSettings())
+    assert len(list(paths.cleaned_predictions.iterdir())) == 2
+    evaluate(trained)
+    assert not paths.cleaned_predictions.exists()
+
+
+def test_repeat_is_scored_in_its_own_folder(trained):
+    study = trained[1]
+    study.fold("unet", 0, 3).root.parent.mkdir()
+    study.fold("unet", 0).root.rename(study.fold("unet", 0, 3).root)
+    scores = evaluate(trained, repeat=3)
+    assert {score.repeat for score in scores} == {3}
+    assert read_scores(study.fold("unet", 0, 3).scores) == scores
+    with pytest.raises(TrainError, match=r"unet fold 0 repeat 4 is not trained"):
+        evaluate(trained, repeat=4)
 
 
 def test_scoring_again_gives_the_same_bytes(trained):
@@ -122,7 +213,7 @@ def test_prediction_that_finds_everything_scores_one(trained):
 
 
 def test_averages_leave_out_what_is_undefined_and_are_null_of_nothing():
-    found, empty = score_case("c1", "p1", "unet", 0, Counts(3, 1, 2, 4)), score_case("c2", "p2", "unet", 0, Counts(0, 0, 0, 10))
+    found, empty = made_score("c1", "p1", "unet", 0, Counts(3, 1, 2, 4)), made_score("c2", "p2", "unet", 0, Counts(0, 0, 0, 10))
     summary = summarise_cases([found, empty])
     assert summary["mean"]["1"]["Dice"] == found.dice
     assert summary["mean"]["1"]["TP"] == 1.5

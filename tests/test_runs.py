@@ -12,6 +12,19 @@ def test_a_fold_lies_under_its_arm():
     assert str(fold.prediction("c01")) == "results/unet/fold_3/predictions/c01.nii.gz"
 
 
+def test_a_repeat_lies_beside_the_folds_of_the_arm():
+    study = StudyPaths(Path("results"))
+    assert study.fold("unet", 3, 0) == study.fold("unet", 3)
+    assert str(study.fold("unet", 3, 2).scores) == "results/unet/repeat_2/fold_3/scores.jsonl"
+
+
+def test_cleaned_predictions_lie_apart_from_raw_ones():
+    fold = StudyPaths(Path("results")).fold("unet", 3)
+    assert fold.prediction("c01", "raw").parent == fold.predictions
+    assert fold.prediction("c01", "cleaned").parent == fold.cleaned_predictions
+    assert str(fold.cleaned_predictions) == "results/unet/fold_3/predictions-cleaned"
+
+
 def test_a_fold_is_complete_when_its_summary_is_there(tmp_path):
     fold = StudyPaths(tmp_path).fold("unet", 0)
     assert not fold.is_complete

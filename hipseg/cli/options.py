@@ -38,6 +38,17 @@ def config_options(command: Command) -> Command:
     )(with_overrides)
 
 
+def repeat_option(command: Command) -> Command:
+    """Give a command `--repeat R`, called with `repeat: int`."""
+    return click.option(
+        "--repeat",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Of the study with another seed, `train.seed` + R; folds and pretraining are the same for all.",
+    )(command)
+
+
 def study_options(**keys: str) -> Callable[[Command], Command]:
     """Give a command `--shards`, `--results`, `--config` and `--set`, and call it with the `settings` that come of them.
 

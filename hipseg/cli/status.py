@@ -1,7 +1,6 @@
 """`hipseg status`: how far a submitted study is."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hipseg.cli.standing import put_in_words
 from hipseg.config import load_settings
 from hipseg.fsio import without_nan
 from hipseg.launch.progress import Progress, is_driven, read_progress
@@ -39,7 +39,7 @@ def command(results: Path | None, as_json: bool) -> None:
         console.print(_make_table(progress))
     for one in progress:
         if one.record.job.arm is None:
-            console.print(escape(f"{one.record.job.name}: {_say(one)}"))
+            console.print(escape(f"{one.record.job.name}: {put_in_words(one)}"))
     for one in progress:
         console.print(escape(_explain(paths, one)), end="")
     if not is_driven(state) and any(one.stage in ("queued", "running", "stopped", "cancelled", "lost") for one in progress):
@@ -52,31 +52,9 @@ def _make_table(progress: tuple[Progress, ...]) -> Table:
     folds = sorted({fold for _, fold in runs if fold is not None})
     table = Table("arm", *(f"fold {fold}" for fold in folds))
     for arm in arms:
-        cells = (_say(runs[arm, fold]) if (arm, fold) in runs else "" for fold in folds)
+        cells = (put_in_words(runs[arm, fold]) if (arm, fold) in runs else "" for fold in folds)
         table.add_row(escape(str(arm)), *(escape(cell) for cell in cells))
     return table
-
-
-def _say(one: Progress) -> str:
-    if one.stage == "skipped" and one.record.job.arm is None:
-        return "complete before"
-    if one.stage in ("done", "skipped"):
-        if one.dice is None:
-            return "done"
-        return "done, Dice undefined" if math.isnan(one.dice) else f"done, Dice {one.dice:.3f}"
-    if one.stage == "running" and one.epoch is not None:
-        if one.epoch == one.epochs:
-            return "running, scoring"
-        of = f"/{one.epochs}" if one.epochs is not None else ""
-        left = f", {_duration(one.remaining_s)} left" if one.remaining_s is not None else ""
-        return f"running, epoch {one.epoch}{of}{left}"
-    return one.stage
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest_s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest_s:02} s"
 
 
 def _explain(paths: StudyPaths, one: Progress) -> str:

@@ -1,6 +1,6 @@
 """A fold's run made ready: an arm learns on the training side of a fold, and the other side chooses its best epoch."""
 
-from hipseg.config import StudySettings
+from hipseg.config import StudySettings, repeat_settings
 from hipseg.learn.batches import check_labels
 from hipseg.learn.beginning import identify
 from hipseg.learn.course import Course
@@ -12,21 +12,23 @@ from hipseg.shards.manifest import read_manifest
 from hipseg.splits import choose_fold, digest_splits, read_splits
 
 
-def prepare_fold(settings: StudySettings, arm: str, fold: int) -> Course:
+def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) -> Course:
     """Check what a run needs and build its network.
 
     Args:
         settings: of the study.
         arm: name of the arm.
         fold: number of the fold, from 0.
+        repeat: of the study with another seed, from 0; the pretraining is the same for all.
     Returns:
         The run, ready to start.
     Raises:
-        ConfigError: there is no such arm or fold, no case to train on has a target label, or the network cannot be built as
-            the settings say.
+        ConfigError: there is no such arm, fold or repeat, no case to train on has a target label, or the network cannot be
+            built as the settings say.
         ShardError: data or splits are missing or damaged.
         TrainError: the pretraining that the arm starts from is missing or does not fit.
     """
+    settings = repeat_settings(settings, repeat)
     network, has_transfer = settings.arm(arm).network, settings.arm(arm).transfer
     dataset, study = DatasetPaths(settings.shards), StudyPaths(settings.results)
     manifest = read_manifest(dataset)
@@ -38,8 +40,8 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int) -> Course:
     transfer = load_pretrained(model, network, study.pretraining, settings.pretrain.freeze) if has_transfer else None
     pretraining = transfer.source_digest if transfer else None
     return Course(
-        title=title(arm, fold),
-        paths=study.fold(arm, fold),
+        title=title(arm, fold, repeat),
+        paths=study.fold(arm, fold, repeat),
         settings=settings,
         training=settings.train,
         identity=identify(settings, arm, data=manifest.data_digest, splits=split_digest, fold=fold, pretraining=pretraining),
@@ -53,6 +55,6 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int) -> Course:
     )
 
 
-def title(arm: str, fold: int) -> str:
+def title(arm: str, fold: int, repeat: int = 0) -> str:
     """Name a run in words."""
-    return f"{arm} fold {fold}"
+    return f"{arm} fold {fold}" + (f" repeat {repeat}" if repeat else "")

@@ -78,6 +78,7 @@ def finish_pretraining(course: Course, trained: Trained, console: Console) -> No
         "model_digest": digest_file(course.paths.model),
         "organs": scores,
         "cases": {"train": list(course.split.train), "val": list(course.split.val)},
+        "cases_digest": digest_file(course.paths.cases),
         **_history_summary(trained.history, trained.provenance),
     }
     write_json(course.paths.summary, summary)
@@ -129,4 +130,5 @@ def _history_summary(history: Sequence[EpochRow], provenance: Provenance) -> dic
         "data_digest": provenance.data_digest,
         "split_digest": provenance.split_digest,
         "settings_digest": provenance.settings_digest,
+        "code_digests": list(provenance.code_digests),
     }

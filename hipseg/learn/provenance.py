@@ -1,5 +1,6 @@
-"""What a run was made from and with: settings.yaml and provenance.json."""
+"""What a run was made from and with: settings.yaml, provenance.json and cases.json."""
 
+import functools
 import platform
 import shutil
 import subprocess
@@ -12,11 +13,14 @@ from pathlib import Path
 from hipseg import __version__
 from hipseg.config import MACHINE_KEYS, StudySettings, dump_settings
 from hipseg.errors import TrainError
-from hipseg.fsio import digest_json, read_json, write_json, write_text
+from hipseg.fsio import digest_file, digest_json, read_json, write_json, write_text
 from hipseg.runs import FoldPaths
+from hipseg.shards.manifest import Manifest
+from hipseg.splits import Split
 
 SLURM_IDS = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_STEP_ID")
 LIBRARIES = ("tensorflow", "keras", "numpy", "h5py")
+SCORING_LIBRARIES = ("scipy", "scikit-image", "surface-distance")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Provenance:
     Args:
         versions: of hipseg, Python and the libraries that results depend on.
         commit: of the checkout that hipseg runs from; None where it was installed.
+        code_digests: of hipseg's own sources, see `digest_code`; several where a run was gone on with by other ones.
         data_digest: of the data set's images and masks.
         split_digest: of the folds, or of the hold-out.
         settings_digest: of the settings without their paths.
@@ -38,6 +43,7 @@ class Provenance:
 
     versions: Mapping[str, str]
     commit: str | None
+    code_digests: tuple[str, ...]
     data_digest: str
     split_digest: str
     settings_digest: str
@@ -63,6 +69,7 @@ def describe_run(
     return Provenance(
         versions=_versions(),
         commit=_commit(),
+        code_digests=(digest_code(),),
         data_digest=data_digest,
         split_digest=split_digest,
         settings_digest=digest_settings(settings),
@@ -85,7 +92,12 @@ def continue_record(paths: FoldPaths, settings: StudySettings, provenance: Prove
         TrainError: provenance.json is missing or damaged.
     """
     earlier = read_provenance(paths)
-    continued = replace(provenance, started=earlier.started, resumed=(*earlier.resumed, provenance.started))
+    continued = replace(
+        provenance,
+        code_digests=tuple(dict.fromkeys((*earlier.code_digests, *provenance.code_digests))),
+        started=earlier.started,
+        resumed=(*earlier.resumed, provenance.started),
+    )
     begin_record(paths, settings, continued)
     return continued
 
@@ -103,19 +115,56 @@ def read_provenance(paths: FoldPaths) -> Provenance:
     """
     value = read_json(paths.provenance, TrainError, "provenance of the run")
     try:
-        return Provenance(**{**value, "resumed": tuple(value.get("resumed", ()))})
-    except (TypeError, AttributeError) as error:
+        sequences = {name: tuple(value[name]) for name in ("code_digests", "resumed")}
+        return Provenance(**{**value, **sequences})
+    except (TypeError, KeyError, AttributeError) as error:
         raise TrainError(f"damaged provenance at {paths.provenance}: {error}; train the fold again") from error
 
 
+def write_cases(paths: FoldPaths, manifest: Manifest, split: Split) -> None:
+    """Write cases.json: the cases that a run learns from and those that it is validated with, their patients and images.
+
+    Args:
+        paths: of the run.
+        manifest: of the data set; its salt tells whether keys of two runs can be compared.
+        split: the two sides.
+    """
+    records = {one.case: one for one in manifest.cases}
+    sides = {
+        name: [{"case": case, "patient": records[case].patient, "image_digest": records[case].image_digest} for case in cases]
+        for name, cases in (("train", split.train), ("val", split.val))
+    }
+    write_json(paths.cases, {"salt_id": manifest.salt_id, **sides})
+
+
+@functools.cache
+def digest_code() -> str:
+    """Give the digest of hipseg's own sources, as they were when the process first asked: what it runs does not change later."""
+    return digest_sources(_package())
+
+
+def digest_sources(package: Path) -> str:
+    """Give the SHA-256 of a package: of every module's path in it and of its bytes."""
+    return digest_json({path.relative_to(package).as_posix(): digest_file(path) for path in sorted(package.rglob("*.py"))})
+
+
+def scoring_versions() -> dict[str, str]:
+    """Give the versions of the libraries that cleaning and scoring depend on."""
+    return {library: version(library) for library in SCORING_LIBRARIES}
+
+
 def digest_settings(settings: StudySettings) -> str:
-    """Give the SHA-256 of settings without paths, threads and limits, which belong to the machine and not to the experiment."""
+    """Give the SHA-256 of settings without paths, threads and limits, which belong to the machine and not to the experiment.
+
+    How the run is scored afterwards is left out, too.
+    """
     return digest_json(
         settings.model_dump(
             mode="json",
             exclude={
                 "shards": True,
                 "results": True,
+                "evaluate": True,
                 "train": MACHINE_KEYS,
                 "pretrain": {"shards": True, "train": MACHINE_KEYS},
             },
@@ -140,9 +189,13 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
+def _package() -> Path:
+    return Path(__file__).resolve().parents[1]
+
+
 def _commit() -> str | None:
     """Ask git for the commit, but only where git tracks this very package: an environment may lie in another's checkout."""
-    git, package = shutil.which("git"), Path(__file__).resolve().parents[1]
+    git, package = shutil.which("git"), _package()
     if git is None:
         return None
     answers = [

@@ -90,6 +90,19 @@ def write_transfer(paths: FoldPaths, transfer: Transfer) -> None:
     write_json(paths.transfer, asdict(transfer))
 
 
+def read_source_digest(paths: FoldPaths) -> str:
+    """Read from transfer.json the SHA-256 of the pretrained model that a run started from.
+
+    Raises:
+        TrainError: the file is missing or damaged.
+    """
+    value = read_json(paths.transfer, TrainError, "record of what the run started from")
+    digest = value.get("source_digest") if isinstance(value, dict) else None
+    if not isinstance(digest, str):
+        raise TrainError(f"damaged record of what the run started from at {paths.transfer}; train the fold again")
+    return digest
+
+
 def _check_complete(pretraining: FoldPaths) -> str:
     if not pretraining.is_complete:
         state = "unfinished" if pretraining.settings.exists() else "missing"

@@ -43,9 +43,9 @@ def clear_run(paths: FoldPaths, what: str, console: Console) -> None:
         ConfigError: something cannot be removed.
     """
     was_complete = paths.is_complete
-    folders = (paths.checkpoints, paths.tensorboard, paths.predictions)
-    files = (paths.summary, paths.model, paths.scores, paths.history, paths.transfer, paths.provenance, paths.settings)
-    there = [path for path in (*files, *folders) if path.exists()]
+    folders = (paths.checkpoints, paths.tensorboard, paths.predictions, paths.cleaned_predictions)
+    files = (paths.model, paths.scores, paths.history, paths.transfer, paths.cases, paths.provenance, paths.settings)
+    there = [path for path in (paths.summary, *files, *folders) if path.exists()]
     for path in there:
         try:
             if path in folders:

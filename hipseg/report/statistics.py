@@ -1,66 +1,122 @@
-"""Means and standard deviations of an arm, over its cases and over its folds, with what was left out counted."""
+"""Means, deviations and intervals of an arm, over its cases and over its folds, with what was left out counted."""
 
 import math
-import statistics
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
 
 from hipseg.report.collect import ArmResult
-from hipseg.score.record import METRICS
+from hipseg.runs import Answer
+from hipseg.score.distances import DISTANCES
+from hipseg.score.record import METRICS, VOLUMES, CaseScore
+from hipseg.score.slicewise import SliceSums
+
+MEASURES = (*METRICS, *VOLUMES, *DISTANCES)
+"""Names of everything that is averaged over cases."""
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation (n - 1) of the values that are defined.
+    """Mean, sample standard deviation (n - 1) and t interval of the values that are defined.
 
     Args:
         mean: NaN where no value is defined.
         sd: NaN where fewer than two are.
         counted: number of values that are defined.
         undefined: number of NaN, which are left out.
+        low, high: ends of the interval of CONFIDENCE for the mean, by Student's t with counted - 1 degrees of freedom; NaN where
+            fewer than two values are defined. It is not cut at the ends of the score's range.
     """
 
     mean: float
     sd: float
     counted: int
     undefined: int
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class ArmStatistics:
-    """One row of the table.
+    """One row of the table: an arm, one structure and one answer.
 
     Args:
         result: what the numbers are made of.
-        over_cases: metric -> spread over all cases of all folds; the headline.
-        over_folds: metric -> spread over the folds' means.
-        loss: spread over the folds of the validation loss of the best epoch.
+        label: the structure.
+        answer: whether as the network gave it, or cleaned.
+        cases: number of cases.
+        misses: cases whose prediction is empty and whose truth is not.
+        over_cases: measure -> spread over all cases of all folds; the headline.
+        over_folds: measure -> spread over the folds' means.
+        loss: spread over the folds of the validation loss of the best epoch; of the network's own answer to the first structure.
+        slices: scores of single slices, summed up over all cases; a block of its own.
     """
 
     result: ArmResult
-    over_cases: dict[str, Spread]
-    over_folds: dict[str, Spread]
+    label: str
+    answer: Answer
+    cases: int
+    misses: int
+    over_cases: Mapping[str, Spread]
+    over_folds: Mapping[str, Spread]
     loss: Spread
+    slices: SliceSums
 
 
-def spread(values: Iterable[float]) -> Spread:
-    """Give mean and sample standard deviation; NaN values are left out and counted."""
-    everything = list(values)
-    defined = [value for value in everything if not math.isnan(value)]
-    return Spread(
-        mean=statistics.fmean(defined) if defined else math.nan,
-        sd=statistics.stdev(defined) if len(defined) > 1 else math.nan,
-        counted=len(defined),
-        undefined=len(everything) - len(defined),
+def spread(values: npt.ArrayLike) -> Spread:
+    """Give mean, sample standard deviation and t interval; NaN values are left out and counted.
+
+    Source: Student, Biometrika 6 (1908) 1.
+    """
+    everything = np.asarray(values, dtype=np.float64)
+    defined = everything[~np.isnan(everything)]
+    counted = defined.size
+    mean = float(defined.mean()) if counted else math.nan
+    sd = float(defined.std(ddof=1)) if counted > 1 else math.nan
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, counted - 1)) * sd / math.sqrt(counted) if counted > 1 else math.nan
+    return Spread(mean, sd, counted, everything.size - counted, mean - half, mean + half)
+
+
+def tabulate(scores: Sequence[CaseScore]) -> pd.DataFrame:
+    """Give one line a score: its keys, whether it is a miss, and every measure."""
+    keys = pd.DataFrame(
+        [(one.arm, one.repeat, one.fold, one.case, one.patient, one.label, one.answer) for one in scores],
+        columns=["arm", "repeat", "fold", "case", "patient", "label", "answer"],
     )
+    values = np.array([[*one.values().values()] for one in scores], dtype=np.float64).reshape(len(scores), len(MEASURES))
+    misses = [one.counts.predicted == 0 and one.counts.truth > 0 for one in scores]
+    return pd.concat([keys, pd.DataFrame(values, columns=list(MEASURES)), pd.DataFrame({"is_miss": misses}, dtype=bool)], axis=1)
 
 
-def summarise(result: ArmResult) -> ArmStatistics:
-    """Derive an arm's row from the scores of its cases."""
-    by_fold = {name: [spread(getattr(score, name) for score in fold.scores).mean for fold in result.folds] for name in METRICS}
+def summarise(result: ArmResult, label: str | None = None, answer: Answer = "raw") -> ArmStatistics:
+    """Derive a row from the scores of an arm's cases.
+
+    Args:
+        result: the arm; repeats with other seeds are left out.
+        label: the structure; None means the first one.
+        answer: which answer.
+    """
+    headline = next(iter(result.labels))
+    label = headline if label is None else label
+    scores = [one for fold in result.folds for one in fold.lines if (one.label, one.answer) == (label, answer)]
+    frame = tabulate(scores)
+    fold_means = frame.groupby("fold")[list(MEASURES)].mean()
+    is_headline = (label, answer) == (headline, "raw")
     return ArmStatistics(
         result=result,
-        over_cases={name: spread(getattr(score, name) for score in result.scores) for name in METRICS},
-        over_folds={name: spread(by_fold[name]) for name in METRICS},
-        loss=spread(fold.val_loss for fold in result.folds),
+        label=label,
+        answer=answer,
+        cases=len(frame),
+        misses=int(frame["is_miss"].sum()),
+        over_cases={name: spread(frame[name]) for name in MEASURES},
+        over_folds={name: spread(fold_means[name]) for name in MEASURES},
+        loss=spread([fold.val_loss if is_headline else math.nan for fold in result.folds]),
+        slices=reduce(add, (one.slices for one in scores)),
     )

@@ -1,11 +1,15 @@
-"""The comparison table as values, and what its readable forms share: titles, numbers in words, the definition, the stamp."""
+"""The comparison as values, and what its readable forms share: blocks of cells in words, the definition, the stamp."""
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hipseg import __version__
-from hipseg.report.collect import Collection
-from hipseg.report.statistics import ArmStatistics, Spread, summarise
+from hipseg.report.collect import ArmResult, Collection
+from hipseg.report.pairs import PairedComparison, compare_pairs
+from hipseg.report.repeats import VarianceComponents, separate_arm
+from hipseg.report.statistics import CONFIDENCE, ArmStatistics, Spread, summarise
+from hipseg.score.slicewise import Reading
 
 METRIC_TITLES = {
     "dice": "Dice",
@@ -16,83 +20,252 @@ METRIC_TITLES = {
     "f1": "F1",
 }
 """The thesis's columns between Method and Loss, in its order."""
+SCORE_TITLES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "accuracy": "Accuracy",
+    "background_accuracy": "All-background accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+}
+"""What an accuracy is worth shows beside that of an answer without any foreground."""
+DISTANCE_TITLES = {
+    "hd95_mm": "HD95 mm",
+    "assd_mm": "ASSD mm",
+    "hd95_or_diagonal_mm": "HD95 or diagonal mm",
+    "assd_or_diagonal_mm": "ASSD or diagonal mm",
+    "nsd_1mm": "NSD 1 mm",
+    "nsd_2mm": "NSD 2 mm",
+}
+VOLUME_TITLES = {
+    "volume_truth_ml": "Truth ml",
+    "volume_prediction_ml": "Prediction ml",
+    "volume_difference_ml": "Difference ml",
+    "specificity": "Specificity",
+}
+SLICE_TITLES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "mean_iou": "Mean IoU",
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+}
+READINGS: dict[Reading, str] = {"skipping": "left out", "empty_as_one": "counted as 1"}
+"""Of slices where truth and prediction are both empty."""
 DECIMALS = 3
 UNKNOWN = "n/a"
 """What stands where no number is defined."""
+PERCENT = f"{CONFIDENCE:.0%}"
 DEFINITION = (
-    "Scores are mean ± sample SD over the validation cases of all folds; a case is one whole CT volume in its original grid, "
-    "scored from its counts of TP, FP, FN and TN. Where truth and prediction are both empty a score is undefined: left out of "
-    "the mean and counted; where one of them is empty it is 0. F1 is the same number as Dice. Accuracy counts background too; "
-    "all-background accuracy is what an answer without any foreground would score. Dice over folds is mean ± sample SD of the "
-    "folds' means. Loss is the mean over folds of the validation loss at the best epoch. Neither accuracy nor loss ranks. "
-    f"Computed by hipseg {__version__}."
+    "Unit: a case is one whole CT volume in its original grid, scored from its counts of TP, FP, FN and TN. Averaging: mean ± "
+    "sample SD over the validation cases of all folds; over folds, of the folds' means; intervals are "
+    f"{PERCENT} t intervals. Empties: where truth and prediction are both empty a score is undefined, left out of the mean and "
+    "counted; where one of them is empty overlap and NSD are 0, HD95 and ASSD are undefined, and 'or diagonal' puts the image's "
+    "diagonal in their place; a miss is an empty prediction of a structure that is there. Spacing: distances are in mm by each "
+    "case's own spacing, from both surfaces together; NSD is the share of both surfaces within 1 or 2 mm; volume difference is "
+    "prediction minus truth. F1 is the same number as Dice. Accuracy counts background too; all-background accuracy is what an "
+    "answer without any foreground would score. Loss is the mean over folds of the validation loss at the best epoch. Neither "
+    "accuracy nor loss ranks. Arms are compared over patients by Wilcoxon's signed-rank test of Dice (two-sided, zeros after "
+    f"Pratt), with Holm's correction over all pairs tested and a distribution-free {PERCENT} interval of the median difference; "
+    "folds are not tested. Slice-wise scores average over single slices of all cases and compare with no other block. "
+    f"Implementation: hipseg {__version__}, surfaces by DeepMind's surface-distance."
 )
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The methods-comparison table.
+class Joined:
+    """Two numbers of one cell in words: mean ± SD, or low to high."""
 
-    Args:
-        rows: one an arm, in the order of the table.
-        stamp: "PARTIAL: ..." where folds are left out; every form of the table carries it.
-    """
+    left: str
+    sign: str
+    right: str
 
-    rows: tuple[ArmStatistics, ...]
-    stamp: str | None = None
+
+Cell = str | Joined
 
 
 @dataclass(frozen=True)
-class TextRow:
-    """One arm in words; the readable forms differ only in how they set it.
+class Comparison:
+    """The methods-comparison table and what stands behind it.
 
     Args:
-        study, method, arm: as the settings name them; not escaped.
-        metrics: mean ± SD of each of METRIC_TITLES, as (mean, SD).
-        loss: mean over the folds.
-        folds: complete folds of all folds.
-        cases, undefined: numbers of cases, and of those without a defined overlap.
-        background_accuracy, dice_over_folds: (mean, SD).
+        rows: one an arm, structure and answer: first those of the headline, in the order of the table.
+        pairs: every two arms over the same patients.
+        repeats: arm -> where its spread comes from; only arms that were repeated with other seeds.
+        stamp: "PARTIAL: ..." where folds are left out; every form of the table carries it.
+        warnings: what the folds differ in.
     """
 
-    study: str
-    method: str
-    arm: str
-    metrics: tuple[tuple[str, str], ...]
-    loss: str
-    folds: str
-    cases: str
-    undefined: str
-    background_accuracy: tuple[str, str]
-    dice_over_folds: tuple[str, str]
+    rows: tuple[ArmStatistics, ...]
+    pairs: tuple[PairedComparison, ...] = ()
+    repeats: tuple[tuple[ArmResult, VarianceComponents], ...] = ()
+    stamp: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some columns of the table in words; the readable forms differ only in how they set it.
+
+    Args:
+        title: of the block.
+        words: titles of the columns of words, which come first.
+        numbers: titles of the columns of numbers.
+        rows: of cells; what names in the settings say is not escaped.
+    """
+
+    title: str
+    words: tuple[str, ...]
+    numbers: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
 
 
 def compare(collection: Collection) -> Comparison:
     """Derive the table from the folds collected."""
-    stamp = f"PARTIAL: {'; '.join(collection.gaps)}" if collection.gaps else None
-    return Comparison(tuple(summarise(arm) for arm in collection.arms), stamp)
-
-
-def put_in_words(row: ArmStatistics) -> TextRow:
-    """Round an arm's numbers for reading."""
-    first = row.result.folds[0]
-    return TextRow(
-        study=first.study,
-        method=first.method,
-        arm=row.result.arm,
-        metrics=tuple(_pair(row.over_cases[name]) for name in METRIC_TITLES),
-        loss=_number(row.loss.mean),
-        folds=f"{len(row.result.folds)}/{first.folds}",
-        cases=str(len(row.result.scores)),
-        undefined=str(row.over_cases["dice"].undefined),
-        background_accuracy=_pair(row.over_cases["background_accuracy"]),
-        dice_over_folds=_pair(row.over_folds["dice"]),
+    arms = collection.arms
+    first = arms[0].folds[0]
+    kinds = sorted(
+        {(list(first.labels).index(line.label), line.answer != "raw", line.label, line.answer) for line in first.lines}
+    )
+    separated = ((arm, separate_arm(arm)) for arm in arms)
+    return Comparison(
+        rows=tuple(summarise(arm, label, answer) for _, _, label, answer in kinds for arm in arms),
+        pairs=compare_pairs(arms),
+        repeats=tuple((arm, components) for arm, components in separated if components is not None),
+        stamp=f"PARTIAL: {'; '.join(collection.gaps)}" if collection.gaps else None,
+        warnings=collection.warnings,
     )
 
 
-def _pair(values: Spread) -> tuple[str, str]:
-    return _number(values.mean), _number(values.sd)
+def blocks(comparison: Comparison) -> tuple[Block, ...]:
+    """Put the table into words, block by block; a block without rows is left out."""
+    rows = comparison.rows
+    every = (
+        Block(
+            "Scores over cases",
+            ("Study", "Method", "Scored"),
+            (*SCORE_TITLES.values(), "Loss"),
+            tuple((*_names(row)[:2], _scored(row), *_means(row, SCORE_TITLES), _number(row.loss.mean)) for row in rows),
+        ),
+        Block(
+            "Cases behind them",
+            ("Study", "Method", "Arm", "Scored"),
+            ("Folds", "Cases", "Misses", "Undefined"),
+            tuple((*_names(row), _scored(row), *_counts(row)) for row in rows),
+        ),
+        Block(
+            "Dice over cases and over folds",
+            ("Arm", "Scored"),
+            ("Over cases", f"{PERCENT} interval", "Over folds", f"{PERCENT} interval"),
+            tuple((row.result.arm, _scored(row), *_intervals(row)) for row in rows),
+        ),
+        Block(
+            "Distances over cases",
+            ("Arm", "Scored"),
+            (*DISTANCE_TITLES.values(), "HD95 undefined"),
+            tuple((row.result.arm, _scored(row), *_distances(row)) for row in rows),
+        ),
+        Block(
+            "Volumes and specificity over cases",
+            ("Arm", "Scored"),
+            tuple(VOLUME_TITLES.values()),
+            tuple((row.result.arm, _scored(row), *_means(row, VOLUME_TITLES)) for row in rows),
+        ),
+        Block(
+            "Arms compared over patients by Dice, second minus first",
+            ("First", "Second", "Test"),
+            ("Patients", "Cases left out", "Median difference", f"{PERCENT} interval", "Effect size", "p", "p by Holm"),
+            tuple(_compared(pair) for pair in comparison.pairs),
+        ),
+        Block(
+            "Slice-wise, not to be compared with scores over cases",
+            ("Arm", "Scored", "Empty slices"),
+            ("Slices", "Empty", *SLICE_TITLES.values()),
+            tuple(_slice_rows(rows)),
+        ),
+        Block(
+            "Dice over repeats with other seeds, SD by where it comes from",
+            ("Arm",),
+            ("Repeats", "Cases", "Left out", "Mean", "SD of seeds", "SD of cases", "SD of folds", "SD of the rest"),
+            tuple((arm.arm, *_repeat_numbers(components)) for arm, components in comparison.repeats),
+        ),
+    )
+    return tuple(block for block in every if block.rows)
+
+
+def _names(row: ArmStatistics) -> tuple[str, str, str]:
+    first = row.result.folds[0]
+    return first.study, first.method, row.result.arm
+
+
+def _scored(row: ArmStatistics) -> str:
+    return f"{row.label}, {row.answer}"
+
+
+def _means(row: ArmStatistics, names: Iterable[str]) -> Iterator[Cell]:
+    return (_spread(row.over_cases[name]) for name in names)
+
+
+def _counts(row: ArmStatistics) -> Sequence[Cell]:
+    return (
+        f"{len(row.result.folds)}/{row.result.folds[0].folds}",
+        str(row.cases),
+        str(row.misses),
+        str(row.over_cases["dice"].undefined),
+    )
+
+
+def _intervals(row: ArmStatistics) -> Iterator[Cell]:
+    for values in (row.over_cases["dice"], row.over_folds["dice"]):
+        yield _spread(values)
+        yield _interval(values.low, values.high)
+
+
+def _distances(row: ArmStatistics) -> Iterator[Cell]:
+    yield from _means(row, DISTANCE_TITLES)
+    yield str(row.over_cases["hd95_mm"].undefined)
+
+
+def _compared(pair: PairedComparison) -> tuple[Cell, ...]:
+    return (
+        pair.first,
+        pair.second,
+        pair.method or f"not tested, {pair.reason}",
+        str(pair.patients),
+        str(pair.undefined),
+        _number(pair.median_difference),
+        _interval(pair.low, pair.high),
+        _number(pair.effect_size),
+        _p_value(pair.p),
+        _p_value(pair.p_holm),
+    )
+
+
+def _slice_rows(rows: Iterable[ArmStatistics]) -> Iterator[tuple[Cell, ...]]:
+    for row in rows:
+        for reading, words in READINGS.items():
+            means = (_number(row.slices.mean(name, reading)) for name in SLICE_TITLES)
+            yield row.result.arm, _scored(row), words, str(row.slices.slices), str(row.slices.both_empty), *means
+
+
+def _repeat_numbers(parts: VarianceComponents) -> Sequence[Cell]:
+    numbers = (parts.mean, parts.sd_seeds, parts.sd_cases, parts.sd_folds, parts.sd_rest)
+    return (str(parts.repeats), str(parts.cases), str(parts.undefined), *map(_number, numbers))
+
+
+def _spread(values: Spread) -> Joined:
+    return Joined(_number(values.mean), "±", _number(values.sd))
+
+
+def _interval(low: float, high: float) -> Cell:
+    return UNKNOWN if math.isnan(low) else Joined(_number(low), "to", _number(high))
 
 
 def _number(value: float) -> str:
-    return UNKNOWN if math.isnan(value) else f"{value:.{DECIMALS}f}"
+    return UNKNOWN if math.isnan(value) else f"{value:z.{DECIMALS}f}"
+
+
+def _p_value(value: float) -> str:
+    return UNKNOWN if math.isnan(value) else f"{value:.2g}"

@@ -1,11 +1,12 @@
-"""The comparison table as CSV: one line an arm, every number in full, the stamp and the definition in columns of their own."""
+"""The comparison table as CSV: one line an arm, structure, answer and unit, every number in full."""
 
 import csv
 import io
 import math
 
-from hipseg.report.statistics import ArmStatistics
-from hipseg.report.table import DEFINITION, METRIC_TITLES, Comparison
+from hipseg.report.statistics import MEASURES, ArmStatistics
+from hipseg.report.table import DEFINITION, METRIC_TITLES, READINGS, Comparison
+from hipseg.score.slicewise import SLICE_METRICS, Reading
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes text that begins so for a formula. Source: OWASP, CSV Injection."""
@@ -14,38 +15,72 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def to_csv(comparison: Comparison) -> str:
     """Write the table as CSV (RFC 4180, lines ended by a line feed).
 
-    The thesis's columns come first. `partial` is empty or the stamp; it stands in every line, so that no row can be taken out
-    without it. A number that is not defined is an empty cell.
+    The thesis's columns come first. `unit` says what a line's scores are averaged over: cases, or single slices. `partial` is
+    empty or the stamp; it stands in every line, so that no row can be taken out without it. A number that is not defined is an
+    empty cell.
     """
+    lines = [_case_line(row) for row in comparison.rows]
+    lines += [_slice_line(row, reading) for row in comparison.rows for reading in READINGS]
+    about = {
+        "partial": _text(comparison.stamp or ""),
+        "warnings": _text("; ".join(comparison.warnings)),
+        "definition": DEFINITION,
+    }
     out = io.StringIO()
-    lines = [_line(row, comparison.stamp) for row in comparison.rows]
-    writer = csv.DictWriter(out, fieldnames=list(lines[0]) if lines else [], lineterminator="\n")
+    # Dictionaries in place of a set, which has no order.
+    writer = csv.DictWriter(out, list({**lines[0], **lines[-1], **about}), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({**line, **about} for line in lines)
     return out.getvalue()
 
 
-def _line(row: ArmStatistics, stamp: str | None) -> dict[str, str]:
+def _names(row: ArmStatistics) -> dict[str, str]:
     first = row.result.folds[0]
+    return {"study": _text(first.study), "method": _text(first.method)}
+
+
+def _origin(row: ArmStatistics, unit: str) -> dict[str, str]:
+    return {
+        "arm": _text(row.result.arm),
+        "structure": _text(row.label),
+        "answer": row.answer,
+        "unit": unit,
+        "folds": str(len(row.result.folds)),
+        "folds_of": str(row.result.folds[0].folds),
+        "cases": str(row.cases),
+    }
+
+
+def _case_line(row: ArmStatistics) -> dict[str, str]:
+    further = [name for name in MEASURES if name not in METRIC_TITLES]
     over_folds = row.over_folds["dice"]
     return {
-        "study": _text(first.study),
-        "method": _text(first.method),
+        **_names(row),
         **{name: _number(row.over_cases[name].mean) for name in METRIC_TITLES},
         "loss": _number(row.loss.mean),
-        "arm": _text(row.result.arm),
-        "folds": str(len(row.result.folds)),
-        "folds_of": str(first.folds),
-        "cases": str(len(row.result.scores)),
+        **_origin(row, "case"),
+        "misses": str(row.misses),
         "undefined": str(row.over_cases["dice"].undefined),
-        "background_accuracy": _number(row.over_cases["background_accuracy"].mean),
+        "dice_low": _number(row.over_cases["dice"].low),
+        "dice_high": _number(row.over_cases["dice"].high),
         "dice_folds_mean": _number(over_folds.mean),
         "dice_folds_sd": _number(over_folds.sd),
-        **{f"{name}_sd": _number(row.over_cases[name].sd) for name in METRIC_TITLES},
-        "background_accuracy_sd": _number(row.over_cases["background_accuracy"].sd),
+        "dice_folds_low": _number(over_folds.low),
+        "dice_folds_high": _number(over_folds.high),
+        **{name: _number(row.over_cases[name].mean) for name in further},
+        **{f"{name}_sd": _number(row.over_cases[name].sd) for name in (*METRIC_TITLES, *further)},
+        **{f"{name}_undefined": str(row.over_cases[name].undefined) for name in further},
         "loss_sd": _number(row.loss.sd),
-        "partial": _text(stamp or ""),
-        "definition": DEFINITION,
+    }
+
+
+def _slice_line(row: ArmStatistics, reading: Reading) -> dict[str, str]:
+    return {
+        **_names(row),
+        **{name: _number(row.slices.mean(name, reading)) for name in SLICE_METRICS},
+        **_origin(row, f"slice, empty ones {READINGS[reading]}"),
+        "slices": str(row.slices.slices),
+        "empty_slices": str(row.slices.both_empty),
     }
 
 

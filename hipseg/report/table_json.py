@@ -1,15 +1,16 @@
-"""The comparison table as JSON: every number in full, and the scores of each case that it was made of."""
+"""The comparison table as JSON: every number in full, and the files of scores that it was made of."""
 
 import dataclasses
 import json
 from typing import Any
 
 from hipseg.fsio import without_nan
-from hipseg.report.statistics import ArmStatistics
-from hipseg.report.table import DEFINITION, Comparison
-from hipseg.score.record import METRICS
+from hipseg.report.fold import FoldResult
+from hipseg.report.statistics import CONFIDENCE, ArmStatistics
+from hipseg.report.table import DEFINITION, READINGS, Comparison
+from hipseg.score.slicewise import SLICE_METRICS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def to_json(comparison: Comparison) -> str:
@@ -17,8 +18,12 @@ def to_json(comparison: Comparison) -> str:
     value = {
         "format_version": FORMAT_VERSION,
         "partial": comparison.stamp,
+        "warnings": comparison.warnings,
         "definition": DEFINITION,
-        "arms": [_describe(row) for row in comparison.rows],
+        "confidence": CONFIDENCE,
+        "rows": [_describe(row) for row in comparison.rows],
+        "pairs": [dataclasses.asdict(pair) for pair in comparison.pairs],
+        "repeats": [{"arm": arm.arm, **dataclasses.asdict(parts)} for arm, parts in comparison.repeats],
     }
     return json.dumps(without_nan(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
@@ -27,23 +32,33 @@ def _describe(row: ArmStatistics) -> dict[str, Any]:
     first = row.result.folds[0]
     return {
         "arm": row.result.arm,
+        "structure": row.label,
+        "answer": row.answer,
         "study": first.study,
         "method": first.method,
         "folds_of": first.folds,
         "data_digest": first.data_digest,
         "split_digest": first.split_digest,
-        "over_cases": {name: dataclasses.asdict(row.over_cases[name]) for name in METRICS},
-        "over_folds": {name: dataclasses.asdict(row.over_folds[name]) for name in METRICS},
+        "code_digest": first.code_digest,
+        "cases": row.cases,
+        "misses": row.misses,
+        "over_cases": {name: dataclasses.asdict(values) for name, values in row.over_cases.items()},
+        "over_folds": {name: dataclasses.asdict(values) for name, values in row.over_folds.items()},
         "loss": dataclasses.asdict(row.loss),
-        "folds": [{"fold": fold.fold, "cases": len(fold.scores), "val_loss": fold.val_loss} for fold in row.result.folds],
-        "cases": [
-            {
-                "case": score.case,
-                "patient": score.patient,
-                "fold": score.fold,
-                "counts": dataclasses.asdict(score.counts),
-                **score.metrics(),
-            }
-            for score in row.result.scores
-        ],
+        "slices": {
+            "slices": row.slices.slices,
+            "both_empty": row.slices.both_empty,
+            **{reading: {name: row.slices.mean(name, reading) for name in SLICE_METRICS} for reading in READINGS},
+        },
+        "folds": [_describe_fold(fold) for fold in row.result.folds],
+    }
+
+
+def _describe_fold(fold: FoldResult) -> dict[str, Any]:
+    return {
+        "fold": fold.fold,
+        "cases": len(fold.sides.val.cases),
+        "val_loss": fold.val_loss,
+        "settings_digest": fold.settings_digest,
+        "scores_digest": fold.scores_digest,
     }

@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-from hipseg.report.table import DEFINITION, METRIC_TITLES, Comparison, TextRow, put_in_words
+from hipseg.report.table import DEFINITION, Block, Cell, Comparison, Joined, blocks
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -41,43 +42,49 @@ PREAMBLE = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
 \usepackage{textcomp}
 \usepackage{booktabs}
+\usepackage{graphicx}
 \usepackage[a4paper,landscape,margin=15mm]{geometry}
 \pagestyle{empty}
+\raggedright\small
 \begin{document}
 \noindent"""
 
+SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Makes what follows, up to its closing brace, as wide as the page where it is wider: names may be long."""
+
 
 def to_latex(comparison: Comparison) -> str:
-    """Write the table as LaTeX: the thesis's columns, then what stands behind them; the stamp above, the definition below."""
-    rows = [put_in_words(row) for row in comparison.rows]
+    """Write the table as LaTeX, block by block: the stamp and the warnings above, the definition below."""
     stamp = [rf"\textbf{{{_escape(comparison.stamp)}}}\par\medskip\noindent"] if comparison.stamp else []
-    scores = _tabular(
-        ["Study", "Method", *METRIC_TITLES.values(), "Loss"],
-        [[_escape(row.study), _escape(row.method), *map(_spread, row.metrics), row.loss] for row in rows],
-    )
-    behind = _tabular(
-        ["Study", "Method", "Arm", "Folds", "Cases", "Undefined", "All-background accuracy", "Dice over folds"],
-        [_behind(row) for row in rows],
-    )
-    definition = rf"\par\medskip\noindent\footnotesize {_escape(DEFINITION)}"
-    return "\n".join([PREAMBLE, *stamp, *scores, r"\par\bigskip\noindent", *behind, definition, r"\end{document}", ""])
+    warnings = [rf"{_escape(warning)}\par\medskip\noindent" for warning in comparison.warnings]
+    body = [line for block in blocks(comparison) for line in _set_block(block)]
+    definition = rf"\footnotesize {_escape(DEFINITION)}"
+    return "\n".join([PREAMBLE, *stamp, *warnings, *body, definition, r"\end{document}", ""])
 
 
-def _behind(row: TextRow) -> list[str]:
-    words = [_escape(row.study), _escape(row.method), _escape(row.arm)]
-    return [*words, row.folds, row.cases, row.undefined, _spread(row.background_accuracy), _spread(row.dice_over_folds)]
+def _set_block(block: Block) -> list[str]:
+    """Set one block."""
+    columns = "l" * len(block.words) + "r" * len(block.numbers)
+    return [
+        rf"\textbf{{{_escape(block.title)}}}\par\smallskip\noindent",
+        SHRINK,
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _line([*block.words, *block.numbers]),
+        r"\midrule",
+        *(_line(row) for row in block.rows),
+        r"\bottomrule",
+        r"\end{tabular}}",
+        r"\par\bigskip\noindent",
+    ]
 
 
-def _tabular(titles: list[str], rows: list[list[str]]) -> list[str]:
-    left = sum(title in ("Study", "Method", "Arm") for title in titles)
-    columns = "l" * left + "r" * (len(titles) - left)
-    body = [rf"{' & '.join(row)} \\" for row in rows]
-    head = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", rf"{' & '.join(titles)} \\", r"\midrule"]
-    return [*head, *body, r"\bottomrule", r"\end{tabular}"]
+def _line(cells: Sequence[Cell]) -> str:
+    return rf"{' & '.join(map(_set_cell, cells))} \\"
 
 
-def _spread(pair: tuple[str, str]) -> str:
-    return rf"{pair[0]} $\pm$ {pair[1]}"
+def _set_cell(cell: Cell) -> str:
+    return f"{cell.left} {_escape(cell.sign)} {cell.right}" if isinstance(cell, Joined) else _escape(cell)
 
 
 def _escape(text: str) -> str:

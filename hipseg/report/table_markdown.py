@@ -1,43 +1,34 @@
 """The comparison table as Markdown."""
 
 import re
+from collections.abc import Sequence
 
-from hipseg.report.table import DEFINITION, METRIC_TITLES, Comparison, put_in_words
+from hipseg.report.table import DEFINITION, Block, Cell, Comparison, Joined, blocks
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~&$])")
 """Punctuation that means something to Markdown inside a line; a backslash takes that from it. Source: CommonMark 0.31, 2.4."""
-TITLES = (
-    "Study",
-    "Method",
-    *METRIC_TITLES.values(),
-    "Loss",
-    "Arm",
-    "Folds",
-    "Cases",
-    "Undefined",
-    "All-background accuracy",
-    "Dice over folds",
-)
-WORDS = ("Study", "Method", "Arm")
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """Write the table as Markdown, the stamp above it and the definition below."""
-    lines = [_line(TITLES), _line(["---" if title in WORDS else "---:" for title in TITLES])]
-    for row in map(put_in_words, comparison.rows):
-        numbers = [_spread(pair) for pair in row.metrics]
-        behind = [row.folds, row.cases, row.undefined, _spread(row.background_accuracy), _spread(row.dice_over_folds)]
-        lines.append(_line([_escape(row.study), _escape(row.method), *numbers, row.loss, _escape(row.arm), *behind]))
+    """Write the table as Markdown, block by block, the stamp and the warnings above and the definition below."""
     stamp = [f"**{_escape(comparison.stamp)}**", ""] if comparison.stamp else []
-    return "\n".join([*stamp, *lines, "", DEFINITION, ""])
+    warnings = [f"- {_escape(warning)}" for warning in comparison.warnings]
+    head = [*stamp, *warnings, *([""] if warnings else [])]
+    return "\n".join([*head, *(line for block in blocks(comparison) for line in _set_block(block)), DEFINITION, ""])
 
 
-def _line(cells: list[str] | tuple[str, ...]) -> str:
+def _set_block(block: Block) -> list[str]:
+    rule = ["---"] * len(block.words) + ["---:"] * len(block.numbers)
+    rows = [_line([_set_cell(cell) for cell in row]) for row in block.rows]
+    return [f"**{block.title}**", "", _line([*block.words, *block.numbers]), _line(rule), *rows, ""]
+
+
+def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _spread(pair: tuple[str, str]) -> str:
-    return f"{pair[0]} ± {pair[1]}"
+def _set_cell(cell: Cell) -> str:
+    return f"{cell.left} {cell.sign} {cell.right}" if isinstance(cell, Joined) else _escape(cell)
 
 
 def _escape(text: str) -> str:

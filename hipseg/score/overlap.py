@@ -90,6 +90,11 @@ def recall(counts: Counts) -> float:
     return _overlap_ratio(counts.tp, counts.truth, counts)
 
 
+def specificity(counts: Counts) -> float:
+    """Give TN / (TN + FP), the share of the background that is answered as such; NaN where the truth leaves no background."""
+    return _share(counts.tn, counts.tn + counts.fp)
+
+
 def f1(counts: Counts) -> float:
     """Give the harmonic mean of precision and recall, by way of these two; 0 where both are 0, NaN where both masks are empty."""
     p, r = precision(counts), recall(counts)
@@ -106,6 +111,17 @@ def accuracy(counts: Counts) -> float:
 def background_accuracy(counts: Counts) -> float:
     """Give the accuracy that an answer of nothing but background would have; NaN without voxels."""
     return _share(counts.tn + counts.fp, counts.total)
+
+
+def mean_iou(counts: Counts) -> float:
+    """Give the mean of the IoU of the structure and the IoU of the background, TN / (TN + FP + FN).
+
+    Returns:
+        NaN where both masks are empty; the structure's IoU alone where both fill everything.
+    Source: the thesis, section 2.2.7: "the average IoU for every class".
+    """
+    of_structure, background = iou(counts), counts.tn + counts.fp + counts.fn
+    return (of_structure + counts.tn / background) / 2 if background else of_structure
 
 
 def _overlap_ratio(numerator: int, denominator: int, counts: Counts) -> float:

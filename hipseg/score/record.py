@@ -1,56 +1,102 @@
-"""The scores of one case, checked against each other, and their line in scores.jsonl."""
+"""The scores of one structure in one case, checked against each other, and their line in scores.jsonl."""
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, get_args
 
 from hipseg.errors import ReportError
 from hipseg.fsio import write_text
+from hipseg.runs import Answer
 from hipseg.score import overlap
+from hipseg.score.distances import DISTANCES, Distances, check_distances, or_diagonal
 from hipseg.score.overlap import Counts
+from hipseg.score.slicewise import SliceSums
 
-METRICS = ("dice", "iou", "accuracy", "precision", "recall", "f1", "background_accuracy")
-"""Names of the scores, as fields of `CaseScore` and as keys of scores.jsonl."""
+METRICS = ("dice", "iou", "accuracy", "precision", "recall", "specificity", "f1", "background_accuracy")
+"""Names of the overlap scores, 0..1, as fields of `CaseScore` and as keys of scores.jsonl."""
+VOLUMES = ("volume_truth_ml", "volume_prediction_ml", "volume_difference_ml")
+"""Names of the volumes."""
+HIP = "hip"
+"""Name of the structure that a study is about."""
 BOTH_EMPTY = "truth and prediction are both empty"
+TRUTH_EMPTY = "the truth is empty, the prediction is not"
+PREDICTION_EMPTY = "the prediction is empty, the truth is not"
+NO_BACKGROUND = "the truth fills the whole image"
 NO_VOXELS = "the case has no voxels"
 IDENTITY_TOLERANCE = 1e-9
 """F1 and Dice, or IoU and D / (2 - D), may differ by rounding of float64 only."""
+MM3_PER_ML = 1000.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one look at the masks of truth and prediction gave.
+
+    Args:
+        counts: voxels of the whole case in its original grid.
+        distances: between the two surfaces.
+        slices: the slices' own scores, summed up.
+    """
+
+    counts: Counts
+    distances: Distances
+    slices: SliceSums
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """What one case of one run scored, over the whole volume in its original grid.
+    """What one run scored for one structure of one case, over the whole volume in its original grid.
 
     Args:
         case, patient: keys of the data set.
         arm, fold: the run.
+        shape_zyx, spacing_mm_zyx: of the case's grid; voxels, and mm between their centres.
         counts: voxels of the whole case.
-        dice, iou, accuracy, precision, recall, f1: the scores, no unit; NaN where undefined.
+        dice, iou, accuracy, precision, recall, specificity, f1: the scores, no unit; NaN where undefined.
         background_accuracy: the accuracy of an answer without any foreground.
+        hd95_mm, assd_mm, nsd_1mm, nsd_2mm: see `hipseg.score.surface`; NaN where undefined.
+        slices: scores slice by slice, summed up.
+        image_digest: SHA-256 of the case's packed image, as in the manifest.
+        repeat: of the study with another seed, from 0.
+        label: name of the structure.
+        answer: whether the prediction was scored as the network gave it, or cleaned.
         undefined: name of each NaN score -> why it is undefined.
     Raises:
-        ReportError: F1 is not Dice, IoU is not D / (2 - D), a score is outside 0..1, or a NaN has no reason.
+        ReportError: F1 is not Dice, IoU is not D / (2 - D), a score is out of its range, or a NaN has no reason.
     """
 
     case: str
     patient: str
     arm: str
     fold: int
+    shape_zyx: tuple[int, int, int]
+    spacing_mm_zyx: tuple[float, float, float]
     counts: Counts
     dice: float
     iou: float
     accuracy: float
     precision: float
     recall: float
+    specificity: float
     f1: float
     background_accuracy: float
+    hd95_mm: float
+    assd_mm: float
+    nsd_1mm: float
+    nsd_2mm: float
+    slices: SliceSums
+    image_digest: str
+    repeat: int = 0
+    label: str = HIP
+    answer: Answer = "raw"
     undefined: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Hold the scores against each other."""
-        without_value = {name for name, value in self.metrics().items() if math.isnan(value)}
+        without_value = {name for name, value in self.values().items() if math.isnan(value)}
         if without_value != set(self.undefined):
             raise ReportError(
                 f"scores of case {self.case}: undefined are {sorted(without_value)}, reasons are given for "
@@ -61,10 +107,55 @@ class CaseScore:
                 raise ReportError(f"{name} of case {self.case} is {value}; a score lies between 0 and 1")
         self._check_identity("F1", self.f1, "Dice", self.dice)
         self._check_identity("IoU", self.iou, "D / (2 - D)", self.dice / (2 - self.dice))
+        check_distances(self.case, self.distances, self.counts, self.diagonal_mm)
+        self._check_size()
+
+    @property
+    def distances(self) -> Distances:
+        """The surface scores together."""
+        return Distances(self.hd95_mm, self.assd_mm, self.nsd_1mm, self.nsd_2mm)
+
+    @property
+    def diagonal_mm(self) -> float:
+        """Length of the image from corner to opposite corner, mm."""
+        return math.hypot(*(count * side for count, side in zip(self.shape_zyx, self.spacing_mm_zyx, strict=True)))
+
+    @property
+    def hd95_or_diagonal_mm(self) -> float:
+        """HD95, with the image's diagonal where exactly one mask is empty."""
+        return or_diagonal(self.hd95_mm, self.counts, self.diagonal_mm)
+
+    @property
+    def assd_or_diagonal_mm(self) -> float:
+        """ASSD, with the image's diagonal where exactly one mask is empty."""
+        return or_diagonal(self.assd_mm, self.counts, self.diagonal_mm)
+
+    @property
+    def volume_truth_ml(self) -> float:
+        """Volume of the structure in the truth, ml."""
+        return self.counts.truth * self._voxel_ml
+
+    @property
+    def volume_prediction_ml(self) -> float:
+        """Volume of the structure in the prediction, ml."""
+        return self.counts.predicted * self._voxel_ml
+
+    @property
+    def volume_difference_ml(self) -> float:
+        """Prediction minus truth, ml; negative where too little was found."""
+        return (self.counts.predicted - self.counts.truth) * self._voxel_ml
 
     def metrics(self) -> dict[str, float]:
-        """Give the scores by name."""
+        """Give the overlap scores by name."""
         return {name: getattr(self, name) for name in METRICS}
+
+    def values(self) -> dict[str, float]:
+        """Give overlap scores, volumes and surface scores by name."""
+        return {name: getattr(self, name) for name in (*METRICS, *VOLUMES, *DISTANCES)}
+
+    @property
+    def _voxel_ml(self) -> float:
+        return math.prod(self.spacing_mm_zyx) / MM3_PER_ML
 
     def _check_identity(self, name: str, value: float, other_name: str, other: float) -> None:
         both_undefined = math.isnan(value) and math.isnan(other)
@@ -73,37 +164,67 @@ class CaseScore:
                 f"scores of case {self.case} contradict each other: {name} {value}, {other_name} {other}; must be equal"
             )
 
+    def _check_size(self) -> None:
+        if not all(math.isfinite(side) and side > 0 for side in self.spacing_mm_zyx):
+            raise ReportError(f"spacing of case {self.case} is {self.spacing_mm_zyx} mm; must be positive")
+        if self.counts.total != math.prod(self.shape_zyx) or self.slices.slices != self.shape_zyx[0]:
+            raise ReportError(
+                f"case {self.case} has shape {self.shape_zyx}, its counts are of {self.counts.total} voxels and "
+                f"{self.slices.slices} slices; all must fit"
+            )
 
-def score_case(case: str, patient: str, arm: str, fold: int, counts: Counts) -> CaseScore:
-    """Derive all scores of a case from its counts.
+
+def score_case(measured: Measured, **origin: Any) -> CaseScore:
+    """Derive all scores of a case from its counts, and join them to what was measured on its surfaces and slices.
 
     Args:
-        case: key of the case.
-        patient: key of its patient.
-        arm: name of the run's arm.
-        fold: number of the run's fold, from 0.
-        counts: voxels of the whole case in its original grid.
+        measured: on the masks.
+        origin: the other fields of `CaseScore`: case, patient, arm, fold, repeat, label, answer, image_digest, shape_zyx,
+            spacing_mm_zyx.
     Returns:
         The scores, with a reason for each that is undefined.
     Raises:
         ReportError: the scores contradict each other.
     """
-    values = {name: getattr(overlap, name)(counts) for name in METRICS}
-    reason = BOTH_EMPTY if counts.total else NO_VOXELS
-    undefined = {name: reason for name, value in values.items() if math.isnan(value)}
-    return CaseScore(case=case, patient=patient, arm=arm, fold=fold, counts=counts, undefined=undefined, **values)
+    counts = measured.counts
+    values = {**{name: getattr(overlap, name)(counts) for name in METRICS}, **asdict(measured.distances)}
+    undefined = {name: _reason(name, counts) for name, value in values.items() if math.isnan(value)}
+    if counts.truth == counts.predicted == 0:
+        # Without any surface not even the diagonal says how far off an answer is.
+        undefined |= {name: _reason(name, counts) for name in DISTANCES}
+    return CaseScore(counts=counts, slices=measured.slices, undefined=undefined, **values, **origin)
+
+
+def _reason(name: str, counts: Counts) -> str:
+    """Say why a score is NaN."""
+    if not counts.total:
+        return NO_VOXELS
+    if name == "specificity":
+        return NO_BACKGROUND
+    if counts.truth:
+        return PREDICTION_EMPTY
+    return TRUTH_EMPTY if counts.predicted else BOTH_EMPTY
 
 
 def to_json(score: CaseScore) -> str:
     """Write a case's scores as one line of JSON, without the line's end; NaN becomes null."""
-    counts = score.counts
+    values = {name: None if math.isnan(value) else value for name, value in score.values().items()}
     line = {
         "case": score.case,
         "patient": score.patient,
         "arm": score.arm,
         "fold": score.fold,
-        "counts": {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn},
-        "metrics": {name: None if math.isnan(value) else value for name, value in score.metrics().items()},
+        "repeat": score.repeat,
+        "label": score.label,
+        "answer": score.answer,
+        "image_digest": score.image_digest,
+        "shape_zyx": score.shape_zyx,
+        "spacing_mm_zyx": score.spacing_mm_zyx,
+        "counts": asdict(score.counts),
+        "metrics": {name: values[name] for name in METRICS},
+        "volumes": {name: values[name] for name in VOLUMES},
+        "distances": {name: values[name] for name in DISTANCES},
+        "slices": asdict(score.slices),
         "undefined": dict(score.undefined),
     }
     return json.dumps(line, allow_nan=False)
@@ -121,21 +242,64 @@ def from_json(line: str) -> CaseScore:
     """
     try:
         value = json.loads(line)
-        counts = Counts(**{name: int(number) for name, number in value["counts"].items()})
-        found = {name: math.nan if value["metrics"][name] is None else float(value["metrics"][name]) for name in METRICS}
-        score = score_case(str(value["case"]), str(value["patient"]), str(value["arm"]), int(value["fold"]), counts)
+        found = {name: _number(part[name]) for part, name in _places(value)}
+        score = _rebuild(value, found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(
             f"damaged line of scores ({type(error).__name__}: {error}): {line[:80]!r}; evaluate the fold again"
         ) from error
-    for name, wanted in score.metrics().items():
+    for name, wanted in score.values().items():
         if found[name] != wanted and not (math.isnan(found[name]) and math.isnan(wanted)):
             raise ReportError(f"{name} of case {score.case} is {found[name]}, its counts give {wanted}; evaluate the fold again")
     return score
 
 
+def _places(value: Mapping[str, Any]) -> Iterable[tuple[Mapping[str, Any], str]]:
+    """Give each score's part of the line, and its name there."""
+    for part, names in (("metrics", METRICS), ("volumes", VOLUMES), ("distances", DISTANCES)):
+        yield from ((value[part], name) for name in names)
+
+
+def _rebuild(value: Mapping[str, Any], found: Mapping[str, float]) -> CaseScore:
+    """Score the counts of a line anew."""
+    answer, slices = value["answer"], value["slices"]
+    if answer not in get_args(Answer):
+        raise ValueError(f"answer {answer!r}")
+    measured = Measured(
+        Counts(**{name: int(number) for name, number in value["counts"].items()}),
+        Distances(found["hd95_mm"], found["assd_mm"], found["nsd_1mm"], found["nsd_2mm"]),
+        SliceSums(
+            int(slices["slices"]),
+            int(slices["both_empty"]),
+            {name: float(number) for name, number in slices["sums"].items()},
+        ),
+    )
+    return score_case(
+        measured,
+        case=str(value["case"]),
+        patient=str(value["patient"]),
+        arm=str(value["arm"]),
+        fold=int(value["fold"]),
+        repeat=int(value["repeat"]),
+        label=str(value["label"]),
+        answer=answer,
+        image_digest=str(value["image_digest"]),
+        shape_zyx=_triple(value["shape_zyx"], int),
+        spacing_mm_zyx=_triple(value["spacing_mm_zyx"], float),
+    )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _triple(values: Any, kind: Any) -> tuple[Any, Any, Any]:
+    z, y, x = (kind(value) for value in values)
+    return z, y, x
+
+
 def write_scores(path: Path, scores: Iterable[CaseScore]) -> None:
-    """Write scores.jsonl, one line a case in the order given, whole or not at all."""
+    """Write scores.jsonl, one line a case, structure and answer in the order given, whole or not at all."""
     write_text(path, "".join(to_json(score) + "\n" for score in scores))
 
 

@@ -66,7 +66,7 @@ def test_every_form_holds_the_same_means(tmp_path):
     write_results(tmp_path)
     aggregate(tmp_path)
     paths = StudyPaths(tmp_path)
-    value = json.loads(paths.comparison("json").read_text())["arms"][0]["over_cases"]["iou"]["mean"]
+    value = json.loads(paths.comparison("json").read_text())["rows"][0]["over_cases"]["iou"]["mean"]
     assert f"{value:.3f} ± 0.509" in paths.comparison("md").read_text()
     assert rf"{value:.3f} $\pm$ 0.509" in paths.comparison("tex").read_text()
     assert f",{value!r}," in paths.comparison("csv").read_text()

@@ -6,7 +6,9 @@ import pytest
 
 from hipseg.cli.main import main
 from hipseg.config import dump_settings, load_settings
+from hipseg.fsio import digest_file
 from hipseg.runs import StudyPaths
+from hipseg.score.record import read_scores
 from tests.learn.builders import pack_discs, small_settings
 
 
@@ -60,10 +62,12 @@ def test_pretraining_training_and_scoring_follow_each_other(study, options, capf
     left = {path.name for path in paths.root.iterdir()}
     assert left == {
         ".lock",
+        "cases.json",
         "checkpoints",
         "history.csv",
         "model.keras",
         "predictions",
+        "predictions-cleaned",
         "provenance.json",
         "scores.jsonl",
         "settings.yaml",
@@ -81,6 +85,26 @@ def test_pretraining_training_and_scoring_follow_each_other(study, options, capf
     code, _, _ = run(capfd, "evaluate", "--arm", "modified-unet-tl", "--fold", "0", *options[:2])
     assert code == 0
     assert json.loads(paths.summary.read_text()) == summary
+    assert summary["hipseg"]["pretraining"] == {"model_digest": digest_file(results.pretraining.model)}
+    assert summary["hipseg"]["clean"] == load_settings(paths.settings).evaluate.clean.model_dump()
+
+    code, _, _ = run(capfd, "evaluate", "--arm", "modified-unet-tl", "--fold", "0", *options[:2], "--set", "evaluate.clean=null")
+    assert code == 0
+    assert json.loads(paths.summary.read_text())["hipseg"]["clean"] is None
+    assert not paths.cleaned_predictions.exists()
+
+
+def test_a_repeat_is_trained_and_scored_beside_the_first(study, options, capfd):
+    code, out, err = run(capfd, "train", "--arm", "unet", "--fold", "1", "--repeat", "2", *options)
+    paths = StudyPaths(study / "results").fold("unet", 1, 2)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("unet fold 1 repeat 2, epoch 1/1: ")
+    assert load_settings(paths.settings).train.seed == 2
+    assert {(score.repeat, score.answer) for score in read_scores(paths.scores)} == {(2, "raw"), (2, "cleaned")}
+    assert not StudyPaths(study / "results").fold("unet", 1).root.exists()
+    code, _, _ = run(capfd, "evaluate", "--arm", "unet", "--fold", "1", "--repeat", "2", *options[:2])
+    assert code == 0
+    assert json.loads(paths.summary.read_text())["hipseg"]["seed"] == 2
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
@@ -96,7 +120,7 @@ def test_scoring_what_is_not_trained_is_refused_and_leaves_nothing(study, option
     code, _, err = run(capfd, "evaluate", "--arm", "unet", "--fold", "0", *options[:2])
     assert code == 6
     assert "unet fold 0 is not trained" in err
-    assert not (study / "results" / "unet").exists()
+    assert not StudyPaths(study / "results").fold("unet", 0).root.exists()
 
 
 def test_other_folders_can_be_named(study, options, capfd, tmp_path):

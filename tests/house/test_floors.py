@@ -8,7 +8,7 @@ import hipseg
 from tests.house.imports import Rules, find_modules, find_violations
 
 GROUND = ("errors", "axes", "labels")
-BASE = ("geometry", "config", "sameness", "signals", "fsio", "runs")
+BASE = ("geometry", "config", "sameness", "signals", "fsio", "runs", "views")
 
 FLOORS = (
     GROUND,
@@ -17,7 +17,7 @@ FLOORS = (
     ("shards",),
     ("splits", "pack", "phantom"),
     ("score", "learn"),
-    ("export", "evaluate", "conduct"),
+    ("export", "evaluate", "gallery", "conduct"),
     ("report", "launch"),
     ("cli", "__main__"),
 )

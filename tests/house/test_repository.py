@@ -14,6 +14,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.$}/-])/(?:work|home|root)/\w")
 INDEX_ADDRESS = re.compile(r"--(?:extra-)?index-[u]rl|--find-[l]inks|https?://\S+/simple|pypi[.]org|pythonhosted[.]org")
 
 NO_MIRRORS = {
+    "browser/test_page.py": "opens the page in Chromium",
     "cli/test_bad_input.py": "runs the program on what users get wrong",
     "cli/test_pack_layouts.py": "packs every layout through the program",
     "cli/test_pack_masks.py": "packs masks by their rules through the program",

@@ -67,6 +67,22 @@ def test_run_leaves_settings_and_provenance(template):
     assert provenance.seconds > 0
     assert not paths.transfer.exists()
     assert not paths.is_complete
+    cases = json.loads(paths.cases.read_text())
+    split = read_splits(DatasetPaths(settings.shards), manifest)[0]
+    assert [one["case"] for one in cases["train"]] == list(split.train)
+    assert [one["image_digest"] for one in cases["val"]] == [manifest.record(case).image_digest for case in split.val]
+
+
+def test_a_repeat_has_another_seed_and_a_folder_of_its_own(study):
+    run = prepare_fold(study, "unet", 0, 2)
+    assert run.settings.train.seed == study.train.seed + 2
+    assert run.paths == StudyPaths(study.results).fold("unet", 0, 2)
+    assert run.title == "unet fold 0 repeat 2"
+    first = prepare_fold(study, "unet", 0)
+    assert (first.settings, first.title) == (study, "unet fold 0")
+    # The seed reaches the weights, and the split is the same.
+    assert not all(np.array_equal(a, b) for a, b in zip(run.model.get_weights(), first.model.get_weights(), strict=True))
+    assert run.split == first.split
 
 
 def test_unfinished_run_goes_on_and_says_so(study, trained):

@@ -9,6 +9,7 @@ from hipseg.fsio import digest_file
 from hipseg.learn.course import run_course
 from hipseg.learn.history import best_row, read_history
 from hipseg.learn.pretraining import finish_pretraining, hold_out, organ_targets, prepare_pretraining
+from hipseg.learn.provenance import digest_code
 from hipseg.runs import StudyPaths
 from tests.learn.builders import pack_discs, quiet_session, small_settings
 
@@ -81,6 +82,10 @@ def test_pretraining_leaves_a_model_with_an_output_an_organ_and_a_summary(tmp_pa
     assert summary["network"] == "modified-unet"
     assert summary["model_digest"] == digest_file(paths.model)
     assert (len(summary["cases"]["train"]), len(summary["cases"]["val"])) == (2, 1)
+    assert summary["cases_digest"] == digest_file(paths.cases)
+    listed = json.loads(paths.cases.read_text())
+    assert {side: [one["case"] for one in listed[side]] for side in ("train", "val")} == summary["cases"]
+    assert summary["code_digests"] == [digest_code()]
     assert {name: organ["label"] for name, organ in summary["organs"].items()} == {"bright": 1, "dark": 2}
     for organ in summary["organs"].values():
         assert organ["tp"] + organ["fp"] + organ["fn"] + organ["tn"] == 5 * 256 * 256

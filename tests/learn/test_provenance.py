@@ -8,11 +8,23 @@ import pytest
 import tensorflow as tf
 
 from hipseg import __version__
-from hipseg.config import StudySettings, load_settings
+from hipseg.config import EvaluateSettings, StudySettings, load_settings
 from hipseg.errors import TrainError
 from hipseg.learn import provenance
-from hipseg.learn.provenance import begin_record, describe_run, digest_settings, end_record, read_provenance
+from hipseg.learn.provenance import (
+    begin_record,
+    continue_record,
+    describe_run,
+    digest_code,
+    digest_settings,
+    digest_sources,
+    end_record,
+    read_provenance,
+    write_cases,
+)
 from hipseg.runs import FoldPaths
+from hipseg.splits import Split
+from tests.learn.builders import pack_discs
 
 ENVIRONMENT = {"SLURM_JOB_ID": "42", "SLURM_ARRAY_TASK_ID": "3", "USER": "someone", "SLURM_JOB_USER": "someone"}
 
@@ -70,6 +82,49 @@ def test_paths_and_threads_do_not_change_the_digest_of_settings_and_all_else_doe
     )
     assert digest_settings(StudySettings(folds=4)) != base
     assert digest_settings(StudySettings(train=train.model_copy(update={"epochs": 3}))) != base
+
+
+def test_how_a_fold_is_scored_does_not_change_the_digest_of_settings():
+    assert digest_settings(StudySettings(evaluate=EvaluateSettings(clean=None))) == digest_settings(StudySettings())
+
+
+def test_code_digest_is_that_of_the_sources_and_of_their_places(tmp_path):
+    (tmp_path / "learn").mkdir()
+    (tmp_path / "learn" / "provenance.py").write_text("a = 1")
+    (tmp_path / "notes.txt").write_text("no source")
+    digests = [digest_sources(tmp_path)]
+    (tmp_path / "notes.txt").write_text("still none")
+    assert digest_sources(tmp_path) == digests[0]
+    (tmp_path / "learn" / "provenance.py").write_text("a = 2")
+    digests.append(digest_sources(tmp_path))
+    (tmp_path / "learn" / "provenance.py").rename(tmp_path / "provenance.py")
+    digests.append(digest_sources(tmp_path))
+    assert len(set(digests)) == 3
+
+
+def test_record_holds_the_digest_of_the_sources_that_run():
+    assert described().code_digests == (digest_code(),)
+    assert re.fullmatch("[0-9a-f]{64}", digest_code())
+
+
+def test_run_that_other_sources_go_on_with_names_both(tmp_path):
+    paths = FoldPaths(tmp_path)
+    begin_record(paths, StudySettings(), described(code_digests=("a" * 64,)))
+    continue_record(paths, StudySettings(), described(code_digests=("a" * 64,)))
+    assert read_provenance(paths).code_digests == ("a" * 64,)
+    continue_record(paths, StudySettings(), described(code_digests=("b" * 64,)))
+    assert read_provenance(paths).code_digests == ("a" * 64, "b" * 64)
+
+
+def test_cases_of_both_sides_are_written_with_patients_and_images(tmp_path):
+    _, manifest = pack_discs(tmp_path / "shards", 3)
+    paths, first = FoldPaths(tmp_path), manifest.cases[0]
+    write_cases(paths, manifest, Split(("c0", "c2"), ("c1",)))
+    value = json.loads(paths.cases.read_text())
+    assert value["salt_id"] == manifest.salt_id
+    assert [one["case"] for one in value["train"]] == ["c0", "c2"]
+    assert value["train"][0] == {"case": "c0", "patient": "p0", "image_digest": first.image_digest}
+    assert [one["patient"] for one in value["val"]] == ["p1"]
 
 
 def test_damaged_record_is_refused(tmp_path):

@@ -26,7 +26,7 @@ from tests.learn.builders import pack_discs, quiet_console, quiet_session, small
 
 IDENTITY = {"train.learning_rate": 0.001, "data": "d"}
 SETTINGS = TrainSettings(epochs=3, batch_size=4, warmup_epochs=2)
-PROVENANCE = Provenance({}, None, "d", "s", "x", {}, 1, "2026-01-01T00:00:00+00:00")
+PROVENANCE = Provenance({}, None, ("c",), "d", "s", "x", {}, 1, "2026-01-01T00:00:00+00:00")
 
 
 @pytest.fixture(scope="module")

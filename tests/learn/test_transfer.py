@@ -8,7 +8,7 @@ from hipseg.errors import ConfigError, TrainError
 from hipseg.fsio import digest_file, write_json
 from hipseg.learn.networks import build_network
 from hipseg.learn.training import save_model
-from hipseg.learn.transfer import load_pretrained, transfer_network, write_transfer
+from hipseg.learn.transfer import load_pretrained, read_source_digest, transfer_network, write_transfer
 from hipseg.runs import FoldPaths, StudyPaths
 from tests.learn.builders import small_settings
 
@@ -52,6 +52,17 @@ def test_record_says_what_was_loaded_skipped_and_frozen(tmp_path, pretraining):
     assert "enc1_conv" in record["loaded"]
     assert record["skipped"][0]["name"] == "dec8_conv"
     assert record["frozen"] == ["enc1_conv", "enc1_norm"]
+
+
+def test_source_is_read_back_from_the_record(tmp_path, pretraining):
+    paths = FoldPaths(tmp_path)
+    with pytest.raises(TrainError, match=r"no record of what the run started from"):
+        read_source_digest(paths)
+    write_transfer(paths, load_pretrained(network(tmp_path), "modified-unet", pretraining, ()))
+    assert read_source_digest(paths) == digest_file(pretraining.model)
+    paths.transfer.write_text('["nothing"]')
+    with pytest.raises(TrainError, match=r"damaged record.*transfer\.json"):
+        read_source_digest(paths)
 
 
 def test_frozen_layers_do_not_learn_and_the_others_do(tmp_path, pretraining):

@@ -23,6 +23,19 @@ def test_unfinished_run_is_removed_and_that_is_said(tmp_path):
     assert "unet fold 0: removed the unfinished earlier run" in console.file.getvalue()
 
 
+def test_nothing_of_an_earlier_run_stays(tmp_path):
+    left = (
+        "transfer.json",
+        "cases.json",
+        "scores.jsonl",
+        "summary.json",
+        "predictions/c1.nii.gz",
+        "predictions-cleaned/c1.nii.gz",
+    )
+    clear_run(leave_behind(tmp_path, *left), "unet fold 0", quiet_console())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_fresh_folder_needs_no_word(tmp_path):
     console = quiet_console()
     clear_run(FoldPaths(tmp_path), "unet fold 0", console)

@@ -1,12 +1,13 @@
-"""The comparison of the hand-scored results, whole and partial."""
+"""The comparison of the hand-scored results: whole, partial, with everything there can be, and with names that attack."""
 
 import pytest
 
 from hipseg.report.collect import collect
 from hipseg.report.table import compare
 from hipseg.runs import StudyPaths
+from hipseg.score.overlap import Counts
 
-from .results import PERFECT, write_fold, write_results
+from .results import PERFECT, POOR, write_fold, write_results
 
 
 @pytest.fixture
@@ -23,9 +24,21 @@ def partial_comparison(tmp_path):
 
 
 @pytest.fixture
-def hostile_comparison(tmp_path):
-    """Names that mean something to a spreadsheet, to Markdown, to LaTeX and to the terminal."""
+def full_comparison(tmp_path):
+    """Cleaned answers, a second seed and a warning."""
     for fold in (0, 1):
-        names = {"study": "=1+1 | [red]a_b*c", "method": "100% \\of $x & {y} # ~^ -- Żółć 测", "val_loss": 0.125}
-        write_fold(tmp_path, "-arm<b>", fold, PERFECT[fold], **names)
+        write_fold(tmp_path, "unet", fold, POOR[fold], answers=("raw", "cleaned"))
+        write_fold(tmp_path, "unet", fold, PERFECT[fold], repeat=1, answers=("raw", "cleaned"))
+        write_fold(tmp_path, "other", fold, PERFECT[fold], answers=("raw", "cleaned"), epochs=4)
+    return compare(collect(StudyPaths(tmp_path)))
+
+
+@pytest.fixture
+def hostile_comparison(tmp_path):
+    """Names that mean something to a spreadsheet, to Markdown, to LaTeX, to HTML and to the terminal."""
+    for fold in (0, 1):
+        names = {"study": "=cmd()|' /C calc'!A0 | [red]a_b*c", "method": r"\input{/etc/passwd} 100% of $x & {y} # ~^ -- Żółć 测"}
+        counts = {f"<script>alert({fold})": Counts(4, 0, 0, 6)}
+        write_fold(tmp_path, "-arm<script>", fold, counts, train=[], val_loss=0.125, **names)
+        write_fold(tmp_path, r"@\input{x}", fold, counts, train=[], val_loss=0.125, **names)
     return compare(collect(StudyPaths(tmp_path)))

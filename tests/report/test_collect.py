@@ -7,7 +7,6 @@ from hipseg.errors import ReportError
 from hipseg.fsio import digest_file
 from hipseg.report.collect import collect
 from hipseg.runs import StudyPaths
-from hipseg.score.overlap import Counts
 
 from .results import PERFECT, POOR, write_fold, write_results
 
@@ -22,6 +21,14 @@ def change_summary(run, **facts):
     summary = json.loads(run.summary.read_text())
     summary["hipseg"].update(facts)
     run.summary.write_text(json.dumps(summary))
+
+
+def change_cases(run, change):
+    """Change cases.json and what the summary says of it."""
+    value = json.loads(run.cases.read_text())
+    change(value)
+    run.cases.write_text(json.dumps(value))
+    change_summary(run, cases_digest=digest_file(run.cases))
 
 
 def test_every_fold_of_every_arm_is_found_in_the_order_of_the_thesis(paths):
@@ -59,20 +66,62 @@ def make_missing(paths):
     return "fold 1 of arm unet is missing"
 
 
-def lose_a_line(paths):
+def edit_a_line(paths):
     run = paths.fold("unet", 1)
-    run.scores.write_text(run.scores.read_text().splitlines()[0] + "\n")
+    run.scores.write_text(run.scores.read_text().replace('"pc2"', '"pc2" '))
     return "fold 1 of arm unet is damaged (scores.jsonl is not the one that summary.json was made of)"
 
 
-def lose_a_case(paths):
-    write_fold(paths.root, "unet", 1, {"c2": POOR[1]["c2"]}, cases=2)
-    return "fold 1 of arm unet is damaged (1 lines of scores for 2 cases)"
+def lose_a_line(paths):
+    run = paths.fold("unet", 1)
+    run.scores.write_text(run.scores.read_text().splitlines()[0] + "\n")
+    return "fold 1 of arm unet is damaged (case c3 is not scored (hip, raw), 1 of 2 lines are missing)"
+
+
+def double_a_line(paths):
+    run = paths.fold("unet", 1)
+    first, second = run.scores.read_text().splitlines()
+    run.scores.write_text(f"{first}\n{second}\n{first}\n")
+    return "fold 1 of arm unet is damaged (case c2 is scored twice (hip, raw))"
+
+
+def add_a_case(paths):
+    write_fold(paths.root, "unet", 1, {**POOR[1], "c9": POOR[1]["c3"]})
+    change_cases(paths.fold("unet", 1), lambda value: value["val"].pop())
+    return "fold 1 of arm unet is damaged (case c9 is scored (hip, raw) and is not of its validation side)"
+
+
+def exchange_a_patient(paths):
+    change_cases(paths.fold("unet", 1), lambda value: value["val"][0].update(patient="somebody else"))
+    return "fold 1 of arm unet is damaged (its scores name other patients or images than its validation side)"
+
+
+def exchange_an_image(paths):
+    change_cases(paths.fold("unet", 1), lambda value: value["val"][0].update(image_digest="0" * 64))
+    return "fold 1 of arm unet is damaged (its scores name other patients or images than its validation side)"
+
+
+def edit_the_cases(paths):
+    cases = paths.fold("unet", 1).cases
+    cases.write_text(cases.read_text() + " ")
+    return "fold 1 of arm unet is damaged (cases.json is not the one that summary.json was made of)"
+
+
+def lose_the_cases(paths):
+    paths.fold("unet", 1).cases.unlink()
+    return "fold 1 of arm unet is damaged (cannot read cases.json"
 
 
 def score_nothing(paths):
-    write_fold(paths.root, "unet", 1, {}, cases=0)
-    return "fold 1 of arm unet is damaged (0 lines of scores for 0 cases)"
+    write_fold(paths.root, "unet", 1, {})
+    return "fold 1 of arm unet is damaged (it has no case)"
+
+
+def lose_the_cleaned_answer_of_a_case(paths):
+    run = write_fold(paths.root, "unet", 1, POOR[1], answers=("raw", "cleaned"))
+    lines = run.scores.read_text().splitlines()
+    run.scores.write_text("\n".join(lines[:-1]) + "\n")
+    return "fold 1 of arm unet is damaged (case c3 is not scored (hip, cleaned), 1 of 4 lines are missing)"
 
 
 def copy_another_fold(paths):
@@ -83,7 +132,7 @@ def copy_another_fold(paths):
 
 def lose_the_scores(paths):
     paths.fold("unet", 1).scores.unlink()
-    return "fold 1 of arm unet is damaged ([Errno 2]"
+    return "fold 1 of arm unet is damaged (cannot read scores at "
 
 
 def lose_the_facts(paths):
@@ -95,15 +144,22 @@ def lose_one_fact(paths):
     summary = json.loads(paths.fold("unet", 1).summary.read_text())
     del summary["hipseg"]["val_loss"]
     paths.fold("unet", 1).summary.write_text(json.dumps(summary))
-    return "fold 1 of arm unet is damaged (its summary lacks val_loss)"
+    return "fold 1 of arm unet is damaged (its summary lacks val_loss; `hipseg evaluate` writes it)"
 
 
 GAPS = [
     make_partial,
     make_missing,
+    edit_a_line,
     lose_a_line,
-    lose_a_case,
+    double_a_line,
+    add_a_case,
+    exchange_a_patient,
+    exchange_an_image,
+    edit_the_cases,
+    lose_the_cases,
     score_nothing,
+    lose_the_cleaned_answer_of_a_case,
     copy_another_fold,
     lose_the_scores,
     lose_the_facts,
@@ -129,15 +185,6 @@ def test_what_is_not_whole_is_left_out_and_named_when_allowed(paths, damage):
     assert collection.gaps[0].startswith(words)
 
 
-def test_a_case_scored_twice_in_a_fold_is_refused(paths):
-    run = paths.fold("unet", 1)
-    first = run.scores.read_text().splitlines()[0]
-    run.scores.write_text(f"{first}\n{first}\n")
-    change_summary(run, scores_digest=digest_file(run.scores))
-    with pytest.raises(ReportError, match=r"fold 1 of arm unet is damaged \(case c2 is scored twice\)"):
-        collect(paths)
-
-
 def test_an_arm_that_was_planned_and_left_nothing_is_missing(paths):
     planned = [("unet", 0), ("unet", 1), ("modified-unet", 1), ("modified-unet", 0)]
     with pytest.raises(ReportError, match=r"^fold 0 of arm modified-unet is missing; fold 1 of arm modified-unet is missing; "):
@@ -159,38 +206,35 @@ def test_results_without_a_single_whole_fold_give_no_table(tmp_path):
         collect(StudyPaths(tmp_path), allow_partial=True)
 
 
-@pytest.mark.parametrize("allow_partial", [False, True])
-@pytest.mark.parametrize(
-    ("facts", "message"),
-    [
-        ({"data_digest": "f" * 64}, "fold 1 of arm unet and .* come of different packed data .f{12} and d{12}."),
-        ({"split_digest": "f" * 64}, "fold 1 of arm unet and .* come of different splits"),
-        ({"epochs": 4}, "fold 1 of arm unet and fold 0 of arm unet come of different numbers of epochs .4 and 3."),
-    ],
-)
-def test_folds_that_do_not_belong_together_are_refused_even_when_partial_ones_are_allowed(paths, facts, message, allow_partial):
-    change_summary(paths.fold("unet", 1), **facts)
-    with pytest.raises(ReportError, match=message):
-        collect(paths, allow_partial=allow_partial)
+def test_repeats_of_an_arm_stand_apart_from_its_folds(paths):
+    for fold in (0, 1):
+        write_fold(paths.root, "unet", fold, POOR[fold], repeat=2)
+    (unet, other) = collect(paths).arms
+    assert [(fold.fold, fold.repeat) for fold in unet.folds] == [(0, 0), (1, 0)]
+    assert [(fold.fold, fold.repeat, fold.title) for fold in unet.repeats] == [
+        (0, 2, "fold 0 of arm unet, repeat 2"),
+        (1, 2, "fold 1 of arm unet, repeat 2"),
+    ]
+    assert other.repeats == ()
+    assert len(unet.scores) == 4
 
 
-def test_a_case_scored_by_two_folds_is_refused(paths):
-    write_fold(paths.root, "unet", 1, {"c1": Counts(1, 0, 0, 9), "c3": POOR[1]["c3"]})
-    with pytest.raises(ReportError, match="case c1 is scored by fold 0 and fold 1 of arm unet"):
+def test_a_repeat_must_have_every_fold_and_so_must_the_arm(paths):
+    write_fold(paths.root, "unet", 0, POOR[0], repeat=1)
+    with pytest.raises(ReportError, match=r"^fold 1 of arm unet, repeat 1 is missing; "):
         collect(paths)
-
-
-def test_arms_that_scored_other_cases_are_refused(paths):
-    write_fold(paths.root, "unet", 1, {"c2": POOR[1]["c2"], "c9": POOR[1]["c3"]})
+    shutil.rmtree(paths.fold("unet", 0).root)
+    shutil.rmtree(paths.fold("unet", 1).root)
     with pytest.raises(
-        ReportError, match="fold 1 scores 2 cases in arm unet and 2 in arm modified-unet-tl, 2 of them not in both"
+        ReportError, match=r"^fold 0 of arm unet is missing; fold 1 of arm unet is missing; fold 1 of arm unet, re"
     ):
         collect(paths)
+    assert [arm.arm for arm in collect(paths, allow_partial=True).arms] == ["modified-unet-tl"]
 
 
-def test_a_fold_beyond_the_splits_is_refused(paths):
-    write_fold(paths.root, "unet", 2, {"c5": Counts(1, 0, 0, 9)})
-    with pytest.raises(ReportError, match="fold 2 of arm unet is none of 2 folds"):
+def test_a_damaged_pretraining_is_refused(paths):
+    paths.pretraining.summary.write_text("{}")
+    with pytest.raises(ReportError, match="the pretraining is damaged"):
         collect(paths)
 
 
@@ -198,5 +242,9 @@ def test_folders_that_are_no_folds_are_passed_by(paths):
     (paths.root / "pretraining" / "fold_0").mkdir()
     (paths.jobs / "fold_0").mkdir(parents=True)
     (paths.root / "unet" / "fold_x").mkdir()
+    (paths.root / "unet" / "repeat_x" / "fold_0").mkdir(parents=True)
+    (paths.root / "unet" / "repeat_0" / "fold_0").mkdir(parents=True)
+    (paths.root / "unet" / "fold_00").mkdir()
+    (paths.root / "figures" / "fold_0").mkdir(parents=True)
     (paths.root / "unet" / "fold_7").write_text("a file")
     assert [arm.arm for arm in collect(paths).arms] == ["unet", "modified-unet-tl"]

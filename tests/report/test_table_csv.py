@@ -1,37 +1,65 @@
 import csv
 import io
 
+import pytest
+
+from hipseg.report.published import parse_published
 from hipseg.report.table import DEFINITION
 from hipseg.report.table_csv import to_csv
 
-HEAD = (
-    "study,method,dice,iou,accuracy,precision,recall,f1,loss,arm,folds,folds_of,cases,undefined,background_accuracy,"
-    "dice_folds_mean,dice_folds_sd,dice_sd,iou_sd,accuracy_sd,precision_sd,recall_sd,f1_sd,background_accuracy_sd,loss_sd,"
-    "partial,definition\n"
-)
-# The SDs are the roots of 9/32, 7/27, 1/75, 2/75, 1/8 and 1/5000, to the last digits of double precision.
-POOR = (
-    "[18],U-Net,0.5,0.4444444444444444,0.9,0.5,0.5,0.5,0.5,unet,2,2,4,1,0.8,0.375,0.5303300858899106,"
-    "0.5,0.5091750772173156,0.11547005383792512,0.5,0.5,0.5,0.16329931618554522,0.3535533905932738,"
-)
-PERFECT = (
-    "This study (with TL),U-Net,1.0,1.0,1.0,1.0,1.0,1.0,0.02,modified-unet-tl,2,2,4,1,0.8,1.0,0.0,"
-    "0.0,0.0,0.0,0.0,0.0,0.0,0.16329931618554522,0.014142135623730949,"
-)
+THESIS_COLUMNS = ["study", "method", "dice", "iou", "accuracy", "precision", "recall", "f1", "loss"]
 
 
 def read(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_the_whole_table(comparison):
-    assert to_csv(comparison) == f'{HEAD}{POOR},"{DEFINITION}"\n{PERFECT},"{DEFINITION}"\n'
+def test_the_columns_of_the_thesis_come_first_and_the_definition_last(comparison):
+    titles = to_csv(comparison).splitlines()[0].split(",")
+    assert titles[:9] == THESIS_COLUMNS
+    assert titles[-3:] == ["partial", "warnings", "definition"]
+    assert len(titles) == len(set(titles))
+
+
+def test_a_row_over_cases_has_every_number_in_full(comparison):
+    row = read(to_csv(comparison))[0]
+    assert [row[name] for name in THESIS_COLUMNS] == [
+        "[18]", "U-Net", "0.5", "0.4444444444444444", "0.9", "0.5", "0.5", "0.5", "0.5",
+    ]  # fmt: skip
+    assert [row[name] for name in ("arm", "structure", "answer", "unit")] == ["unet", "hip", "raw", "case"]
+    assert [row[name] for name in ("folds", "folds_of", "cases", "misses", "undefined")] == ["2", "2", "4", "1", "1"]
+    # The SDs are the roots of 9/32 and 7/27; HD95 is 0 and 2 mm in the two cases that have one.
+    assert float(row["dice_folds_sd"]) ** 2 == pytest.approx(9 / 32)
+    assert float(row["iou_sd"]) ** 2 == pytest.approx(7 / 27)
+    assert (row["background_accuracy"], row["hd95_mm"], row["hd95_mm_undefined"]) == ("0.8", "1.0", "2")
+    assert (row["volume_difference_ml"], row["definition"]) == ("-0.005", DEFINITION)
+
+
+def test_slices_are_rows_of_their_own_with_no_number_over_cases(comparison):
+    rows = read(to_csv(comparison))
+    assert [row["unit"] for row in rows] == [
+        "case",
+        "case",
+        *["slice, empty ones left out", "slice, empty ones counted as 1"] * 2,
+    ]
+    skipping, as_one = rows[2:4]
+    assert (skipping["arm"], skipping["dice"], as_one["dice"], as_one["slices"], as_one["empty_slices"]) == (
+        "unet", "0.5", "0.625", "4", "1",
+    )  # fmt: skip
+    assert [as_one[name] for name in ("loss", "misses", "dice_sd", "hd95_mm", "dice_folds_mean")] == [""] * 5
+    assert rows[0]["mean_iou"] == ""
 
 
 def test_every_row_of_a_partial_table_says_so(partial_comparison):
     rows = read(to_csv(partial_comparison))
-    assert [row["partial"] for row in rows] == ["PARTIAL: fold 1 of arm unet is partial (no summary.json)"] * 2
-    assert [(row["folds"], row["folds_of"], row["cases"]) for row in rows] == [("1", "2", "2"), ("2", "2", "4")]
+    assert {row["partial"] for row in rows} == {"PARTIAL: fold 1 of arm unet is partial (no summary.json)"}
+    assert [(row["folds"], row["folds_of"], row["cases"]) for row in rows[:2]] == [("1", "2", "2"), ("2", "2", "4")]
+
+
+def test_every_row_carries_the_warnings(full_comparison):
+    assert {row["warnings"] for row in read(to_csv(full_comparison))} == {
+        "arms were trained for different numbers of epochs: other 4, unet 3"
+    }
 
 
 def test_a_number_that_is_not_defined_is_an_empty_cell(partial_comparison):
@@ -39,7 +67,17 @@ def test_a_number_that_is_not_defined_is_an_empty_cell(partial_comparison):
 
 
 def test_a_spreadsheet_takes_no_name_for_a_formula(hostile_comparison):
-    (row,) = read(to_csv(hostile_comparison))
-    assert row["study"] == "'=1+1 | [red]a_b*c"
-    assert row["arm"] == "'-arm<b>"
-    assert (row["method"], row["loss"]) == ("100% \\of $x & {y} # ~^ -- Żółć 测", "0.125")
+    rows = read(to_csv(hostile_comparison))
+    assert {row["study"] for row in rows} == {"'=cmd()|' /C calc'!A0 | [red]a_b*c"}
+    assert {row["arm"] for row in rows} == {"'-arm<script>", r"'@\input{x}"}
+    for row in rows:
+        assert not any(cell.startswith(("=", "+", "@", "\t", "\r")) for cell in row.values())
+
+
+def test_the_audit_reads_it(comparison):
+    rows = parse_published(to_csv(comparison), "comparison.csv")
+    assert [row.name for row in rows[:2]] == [
+        "[18], U-Net, unet, hip, raw",
+        "This study (with TL), U-Net, modified-unet-tl, hip, raw",
+    ]
+    assert len(rows) == 6

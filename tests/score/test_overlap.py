@@ -15,8 +15,10 @@ from hipseg.score.overlap import (
     dice,
     f1,
     iou,
+    mean_iou,
     precision,
     recall,
+    specificity,
 )
 
 # Drawn by hand, two slices of 3x3: the truth is 5 voxels, the prediction 4, and 3 of them agree.
@@ -100,3 +102,15 @@ def test_masks_on_different_grids_are_refused():
 def test_negative_counts_are_refused():
     with pytest.raises(MaskError, match="negative"):
         Counts(1, -1, 0, 0)
+
+
+def test_specificity_is_the_share_of_the_background_that_is_found():
+    assert specificity(count(TRUTH, PREDICTION)) == 12 / 13
+    assert specificity(Counts(0, 5, 0, 15)) == 15 / 20
+    assert math.isnan(specificity(Counts(5, 0, 2, 0)))
+
+
+def test_mean_iou_averages_over_hip_and_background():
+    assert mean_iou(count(TRUTH, PREDICTION)) == (3 / 6 + 12 / 15) / 2
+    assert mean_iou(Counts(5, 0, 0, 0)) == 1.0
+    assert math.isnan(mean_iou(Counts(0, 0, 0, 18)))

@@ -1,0 +1,28 @@
+"""How far a job of a study is, in the words of `hipseg status` and `hipseg report`."""
+
+import math
+
+from hipseg.launch.progress import Progress
+
+
+def put_in_words(one: Progress) -> str:
+    """Say how far a job is."""
+    if one.stage == "skipped" and one.record.job.arm is None:
+        return "complete before"
+    if one.stage in ("done", "skipped"):
+        if one.dice is None:
+            return "done"
+        return "done, Dice undefined" if math.isnan(one.dice) else f"done, Dice {one.dice:.3f}"
+    if one.stage == "running" and one.epoch is not None:
+        if one.epoch == one.epochs:
+            return "running, scoring"
+        of = f"/{one.epochs}" if one.epochs is not None else ""
+        left = f", {_duration(one.remaining_s)} left" if one.remaining_s is not None else ""
+        return f"running, epoch {one.epoch}{of}{left}"
+    return one.stage
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest_s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest_s:02} s"

@@ -1,0 +1,117 @@
+"""What the page and the figures of a study show, chosen from what was collected."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from hipseg.errors import ReportError
+from hipseg.fsio import read_json
+from hipseg.report.audit import RowAudit, worst
+from hipseg.report.collect import Collection
+from hipseg.report.curves import Curve
+from hipseg.report.plots import Example, draw_curves, draw_dice, draw_examples, draw_volumes
+from hipseg.runs import StudyPaths
+from hipseg.score.record import CaseScore
+from hipseg.views import CaseView
+
+ArmScores = Mapping[str, Sequence[CaseScore]]
+PLACES = ("best", "median", "worst")
+SHORT_DIGEST = 12
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the name of its files, its title, and what it shows in words."""
+
+    name: str
+    title: str
+    description: str
+    figure: Figure
+
+
+def headline_scores(collection: Collection) -> dict[str, tuple[CaseScore, ...]]:
+    """Give arm -> its cases, each once: of the headline's structure, as the network gave it."""
+    return {arm.arm: arm.scores for arm in collection.arms}
+
+
+def choose_cases(scores: Sequence[CaseScore]) -> tuple[tuple[str, CaseScore], ...]:
+    """Choose the best, the median and the worst case of an arm by Dice, fewer where it has fewer; the undefined are left out."""
+    ranked = sorted((one for one in scores if not math.isnan(one.dice)), key=lambda one: (-one.dice, one.case))
+    if len(ranked) < len(PLACES):
+        return tuple(zip((PLACES[0], PLACES[-1]), ranked, strict=False))
+    return tuple(zip(PLACES, (ranked[0], ranked[len(ranked) // 2], ranked[-1]), strict=True))
+
+
+def draw_study(scores: ArmScores, curves: Sequence[Curve], views: Mapping[str, CaseView]) -> Iterator[Drawing]:
+    """Draw what there is to draw of a study.
+
+    Args:
+        scores: arm -> its cases; none before the first fold is complete.
+        curves: of the runs that have ended an epoch.
+        views: case -> its pictures; none where the packed data are not at hand.
+    """
+    if curves:
+        words = "Training (solid) and validation (dashed): mean over the folds, the band from the lowest to the highest fold."
+        yield Drawing("learning-curves", "Learning curves", words, draw_curves(curves))
+    if not scores:
+        return
+    words = "A dot is one patient; the box spans the quartiles, its line is the median."
+    yield Drawing("dice", "Dice of each patient by arm", words, draw_dice(scores))
+    words = (
+        "Difference over mean of predicted and true volume; the line is the bias, dotted are the limits of agreement (1.96 SD)."
+    )
+    yield Drawing("volumes", "Agreement of volumes (Bland-Altman)", words, draw_volumes(scores))
+    examples = {
+        arm: [Example(place, one, views[one.case]) for place, one in choose_cases(lines)]
+        for arm, lines in scores.items()
+        if all(one.case in views for _, one in choose_cases(lines))
+    }
+    if any(examples.values()):
+        words = (
+            "Truth (solid) and prediction (dashed) on the slice with most of the truth: best, median and worst case of each arm."
+        )
+        yield Drawing("examples", "Outlines", words, draw_examples({arm: row for arm, row in examples.items() if row}))
+
+
+def describe_checks(collection: Collection, audits: Sequence[RowAudit]) -> tuple[str, ...]:
+    """Say what was checked before the table was made, and what was found in it."""
+    if not collection.arms:
+        return ("No fold is complete: nothing was checked yet.",)
+    scores = [one for arm in collection.arms for one in arm.scores]
+    cases, patients = len({one.case for one in scores}), len({one.patient for one in scores})
+    folds = sum(len(arm.folds) for arm in collection.arms)
+    found = sorted({worst(audit.findings["means"]) for audit in audits})
+    return (
+        f"{len(scores)} scores of {cases} cases of {patients} patients from {folds} folds: each number was computed anew from "
+        "the counts of its line, with F1 = Dice and IoU = D / (2 - D) in each.",
+        "Every validation case of every fold above is scored once: none missing, none twice.",
+        "Folds of all arms come of the same data, splits, structures and program; folds of one arm of the same settings.",
+        "No patient and no image is on both sides of a fold, nor among the cases of the pretraining that it started from.",
+        *(f"The table's own rows, audited at their printed rounding as means over cases: {words}." for words in found),
+    )
+
+
+def describe_provenance(collection: Collection, paths: StudyPaths) -> dict[str, str]:
+    """Name versions, digests and how the runs were made; nothing of it tells of a patient."""
+    if not collection.arms:
+        return {}
+    folds = [fold for arm in collection.arms for fold in arm.folds]
+    first = folds[0]
+    records = [read_json(paths.fold(fold.arm, fold.fold).provenance, ReportError, "provenance") for fold in folds]
+    return {
+        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(first.versions.items())),
+        "Commit": _join(record.get("commit") or "installed package" for record in records),
+        "Program (SHA-256)": first.code_digest[:SHORT_DIGEST],
+        "Packed data (SHA-256)": first.data_digest[:SHORT_DIGEST],
+        "Folds (SHA-256)": first.split_digest[:SHORT_DIGEST],
+        "Settings (SHA-256)": _join(f"{fold.arm} {fold.settings_digest[:SHORT_DIGEST]}" for fold in folds),
+        "Ranks of a run": _join(str(record.get("ranks")) for record in records),
+        "Begun": f"{min(record['started'] for record in records)} to {max(record['started'] for record in records)}",
+        "Gone on after a stop": f"{sum(bool(record.get('resumed')) for record in records)} of {len(records)} runs",
+    }
+
+
+def _join(values: Iterator[str]) -> str:
+    return ", ".join(dict.fromkeys(values))

@@ -1,0 +1,53 @@
+"""Masks -> what is measured on them: voxels from one pass over the slices, surfaces, and the slices' own scores."""
+
+from collections.abc import Iterator, Mapping
+
+from hipseg.axes import VolumeBool, VolumeU8
+from hipseg.errors import MaskError
+from hipseg.score.distances import is_measurable, without_surface
+from hipseg.score.overlap import NO_COUNTS, count
+from hipseg.score.record import Measured
+from hipseg.score.slicewise import sum_slices
+from hipseg.score.surface import measure_surfaces
+
+SpacingMm = tuple[float, float, float]
+"""Between voxel centres along (z, y, x)."""
+
+
+def measure_masks(truth: VolumeBool, prediction: VolumeBool, spacing_mm_zyx: SpacingMm) -> Measured:
+    """Measure a prediction against the truth.
+
+    Args:
+        truth: bool (z, y, x), one structure in a whole case.
+        prediction: bool, the same shape.
+        spacing_mm_zyx: of the case's grid.
+    Returns:
+        Counts, surface scores and sums over the slices; undefined scores as `hipseg.score.distances` says.
+    Raises:
+        MaskError: the shapes differ.
+    """
+    if truth.shape != prediction.shape:
+        raise MaskError(f"prediction has shape {prediction.shape}, the truth {truth.shape}; they must be on one grid")
+    by_slice = [count(*pair) for pair in zip(truth, prediction, strict=True)]
+    counts = sum(by_slice, NO_COUNTS)
+    distances = measure_surfaces(truth, prediction, spacing_mm_zyx) if is_measurable(counts) else without_surface(counts)
+    return Measured(counts, distances, sum_slices(by_slice))
+
+
+def measure_labels(
+    truth: VolumeU8, prediction: VolumeU8, names: Mapping[int, str], spacing_mm_zyx: SpacingMm
+) -> Iterator[tuple[str, Measured]]:
+    """Measure several structures one by one.
+
+    Args:
+        truth: uint8 (z, y, x), label numbers of a whole case.
+        prediction: uint8, the same shape and numbers.
+        names: label number -> name of the structure; other numbers count as background.
+        spacing_mm_zyx: of the case's grid.
+    Returns:
+        Each structure's name and what was measured on it, in the order given.
+    Raises:
+        MaskError: the shapes differ.
+    """
+    for label, name in names.items():
+        yield name, measure_masks(truth == label, prediction == label, spacing_mm_zyx)

@@ -1,0 +1,74 @@
+"""Figures: what they draw, and that they are written alike each time."""
+
+import numpy as np
+import pytest
+
+from hipseg.report.curves import COLUMNS, Curve
+from hipseg.report.plots import Example, draw_curves, draw_dice, draw_examples, draw_volumes, save_figure
+from hipseg.score.overlap import Counts
+from hipseg.views import CaseView, SliceView
+from tests.score.builders import made_score
+
+
+def curve(arm, fold, losses):
+    values = {name: np.linspace(0.2, 0.8, len(losses)) for name in COLUMNS}
+    return Curve(arm, fold, 0, np.arange(1, len(losses) + 1), {**values, "loss": np.array(losses)})
+
+
+def score(case, counts, patient=None):
+    return made_score(case, patient or f"p{case}", "unet", 0, Counts(*counts))
+
+
+SCORES = {"unet": [score("c0", (4, 0, 0, 6)), score("c1", (1, 1, 1, 7)), score("c2", (0, 0, 2, 8)), score("c3", (0, 0, 0, 10))]}
+
+
+def test_curves_have_a_column_an_arm_and_a_row_a_quantity():
+    figure = draw_curves([curve("unet", 0, [0.5, 0.3]), curve("unet", 1, [0.7, 0.1]), curve("modified-unet", 0, [0.4])])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[:2] == ["unet (2 folds)", "modified-unet (1 fold)"]
+    assert [axis.get_ylabel() for axis in figure.axes[::2]] == ["Accuracy", "Loss", "IoU"]
+    training, validation = figure.axes[2].lines
+    assert np.allclose(training.get_ydata(), [0.6, 0.2])
+    assert (training.get_linestyle(), validation.get_linestyle()) == ("-", "--")
+
+
+def test_a_run_of_one_epoch_is_a_visible_point():
+    figure = draw_curves([curve("unet", 0, [0.5])])
+    assert figure.axes[0].lines[0].get_marker() == "."
+
+
+def test_a_dot_is_the_mean_of_a_patient_and_the_undefined_are_left_out():
+    doubled = {"unet": [*SCORES["unet"][:2], score("c4", (4, 0, 0, 6), "pc1"), SCORES["unet"][3]]}
+    figure = draw_dice(doubled)
+    dots = figure.axes[0].lines[-1].get_ydata()
+    assert sorted(dots) == [0.75, 1.0]
+
+
+def test_an_arm_without_any_defined_dice_keeps_its_place():
+    figure = draw_dice({"unet": [SCORES["unet"][3]], "other": SCORES["unet"][:1]})
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["unet", "other"]
+
+
+def test_volumes_show_bias_and_limits_of_agreement():
+    figure = draw_volumes(SCORES)
+    dots, bias, low, high = (line.get_ydata() for line in figure.axes[0].lines)
+    differences = np.array([line.volume_difference_ml for line in SCORES["unet"]])
+    assert np.allclose(sorted(dots), sorted(differences))
+    assert bias[0] == pytest.approx(differences.mean())
+    assert (high[0] - low[0]) / 2 == pytest.approx(1.96 * differences.std(ddof=1))
+
+
+def test_examples_draw_truth_and_prediction_on_the_largest_slice():
+    mask = np.zeros((8, 8), bool)
+    mask[2:5, 2:5] = True
+    view = CaseView("c0", 9, (1.0, 1.0), (SliceView(4, np.zeros((8, 8), np.uint8), mask, {"unet": ~mask}),))
+    figure = draw_examples({"unet": [Example("best", SCORES["unet"][0], view)]})
+    assert figure.axes[0].get_title() == "unet, best: Dice 1.000\nc0, slice 4"
+    assert len(figure.axes[0].collections) == 2
+
+
+def test_equal_figures_are_equal_files(tmp_path):
+    first = save_figure(draw_dice(SCORES), tmp_path / "first", "dice")
+    second = save_figure(draw_dice(SCORES), tmp_path / "second", "dice")
+    assert [path.name for path in first] == ["dice.png", "dice.svg"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

@@ -1,0 +1,66 @@
+"""Pictures of packed cases: which slices, which part of them, and with which outlines."""
+
+import numpy as np
+import pytest
+
+from hipseg.errors import ReportError
+from hipseg.gallery import MARGIN_MM, Look, view_case
+from hipseg.geometry import make_grid
+from hipseg.ingest.nifti import write_volume
+from hipseg.runs import DatasetPaths
+from tests.shards.builders import pack_arrays
+
+GRID = make_grid((12, 80, 100), (3.0, 1.0, 0.5), (0.0, 0.0, 0.0), np.eye(3))
+LOOK = Look(window_hu=(-200.0, 1000.0), target_labels=(1, 2), slices=3)
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A case whose mask has labels 1 and 2 on slices 4 to 8 and label 3, which is not wanted, everywhere."""
+    image = np.full(GRID.shape_zyx, 400, np.int16)
+    labels = np.full(GRID.shape_zyx, 3, np.uint8)
+    labels[4:9, 40:44, 50:56] = 1
+    labels[4:9, 44:46, 50:56] = 2
+    dataset = DatasetPaths(tmp_path / "shards")
+    return dataset, pack_arrays(dataset, "c1", "p1", image, labels, GRID)
+
+
+def predict(folder, place):
+    answer = np.zeros(GRID.shape_zyx, np.uint8)
+    answer[place] = 1
+    write_volume(folder / "answer.nii.gz", answer, GRID)
+    return {"unet": folder / "answer.nii.gz"}
+
+
+def test_the_slices_spread_over_those_with_truth_or_answer(packed, tmp_path):
+    view = view_case(*packed, predict(tmp_path, np.s_[2:5, 40:44, 50:56]), LOOK)
+    assert [one.z for one in view.slices] == [2, 5, 8]
+    assert (view.case, view.depth, view.spacing_mm_yx) == ("c1", 12, (1.0, 0.5))
+
+
+def test_the_rectangle_holds_all_outlines_with_its_margin_as_far_as_the_image_reaches(packed, tmp_path):
+    view = view_case(*packed, predict(tmp_path, np.s_[5, 38:40, 60:62]), LOOK)
+    rows, columns = slice(38 - round(MARGIN_MM), 46 + round(MARGIN_MM)), slice(0, 100)
+    middle = view.slices[1]
+    assert middle.image.shape == (rows.stop - rows.start, columns.stop)
+    assert np.flatnonzero(middle.truth.any(axis=1)).tolist() == [row - rows.start for row in range(40, 46)]
+    assert np.flatnonzero(middle.truth.any(axis=0)).tolist() == list(range(50, 56))
+
+
+def test_labels_that_are_not_the_target_are_no_truth(packed, tmp_path):
+    view = view_case(*packed, predict(tmp_path, np.s_[5, 40:44, 50:56]), LOOK)
+    assert [int(one.truth.sum()) for one in view.slices] == [36, 36, 36]
+    assert [int(one.answers["unet"].sum()) for one in view.slices] == [0, 0, 0]
+
+
+def test_a_case_with_nothing_to_outline_shows_its_middle_slice_whole(tmp_path):
+    dataset = DatasetPaths(tmp_path / "shards")
+    record = pack_arrays(dataset, "c1", "p1", np.zeros(GRID.shape_zyx, np.int16), np.zeros(GRID.shape_zyx, np.uint8), GRID)
+    view = view_case(dataset, record, {}, LOOK)
+    assert [one.z for one in view.slices] == [6]
+    assert view.slices[0].image.shape == GRID.shape_zyx[1:]
+
+
+def test_a_missing_prediction_is_named(packed, tmp_path):
+    with pytest.raises(ReportError, match=r"prediction of case c1 is missing: no .*gone\.nii\.gz; `hipseg evaluate` writes it"):
+        view_case(*packed, {"unet": tmp_path / "gone.nii.gz"}, LOOK)
