@@ -20,8 +20,9 @@ from hipseg.learn.rank_env import Place
 from hipseg.learn.rendezvous import NOTHING_WRONG, Meeting
 
 BEAT_S = 1.0
-LOST_AFTER_S = 15.0
-"""Silence of a process after which it counts as dead or frozen; a busy node delays a beat by a few seconds."""
+LOST_AFTER_S = 30.0
+"""Silence of a process after which it counts as dead or frozen. A node with many times more work than cores delays beats by much
+more than their interval; with the grace below the others still end within a minute."""
 ABSENT_AFTER_S = 115.0
 """How long a rank may take to come to the start; on a busy file system TensorFlow can take minutes to load. A little shorter than
 Gloo waits, which does not say for whom."""

@@ -174,7 +174,7 @@ def test_a_killed_rank_ends_the_other_within_a_minute_and_is_named(endings, faul
     assert (left.code, dead.code) == (TrainError.exit_code, -9)
     assert left.at_s - end_of(folder, dead) < DEATH_LIMIT_S
     assert f"rank 1 (process {dead.pid} on " in left.said
-    assert "is dead or frozen: no sign of life for 1" in left.said
+    assert "is dead or frozen: no sign of life for 3" in left.said
 
 
 def test_rank_0_is_named_too(endings):

@@ -19,7 +19,7 @@ def test_ranks_that_go_on_are_left_alone():
 def test_a_silent_rank_is_named_with_the_place_where_it_was_last_seen():
     assert judge([beat(0, still_s=99), beat(1, silent_s=LOST_AFTER_S + 1, still_s=99)], 60) == (
         1,
-        "rank 1 (process 1 on n) is dead or frozen: no sign of life for 16 s, last seen at step 5",
+        "rank 1 (process 1 on n) is dead or frozen: no sign of life for 31 s, last seen at step 5",
     )
 
 
@@ -77,7 +77,7 @@ def test_a_rank_that_dies_before_all_have_come_is_named(clock):
     clock.s += LOST_AFTER_S + 1
     assert json.loads(bench.hear(state(0))) == [
         1,
-        "rank 1 (process 1) is dead or frozen: no sign of life for 16 s, last seen at step 1",
+        "rank 1 (process 1) is dead or frozen: no sign of life for 31 s, last seen at step 1",
     ]
 
 
