@@ -13,12 +13,9 @@ from scipy import stats
 
 from hipseg.report.collect import ArmResult
 from hipseg.runs import Answer
-from hipseg.score.distances import DISTANCES
-from hipseg.score.record import METRICS, VOLUMES, CaseScore
+from hipseg.score.record import MEASURES, CaseScore
 from hipseg.score.slicewise import SliceSums
 
-MEASURES = (*METRICS, *VOLUMES, *DISTANCES)
-"""Names of everything that is averaged over cases."""
 CONFIDENCE = 0.95
 
 
