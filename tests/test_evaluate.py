@@ -245,6 +245,17 @@ def test_other_folds_than_those_of_the_training_are_refused(trained):
         evaluate(trained)
 
 
+def test_a_list_of_cases_that_was_edited_or_is_missing_is_refused(trained):
+    paths = trained[1].fold("unet", 0)
+    cases = json.loads(paths.cases.read_text())
+    paths.cases.write_text(json.dumps({**cases, "train": cases["train"][1:]}))
+    with pytest.raises(TrainError, match="unet fold 0 was trained with other cases"):
+        evaluate(trained)
+    paths.cases.unlink()
+    with pytest.raises(TrainError, match=r"no list of the run's cases at .*cases\.json"):
+        evaluate(trained)
+
+
 def test_interrupted_scoring_leaves_the_fold_partial(trained):
     evaluate(trained)
     paths = trained[1].fold("unet", 0)

@@ -9,10 +9,11 @@ import keras
 from rich.console import Console
 
 from hipseg.config import StudySettings, repeat_settings
+from hipseg.fsio import write_json
 from hipseg.learn.batches import check_labels, open_feed
 from hipseg.learn.beginning import Beginning, identify, make_ready
 from hipseg.learn.networks import build_network
-from hipseg.learn.provenance import describe_run, end_record, write_cases
+from hipseg.learn.provenance import describe_run, end_record, list_cases
 from hipseg.learn.ranks import ALONE, Ranks
 from hipseg.learn.resume import Resume, find_start
 from hipseg.learn.runtime import prepare_runtime
@@ -138,7 +139,7 @@ def train_fold(
         ranks.wait()
         if ranks.leads:
             provenance = make_ready(paths, run.title, settings, beginning, provenance=provenance, console=console)
-            write_cases(paths, run.manifest, run.split)
+            write_json(paths.cases, list_cases(run.manifest, run.split))
             if run.transfer is not None:
                 write_transfer(paths, run.transfer)
         train_model(

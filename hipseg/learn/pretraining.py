@@ -16,7 +16,7 @@ from hipseg.learn.beginning import Beginning, identify, make_ready
 from hipseg.learn.history import EpochRow, best_row
 from hipseg.learn.networks import build_network
 from hipseg.learn.progress import say
-from hipseg.learn.provenance import Provenance, describe_run, end_record, write_cases
+from hipseg.learn.provenance import Provenance, describe_run, end_record, list_cases
 from hipseg.learn.ranks import ALONE, Ranks
 from hipseg.learn.resume import Resume, find_start
 from hipseg.learn.runtime import prepare_runtime
@@ -79,7 +79,7 @@ def pretrain(
         ranks.wait()
         if ranks.leads:
             provenance = make_ready(paths, TITLE, settings, beginning, provenance=provenance, console=console)
-            write_cases(paths, manifest, split)
+            write_json(paths.cases, list_cases(manifest, split))
         history = train_model(
             model,
             Feeds(training, validation),
