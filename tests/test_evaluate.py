@@ -16,6 +16,7 @@ from hipseg.learn.history import best_row, read_history
 from hipseg.learn.prediction import compile_inference, load_model, predict_slices
 from hipseg.learn.provenance import digest_code, read_provenance
 from hipseg.learn.training import save_model
+from hipseg.report.collect import collect
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.score.cleaning import clean_mask
 from hipseg.score.masks import measure_masks
@@ -266,3 +267,12 @@ def test_interrupted_scoring_leaves_the_fold_partial(trained):
     with pytest.raises(Exception, match="damaged"):
         evaluate(trained)
     assert not paths.is_complete
+
+
+def test_aggregation_reads_what_evaluation_leaves(trained):
+    scores = evaluate(trained, scoring=EvaluateSettings())
+    collection = collect(trained[1], allow_partial=True)
+    (fold,) = collection.arms[0].folds
+    assert fold.lines == scores
+    assert fold.scores == tuple(score for score in scores if score.answer == "raw")
+    assert collection.gaps == ("fold 1 of arm unet is missing",)

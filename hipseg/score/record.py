@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from operator import mul
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
@@ -122,7 +123,7 @@ class CaseScore:
     @cached_property
     def diagonal_mm(self) -> float:
         """Length of the image from corner to opposite corner, mm."""
-        return math.hypot(*(count * side for count, side in zip(self.shape_zyx, self.spacing_mm_zyx, strict=True)))
+        return math.hypot(*map(mul, self.shape_zyx, self.spacing_mm_zyx))
 
     @property
     def hd95_or_diagonal_mm(self) -> float:
@@ -251,32 +252,27 @@ def from_json(line: str) -> CaseScore:
     """
     try:
         value = parse_json(line)
-        found = {name: _number(part[name]) for part, name in _places(value)}
+        found = {**value["metrics"], **value["volumes"], **value["distances"]}
         score = _rebuild(value, found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(
             f"damaged line of scores ({type(error).__name__}: {error}): {line[:80]!r}; evaluate the fold again"
         ) from error
     for name, wanted in score.values().items():
-        if found[name] != wanted and not (math.isnan(found[name]) and math.isnan(wanted)):
-            raise ReportError(f"{name} of case {score.case} is {found[name]}, its counts give {wanted}; evaluate the fold again")
+        number = found.get(name)
+        if number != wanted and not (number is None and math.isnan(wanted)):
+            raise ReportError(f"{name} of case {score.case} is {number}, its counts give {wanted}; evaluate the fold again")
     return score
 
 
-def _places(value: Mapping[str, Any]) -> Iterable[tuple[Mapping[str, Any], str]]:
-    """Give each score's part of the line, and its name there."""
-    for part, names in (("metrics", METRICS), ("volumes", VOLUMES), ("distances", DISTANCES)):
-        yield from ((value[part], name) for name in names)
-
-
-def _rebuild(value: Mapping[str, Any], found: Mapping[str, float]) -> CaseScore:
+def _rebuild(value: Mapping[str, Any], found: Mapping[str, Any]) -> CaseScore:
     """Score the counts of a line anew."""
     answer, slices = value["answer"], value["slices"]
     if answer not in get_args(Answer):
         raise ValueError(f"answer {answer!r}")
     measured = Measured(
         Counts(**{name: int(number) for name, number in value["counts"].items()}),
-        Distances(found["hd95_mm"], found["assd_mm"], found["nsd_1mm"], found["nsd_2mm"]),
+        Distances(*(_number(found[name]) for name in ("hd95_mm", "assd_mm", "nsd_1mm", "nsd_2mm"))),
         SliceSums(
             int(slices["slices"]),
             int(slices["both_empty"]),
