@@ -13,7 +13,7 @@ from rich.console import Console
 from hipseg.axes import VolumeU8
 from hipseg.config import EvaluateSettings, StudySettings, load_settings
 from hipseg.errors import ConfigError, TrainError
-from hipseg.fsio import digest_file, digest_json, unwritable, write_json
+from hipseg.fsio import digest_file, digest_json, read_json, unwritable, write_json
 from hipseg.geometry import Grid
 from hipseg.ingest.nifti import write_volume
 from hipseg.labels import HIP_LABEL
@@ -21,7 +21,7 @@ from hipseg.learn.fold import title
 from hipseg.learn.history import EpochRow, best_row, read_history
 from hipseg.learn.prediction import Infer, compile_inference, load_model, predict_slices
 from hipseg.learn.progress import say
-from hipseg.learn.provenance import Provenance, digest_code, read_provenance, scoring_versions
+from hipseg.learn.provenance import Provenance, digest_code, list_cases, read_provenance, scoring_versions
 from hipseg.learn.transfer import read_source_digest
 from hipseg.runs import Answer, DatasetPaths, FoldPaths, StudyPaths
 from hipseg.score.cleaning import clean_mask
@@ -42,6 +42,7 @@ class TrainedFold:
         arm, fold, repeat: which.
         paths: of the run.
         settings, provenance, history: as its training left them.
+        pretraining: SHA-256 of the model that it started from; None without transfer.
     """
 
     arm: str
@@ -51,6 +52,7 @@ class TrainedFold:
     settings: StudySettings
     provenance: Provenance
     history: tuple[EpochRow, ...]
+    pretraining: str | None
 
     @property
     def title(self) -> str:
@@ -215,13 +217,16 @@ def _read_run(paths: FoldPaths, arm: str, fold: int, repeat: int) -> TrainedFold
         settings = load_settings(paths.settings)
     except ConfigError as error:
         raise TrainError(f"cannot use the settings of {what}: {error}; {TRAIN_AGAIN}") from error
-    return TrainedFold(arm, fold, repeat, paths, settings, read_provenance(paths), read_history(paths.history))
+    pretraining = read_source_digest(paths) if settings.arm(arm).transfer else None
+    return TrainedFold(arm, fold, repeat, paths, settings, read_provenance(paths), read_history(paths.history), pretraining)
 
 
 def _check_same_data(run: TrainedFold, manifest: Manifest, splits: Sequence[Split]) -> None:
+    cases = read_json(run.paths.cases, TrainError, "list of the run's cases")
     for name, found, trained in (
         ("data", manifest.data_digest, run.provenance.data_digest),
         ("folds", digest_splits(splits), run.provenance.split_digest),
+        ("cases", digest_json(list_cases(manifest, splits[run.fold])), digest_json(cases)),
     ):
         if found != trained:
             raise TrainError(
@@ -261,7 +266,7 @@ def _describe(run: TrainedFold, scoring: EvaluateSettings, scores: Sequence[Case
         "cases_with_dice": sum(not math.isnan(score.dice) for score in raw),
         "labels": [{"name": HIP, "numbers": list(run.settings.target_labels)}],
         "clean": scoring.clean.model_dump(mode="json") if scoring.clean else None,
-        "pretraining": {"model_digest": read_source_digest(run.paths)} if chosen.transfer else None,
+        "pretraining": {"model_digest": run.pretraining} if run.pretraining else None,
         "versions": {**provenance.versions, **scoring_versions()},
         # One digest, whether one program trained and scored the fold or several.
         "code_digest": code[0] if len(code) == 1 else digest_json(code),

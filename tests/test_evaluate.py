@@ -17,6 +17,7 @@ from hipseg.learn.history import best_row, read_history
 from hipseg.learn.prediction import compile_inference, load_model, predict_slices
 from hipseg.learn.provenance import digest_code, read_provenance
 from hipseg.learn.training import save_model
+from hipseg.report.collect import collect
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.score.cleaning import clean_mask
 from hipseg.score.masks import measure_masks
@@ -246,6 +247,17 @@ def test_other_folds_than_those_of_the_training_are_refused(trained):
         evaluate(trained)
 
 
+def test_a_list_of_cases_that_was_edited_or_is_missing_is_refused(trained):
+    paths = trained[1].fold("unet", 0)
+    cases = json.loads(paths.cases.read_text())
+    paths.cases.write_text(json.dumps({**cases, "train": cases["train"][1:]}))
+    with pytest.raises(TrainError, match="unet fold 0 was trained with other cases"):
+        evaluate(trained)
+    paths.cases.unlink()
+    with pytest.raises(TrainError, match=r"no list of the run's cases at .*cases\.json"):
+        evaluate(trained)
+
+
 def test_interrupted_scoring_leaves_the_fold_partial(trained):
     evaluate(trained)
     paths = trained[1].fold("unet", 0)
@@ -256,3 +268,12 @@ def test_interrupted_scoring_leaves_the_fold_partial(trained):
     with pytest.raises(Exception, match="damaged"):
         evaluate(trained)
     assert not paths.is_complete
+
+
+def test_aggregation_reads_what_evaluation_leaves(trained):
+    scores = evaluate(trained, scoring=EvaluateSettings())
+    collection = collect(trained[1], allow_partial=True)
+    (fold,) = collection.arms[0].folds
+    assert fold.lines == scores
+    assert fold.scores == tuple(score for score in scores if score.answer == "raw")
+    assert collection.gaps == ("fold 1 of arm unet is missing",)

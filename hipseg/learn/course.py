@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import keras
 
 from hipseg.config import StudySettings, TrainSettings
+from hipseg.fsio import write_json
 from hipseg.learn.batches import SliceFeed, Targets, open_feed
 from hipseg.learn.beginning import Beginning, make_ready
 from hipseg.learn.checkpoints import Identity
 from hipseg.learn.history import EpochRow
-from hipseg.learn.provenance import Provenance, describe_run, end_record, write_cases
+from hipseg.learn.provenance import Provenance, describe_run, end_record, list_cases
 from hipseg.learn.resume import find_start
 from hipseg.learn.session import Session
 from hipseg.learn.training import Feeds, train_model
@@ -111,7 +112,7 @@ def _make_ready(course: Course, session: Session, beginning: Beginning) -> Prove
         provenance = make_ready(
             course.paths, course.title, course.settings, beginning, provenance=provenance, console=session.console
         )
-        write_cases(course.paths, course.manifest, course.split)
+        write_json(course.paths.cases, list_cases(course.manifest, course.split))
         if course.transfer is not None:
             write_transfer(course.paths, course.transfer)
     return provenance

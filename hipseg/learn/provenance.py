@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from hipseg import __version__
 from hipseg.config import MACHINE_KEYS, StudySettings, dump_settings
@@ -121,20 +122,21 @@ def read_provenance(paths: FoldPaths) -> Provenance:
         raise TrainError(f"damaged provenance at {paths.provenance}: {error}; train the fold again") from error
 
 
-def write_cases(paths: FoldPaths, manifest: Manifest, split: Split) -> None:
-    """Write cases.json: the cases that a run learns from and those that it is validated with, their patients and images.
+def list_cases(manifest: Manifest, split: Split) -> dict[str, Any]:
+    """Name the cases that a run learns from and those that it is validated with, with their patients and images.
 
     Args:
-        paths: of the run.
         manifest: of the data set; its salt tells whether keys of two runs can be compared.
         split: the two sides.
+    Returns:
+        A JSON value: `salt_id`, and under `train` and `val` each case's key, patient and image_digest.
     """
     records = {one.case: one for one in manifest.cases}
     sides = {
         name: [{"case": case, "patient": records[case].patient, "image_digest": records[case].image_digest} for case in cases]
         for name, cases in (("train", split.train), ("val", split.val))
     }
-    write_json(paths.cases, {"salt_id": manifest.salt_id, **sides})
+    return {"salt_id": manifest.salt_id, **sides}
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import stats
 
 from hipseg.report.collect import ArmResult
@@ -28,7 +29,7 @@ class PairedComparison:
     Args:
         first, second: the arms.
         patients: with a case whose score is defined in both; several cases of a patient are averaged first.
-        undefined: cases left out because their score is undefined in one of the arms or in both.
+        undefined: cases left out because their score is undefined in one of the arms, or scored by one arm only.
         zeros: patients without a difference.
         median_difference: over the patients; NaN of none.
         low, high: its distribution-free interval, from two order statistics; NaN of fewer than 6 patients, which give none.
@@ -62,7 +63,8 @@ def compare_pairs(arms: Sequence[ArmResult]) -> tuple[PairedComparison, ...]:
 
     Holm's correction is over the pairs that could be tested. Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65.
     """
-    pairs = [_compare(first, second) for first, second in combinations(arms, 2)]
+    tables = [(arm.arm, tabulate(arm.scores, [METRIC]).set_index("case")) for arm in arms]
+    pairs = [_compare(*first, *second) for first, second in combinations(tables, 2)]
     corrected = iter(correct_by_holm([pair.p for pair in pairs if pair.reason is None]))
     return tuple(pair if pair.reason else replace(pair, p_holm=next(corrected)) for pair in pairs)
 
@@ -138,12 +140,11 @@ def _exact_p(differences: npt.NDArray[np.float64]) -> float:
     return min(float(2 * tail / ways.sum()), 1.0)
 
 
-def _compare(first: ArmResult, second: ArmResult) -> PairedComparison:
+def _compare(first: str, first_cases: pd.DataFrame, second: str, second_cases: pd.DataFrame) -> PairedComparison:
     """Take the differences case by case, so that both arms are averaged over the same cases of a patient."""
-    cases = tabulate(second.scores).set_index("case")
-    cases["difference"] = cases[METRIC] - tabulate(first.scores).set_index("case")[METRIC]
-    differences = cases.groupby("patient")["difference"].mean().dropna().to_numpy(dtype=np.float64)
-    return compare_differences(first.arm, second.arm, differences, int(cases["difference"].isna().sum()))
+    differences = second_cases[METRIC] - first_cases[METRIC]
+    of_patients = differences.groupby(second_cases["patient"]).mean().dropna().to_numpy(dtype=np.float64)
+    return compare_differences(first, second, of_patients, int(differences.isna().sum()))
 
 
 def _median_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def separate_arm(arm: ArmResult) -> VarianceComponents | None:
     repeated = {fold.repeat for fold in (*arm.folds, *arm.repeats)}
     if len(repeated) < 2:
         return None
-    frame = tabulate([score for fold in (*arm.folds, *arm.repeats) for score in fold.scores])
+    frame = tabulate([score for fold in (*arm.folds, *arm.repeats) for score in fold.scores], [METRIC])
     by_fold = [_cases_by_repeat(part) for _, part in frame.groupby("fold") if part["repeat"].nunique() == len(repeated)]
     return separate(by_fold)
 

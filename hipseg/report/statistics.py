@@ -13,12 +13,9 @@ from scipy import stats
 
 from hipseg.report.collect import ArmResult
 from hipseg.runs import Answer
-from hipseg.score.distances import DISTANCES
-from hipseg.score.record import METRICS, VOLUMES, CaseScore
+from hipseg.score.record import MEASURES, CaseScore
 from hipseg.score.slicewise import SliceSums
 
-MEASURES = (*METRICS, *VOLUMES, *DISTANCES)
-"""Names of everything that is averaged over cases."""
 CONFIDENCE = 0.95
 
 
@@ -84,15 +81,15 @@ def spread(values: npt.ArrayLike) -> Spread:
     return Spread(mean, sd, counted, everything.size - counted, mean - half, mean + half)
 
 
-def tabulate(scores: Sequence[CaseScore]) -> pd.DataFrame:
-    """Give one line a score: its keys, whether it is a miss, and every measure."""
-    keys = pd.DataFrame(
-        [(one.arm, one.repeat, one.fold, one.case, one.patient, one.label, one.answer) for one in scores],
-        columns=["arm", "repeat", "fold", "case", "patient", "label", "answer"],
-    )
-    values = np.array([[*one.values().values()] for one in scores], dtype=np.float64).reshape(len(scores), len(MEASURES))
-    misses = [one.counts.predicted == 0 and one.counts.truth > 0 for one in scores]
-    return pd.concat([keys, pd.DataFrame(values, columns=list(MEASURES)), pd.DataFrame({"is_miss": misses}, dtype=bool)], axis=1)
+def tabulate(scores: Sequence[CaseScore], measures: Sequence[str] = MEASURES) -> pd.DataFrame:
+    """Give one line a score: its keys, whether it is a miss, and its measures."""
+    frame = pd.DataFrame(
+        [(one.repeat, one.fold, one.case, one.patient, one.counts.predicted == 0 < one.counts.truth) for one in scores],
+        columns=["repeat", "fold", "case", "patient", "is_miss"],
+    ).astype({"is_miss": bool})
+    for name in measures:
+        frame[name] = np.array([getattr(one, name) for one in scores], dtype=np.float64)
+    return frame
 
 
 def summarise(result: ArmResult, label: str | None = None, answer: Answer = "raw") -> ArmStatistics:

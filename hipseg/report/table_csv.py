@@ -4,8 +4,9 @@ import csv
 import io
 import math
 
-from hipseg.report.statistics import MEASURES, ArmStatistics
+from hipseg.report.statistics import ArmStatistics
 from hipseg.report.table import DEFINITION, METRIC_TITLES, READINGS, Comparison
+from hipseg.score.record import MEASURES
 from hipseg.score.slicewise import SLICE_METRICS, Reading
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

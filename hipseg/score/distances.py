@@ -1,7 +1,7 @@
 """Distances between two surfaces in mm, and what they are where there is no surface."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from hipseg.errors import ReportError
 from hipseg.score.overlap import Counts
@@ -61,11 +61,11 @@ def check_distances(case: str, distances: Distances, counts: Counts, diagonal_mm
     """
     if not is_measurable(counts):
         wanted = without_surface(counts)
-        if str(asdict(distances)) != str(asdict(wanted)):
+        if str(vars(distances)) != str(vars(wanted)):
             raise ReportError(f"surface scores of case {case} are {distances} with an empty mask; must be {wanted}")
         return
     most = {**dict.fromkeys(MILLIMETRES, diagonal_mm * (1 + DIAGONAL_SLACK)), **dict.fromkeys(SHARES, 1.0)}
-    for name, value in asdict(distances).items():
+    for name, value in vars(distances).items():
         if not 0 <= value <= most[name]:
             raise ReportError(f"{name} of case {case} is {value}; between 0 and {most[name]:.6g} is possible")
     if distances.nsd_1mm > distances.nsd_2mm:

@@ -4,11 +4,14 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from operator import mul
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 from hipseg.errors import ReportError
-from hipseg.fsio import write_text
+from hipseg.fsio import parse_json, write_text
 from hipseg.runs import Answer
 from hipseg.score import overlap
 from hipseg.score.distances import DISTANCES, Distances, check_distances, or_diagonal
@@ -19,6 +22,8 @@ METRICS = ("dice", "iou", "accuracy", "precision", "recall", "specificity", "f1"
 """Names of the overlap scores, 0..1, as fields of `CaseScore` and as keys of scores.jsonl."""
 VOLUMES = ("volume_truth_ml", "volume_prediction_ml", "volume_difference_ml")
 """Names of the volumes."""
+MEASURES = (*METRICS, *VOLUMES, *DISTANCES)
+"""Names of everything that is averaged over cases."""
 HIP = "hip"
 """Name of the structure that a study is about."""
 BOTH_EMPTY = "truth and prediction are both empty"
@@ -115,10 +120,10 @@ class CaseScore:
         """The surface scores together."""
         return Distances(self.hd95_mm, self.assd_mm, self.nsd_1mm, self.nsd_2mm)
 
-    @property
+    @cached_property
     def diagonal_mm(self) -> float:
         """Length of the image from corner to opposite corner, mm."""
-        return math.hypot(*(count * side for count, side in zip(self.shape_zyx, self.spacing_mm_zyx, strict=True)))
+        return math.hypot(*map(mul, self.shape_zyx, self.spacing_mm_zyx))
 
     @property
     def hd95_or_diagonal_mm(self) -> float:
@@ -149,9 +154,14 @@ class CaseScore:
         """Give the overlap scores by name."""
         return {name: getattr(self, name) for name in METRICS}
 
-    def values(self) -> dict[str, float]:
+    def values(self) -> Mapping[str, float]:
         """Give overlap scores, volumes and surface scores by name."""
-        return {name: getattr(self, name) for name in (*METRICS, *VOLUMES, *DISTANCES)}
+        return self._values
+
+    @cached_property
+    def _values(self) -> Mapping[str, float]:
+        # Asked for by every check and every table; a study has a hundred thousand lines.
+        return MappingProxyType({name: getattr(self, name) for name in MEASURES})
 
     @property
     def _voxel_ml(self) -> float:
@@ -187,7 +197,7 @@ def score_case(measured: Measured, **origin: Any) -> CaseScore:
         ReportError: the scores contradict each other.
     """
     counts = measured.counts
-    values = {**{name: getattr(overlap, name)(counts) for name in METRICS}, **asdict(measured.distances)}
+    values = {name: getattr(overlap, name)(counts) for name in METRICS} | vars(measured.distances)
     undefined = {name: _reason(name, counts) for name, value in values.items() if math.isnan(value)}
     if counts.truth == counts.predicted == 0:
         # Without any surface not even the diagonal says how far off an answer is.
@@ -241,33 +251,28 @@ def from_json(line: str) -> CaseScore:
         ReportError: the line is damaged, or a score does not follow from the counts.
     """
     try:
-        value = json.loads(line)
-        found = {name: _number(part[name]) for part, name in _places(value)}
+        value = parse_json(line)
+        found = {**value["metrics"], **value["volumes"], **value["distances"]}
         score = _rebuild(value, found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(
             f"damaged line of scores ({type(error).__name__}: {error}): {line[:80]!r}; evaluate the fold again"
         ) from error
     for name, wanted in score.values().items():
-        if found[name] != wanted and not (math.isnan(found[name]) and math.isnan(wanted)):
-            raise ReportError(f"{name} of case {score.case} is {found[name]}, its counts give {wanted}; evaluate the fold again")
+        number = found.get(name)
+        if number != wanted and not (number is None and math.isnan(wanted)):
+            raise ReportError(f"{name} of case {score.case} is {number}, its counts give {wanted}; evaluate the fold again")
     return score
 
 
-def _places(value: Mapping[str, Any]) -> Iterable[tuple[Mapping[str, Any], str]]:
-    """Give each score's part of the line, and its name there."""
-    for part, names in (("metrics", METRICS), ("volumes", VOLUMES), ("distances", DISTANCES)):
-        yield from ((value[part], name) for name in names)
-
-
-def _rebuild(value: Mapping[str, Any], found: Mapping[str, float]) -> CaseScore:
+def _rebuild(value: Mapping[str, Any], found: Mapping[str, Any]) -> CaseScore:
     """Score the counts of a line anew."""
     answer, slices = value["answer"], value["slices"]
     if answer not in get_args(Answer):
         raise ValueError(f"answer {answer!r}")
     measured = Measured(
         Counts(**{name: int(number) for name, number in value["counts"].items()}),
-        Distances(found["hd95_mm"], found["assd_mm"], found["nsd_1mm"], found["nsd_2mm"]),
+        Distances(*(_number(found[name]) for name in ("hd95_mm", "assd_mm", "nsd_1mm", "nsd_2mm"))),
         SliceSums(
             int(slices["slices"]),
             int(slices["both_empty"]),

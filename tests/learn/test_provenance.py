@@ -19,8 +19,8 @@ from hipseg.learn.provenance import (
     digest_settings,
     digest_sources,
     end_record,
+    list_cases,
     read_provenance,
-    write_cases,
 )
 from hipseg.runs import FoldPaths
 from hipseg.splits import Split
@@ -116,15 +116,17 @@ def test_run_that_other_sources_go_on_with_names_both(tmp_path):
     assert read_provenance(paths).code_digests == ("a" * 64, "b" * 64)
 
 
-def test_cases_of_both_sides_are_written_with_patients_and_images(tmp_path):
-    _, manifest = pack_discs(tmp_path / "shards", 3)
-    paths, first = FoldPaths(tmp_path), manifest.cases[0]
-    write_cases(paths, manifest, Split(("c0", "c2"), ("c1",)))
-    value = json.loads(paths.cases.read_text())
-    assert value["salt_id"] == manifest.salt_id
-    assert [one["case"] for one in value["train"]] == ["c0", "c2"]
-    assert value["train"][0] == {"case": "c0", "patient": "p0", "image_digest": first.image_digest}
-    assert [one["patient"] for one in value["val"]] == ["p1"]
+def test_cases_of_both_sides_are_listed_with_patients_and_images(tmp_path):
+    _, manifest = pack_discs(tmp_path, 3)
+    images = [record.image_digest for record in manifest.cases]
+    assert list_cases(manifest, Split(("c0", "c2"), ("c1",))) == {
+        "salt_id": manifest.salt_id,
+        "train": [
+            {"case": "c0", "patient": "p0", "image_digest": images[0]},
+            {"case": "c2", "patient": "p2", "image_digest": images[2]},
+        ],
+        "val": [{"case": "c1", "patient": "p1", "image_digest": images[1]}],
+    }
 
 
 def test_damaged_record_is_refused(tmp_path):

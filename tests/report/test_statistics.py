@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hipseg.report.collect import collect
-from hipseg.report.statistics import MEASURES, spread, summarise, tabulate
+from hipseg.report.statistics import spread, summarise, tabulate
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
+from hipseg.score.record import MEASURES
 
 from .results import LABELS, POOR, write_fold, write_results
 

@@ -7,7 +7,9 @@ import SimpleITK
 import surface_distance
 
 from hipseg.errors import MaskError
+from hipseg.ingest.nifti import read_labels
 from hipseg.score.distances import Distances
+from hipseg.score.masks import measure_masks
 from hipseg.score.overlap import count, dice, iou, precision, recall, specificity
 from hipseg.score.surface import encode_neighbourhoods, measure_surfaces
 
@@ -96,6 +98,25 @@ def test_numbers_are_those_of_the_library_s_own_way(seed):
     assert found.nsd_1mm == pytest.approx(surface_distance.compute_surface_dice_at_tolerance(expected, 1.0), abs=1e-12)
     assert found.nsd_2mm == pytest.approx(surface_distance.compute_surface_dice_at_tolerance(expected, 2.0), abs=1e-12)
     assert found.assd_mm == pytest.approx(np.average([forth, back], weights=areas), abs=1e-12)
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
+def test_real_tumour_scores_as_by_the_library_s_own_way(data_root):
+    path = data_root / "ibsi-sts-hip" / "STS_012" / "CT_mask.nii.gz"
+    if not path.is_file():
+        pytest.skip(f"no real mask at {path}")
+    labels, grid = read_labels(path)
+    truth = labels > 0
+    prediction = np.roll(truth, (1, -2, 3), (0, 1, 2))
+    expected = surface_distance.compute_surface_distances(truth, prediction, grid.spacing_mm_zyx)
+    measured = measure_masks(truth, prediction, grid.spacing_mm_zyx)
+    assert measured.counts.truth == 25263
+    assert measured.distances.hd95_mm == pytest.approx(surface_distance.compute_robust_hausdorff(expected, 95), abs=1e-9)
+    assert measured.distances.nsd_1mm == pytest.approx(surface_distance.compute_surface_dice_at_tolerance(expected, 1), abs=1e-9)
+    theirs = SimpleITK.LabelOverlapMeasuresImageFilter()
+    theirs.Execute(as_itk(prediction, grid.spacing_mm_zyx), as_itk(truth, grid.spacing_mm_zyx))
+    assert dice(measured.counts) == pytest.approx(theirs.GetDiceCoefficient())
 
 
 def test_hausdorff_of_simpleitk_agrees_where_a_whole_face_is_off():
