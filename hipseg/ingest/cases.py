@@ -13,13 +13,14 @@ from hipseg.geometry import Grid
 from hipseg.ingest.ctorg import find_ctorg_cases
 from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.hounsfield import AirWatch, check_hu
+from hipseg.ingest.hounsfield import ValueWatch, check_hu
 from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules, Overlap
 from hipseg.ingest.layout import Layout, detect_layout
 from hipseg.ingest.masks import check_rois, open_masks
 from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.nnunet import find_nnunet_cases
 from hipseg.ingest.pixels import SliceI16, read_slice_hu
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.segmentation import read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
@@ -141,13 +142,15 @@ def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing:
     grid, warnings = (series.grid, series.warnings) if plan is None else (plan.series.grid, plan.series.warnings)
     if source.stacks > 1:
         warnings = (f"one of {source.stacks} stacks of one series, each packed as a case of its own", *warnings)
-    air = AirWatch()
-    return OpenedCase(grid, kind, air.watch(_read_slices(series, labels, case, plan)), warnings, air.warnings)
+    values = ValueWatch()
+    slices = _read_slices(series, labels, case, plan, values.rounding)
+    return OpenedCase(grid, kind, values.watch(slices, case), warnings, values.warnings)
 
 
 def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) -> OpenedCase:
+    values = ValueWatch()
     try:
-        grid, images = open_nifti_image(path)
+        grid, images = open_nifti_image(path, values.rounding)
     except SeriesError as error:
         raise SeriesError(f"case {case}: {error}") from error
     try:
@@ -157,8 +160,8 @@ def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) 
     numbers = {number for nifti in source.niftis for _, number in nifti.names}
     # Structures chosen by name have numbers of the user's.
     declared = None if choosing.rois or not numbers else frozenset(numbers)
-    air = AirWatch()
-    return OpenedCase(grid, kind, air.watch(_read_volume(images, labels, case, declared)), late_warnings=air.warnings)
+    slices = _read_volume(images, labels, case, declared)
+    return OpenedCase(grid, kind, values.watch(slices, case), late_warnings=values.warnings)
 
 
 def _open_labels(
@@ -185,13 +188,13 @@ def _is_folder(root: Path) -> bool:
 
 
 def _read_slices(
-    series: OrderedSeries, labels: LabelSlices | None, case: str, plan: Straightening | None
+    series: OrderedSeries, labels: LabelSlices | None, case: str, plan: Straightening | None, rounding: Rounding
 ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
     frames = FrameReader()
     for z, header in enumerate(series.headers):
         where = f"case {case}, slice {z + 1} of {len(series.headers)} by position"
         try:
-            image_hu = read_slice_hu(header.path, header) if header.frame is None else frames.read_hu(header)
+            image_hu = read_slice_hu(header.path, header, rounding) if header.frame is None else frames.read_hu(header, rounding)
             check_hu(image_hu, header)
         except SeriesError as error:
             raise SeriesError(f"{where}: {error}") from error

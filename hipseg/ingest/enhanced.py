@@ -20,6 +20,7 @@ from hipseg.ingest.compressed import DECODERS, decode_frame
 from hipseg.ingest.dicomfile import UnreadableFileError, integer, is_cut, items, number, numbers, read_dataset, text, texts
 from hipseg.ingest.headers import HOUNSFIELD_TYPES, LOCALIZER_WORDS, FileStamp, ImageHeader, parse_header
 from hipseg.ingest.pixels import SliceI16, to_hu
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, pixel_format
 
 MAX_FRAMES = 20_000
@@ -104,11 +105,12 @@ class FrameReader:
         """Begin without any file."""
         self._last: _FrameFile | None = None
 
-    def read_hu(self, header: ImageHeader) -> SliceI16:
+    def read_hu(self, header: ImageHeader, rounding: Rounding) -> SliceI16:
         """Read one frame as Hounsfield units.
 
         Args:
             header: of the frame.
+            rounding: of its case, told of values that are no whole HU.
         Returns:
             int16 (y, x), HU. No other frame is decoded, nor held in memory.
         Raises:
@@ -127,7 +129,7 @@ class FrameReader:
                 f"a frame of shape {stored.shape}, type {stored.dtype}; whole numbers of shape "
                 f"{(header.rows, header.columns)} are expected: {EXPORT_AGAIN}"
             )
-        return to_hu(stored, header)
+        return to_hu(stored, header, rounding)
 
 
 def read_frame_headers(path: Path, folder: str, stamp: FileStamp | None = None) -> tuple[ImageHeader, ...] | None:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hipseg.axes import SliceBool, VolumeU8
+from hipseg.axes import SliceBool
 from hipseg.errors import ConfigError, MaskError
 from hipseg.labels import BACKGROUND_LABEL
 
@@ -64,34 +64,6 @@ def join_layers(layers: Sequence[Layer], shape_zyx: tuple[int, int, int], overla
         return labels
 
     return read_slice
-
-
-class JoinedVolume:
-    """Label volume into which whole masks are painted, one after the other."""
-
-    def __init__(self, shape_zyx: tuple[int, int, int], overlap: Overlap) -> None:
-        """Begin with background."""
-        self.labels: VolumeU8 = np.zeros(shape_zyx, dtype=np.uint8)
-        self._overlap = overlap
-        self._contested: NDArray[np.bool_] | None = None
-
-    def paint(self, z: int, mask: SliceBool, label: int) -> None:
-        """Give the voxels of one slice of a mask their label, those excepted that have one."""
-        contested = _paint(self.labels[z], mask, label)
-        if contested.any():
-            if self._contested is None:
-                self._contested = np.zeros(self.labels.shape, dtype=np.bool_)
-            self._contested[z] |= contested
-
-    def finish(self) -> VolumeU8:
-        """Give the volume.
-
-        Raises:
-            MaskError: voxels were claimed by two labels, and that is refused.
-        """
-        if self._overlap == "refuse" and self._contested is not None:
-            raise overlap_error(self._contested.sum(axis=(1, 2)))
-        return self.labels
 
 
 def overlap_error(counts: NDArray[np.int64]) -> MaskError:

@@ -3,23 +3,24 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from hipseg.axes import SliceBool, VolumeU8
+from hipseg.axes import SliceBool
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.carriers import place_carrier
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.joining import DEFAULT_RULES, JoinedVolume, LabelSlices, Layer, MaskRules, ReadMask, join_layers
-from hipseg.ingest.labels import LABEL_MAX
-from hipseg.ingest.nifti import read_labels_on
-from hipseg.ingest.nrrd import read_nrrd_on
+from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, join_layers
+from hipseg.ingest.labels import LABEL_MAX, LabelVolume
+from hipseg.ingest.nifti import open_labels_on
+from hipseg.ingest.nrrd import open_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, read_overlay_masks
 from hipseg.ingest.planes import AS_IT_IS, number_slices
 from hipseg.ingest.rtstruct import Structure, fill_contours
+from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segmentation import Decoder, Segmentation, open_decoder, open_segment, place_frames
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.sides import check_chosen_sides
@@ -78,8 +79,8 @@ def open_masks(
         rois: label by name, in the order of precedence; empty for the only structure there is.
         rules: what is done where the source leaves it open.
     Returns:
-        The kind of mask source, and the label slices. Contours are held as polygons, NIfTI and NRRD labels as one uint8 volume;
-        overlay planes and the frames of a SEG are read with each slice.
+        The kind of mask source, and the label slices. Contours are held as polygons, NIfTI and NRRD labels on disk, in a file
+        without a name; overlay planes and the frames of a SEG are read with each slice.
     Raises:
         MaskError: nothing or too much is there to choose from, or a structure cannot be brought onto the grid.
     """
@@ -208,31 +209,33 @@ def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
 
 
 def _open_volumes(choices: Sequence[Choice], grid: Grid, rules: MaskRules, *, keeps_labels: bool) -> LabelSlices:
-    joined = JoinedVolume(grid.shape_zyx, rules.overlap)
-    # One file after the other, in the order of precedence, so that at most two volumes are held.
-    read_last = lru_cache(maxsize=1)(_read_volume)
+    scratch = Scratch()
+
+    # Several structures may be values of one file, which is read once.
+    @cache
+    def open_volume(path: Path, layer: int | None) -> LabelVolume:
+        return open_labels_on(path, grid, scratch) if layer is None else open_nrrd_on(path, grid, scratch, layer)
+
+    layers: list[Layer] = []
     is_found = False
     for label, structure in choices:
         if not isinstance(structure, NiftiStructure | NrrdStructure):
             continue
         _check_rivals(structure)
-        volume = read_last(structure.file.path, structure.layer if isinstance(structure, NrrdStructure) else None, grid)
+        volume = open_volume(structure.file.path, structure.layer if isinstance(structure, NrrdStructure) else None)
         if keeps_labels and structure.value is None:
-            return lambda z: np.ascontiguousarray(volume[z])
+            return volume.read
         needs_none = structure.value is None or (isinstance(structure, NiftiStructure) and structure.is_declared)
-        is_found |= needs_none
-        for z, image in enumerate(volume):
-            mask = image > 0 if structure.value is None else image == structure.value
-            is_found |= bool(mask.any())
-            joined.paint(z, mask, label)
+        is_found |= needs_none or structure.value in volume.values
+        layers.append((label, partial(_read_mask, volume, structure.value)))
     if not is_found:
         raise MaskError(f"none of the label numbers chosen occurs in its label files; {CHOOSE}")
-    labels = joined.finish()
-    return lambda z: labels[z]
+    return join_layers(layers, grid.shape_zyx, rules.overlap)
 
 
-def _read_volume(path: Path, layer: int | None, grid: Grid) -> VolumeU8:
-    return read_labels_on(path, grid) if layer is None else read_nrrd_on(path, grid, layer)
+def _read_mask(volume: LabelVolume, value: int | None, z: int) -> SliceBool:
+    image = volume.read(z)
+    return image > 0 if value is None else image == value
 
 
 def _check_rivals(structure: NiftiStructure | NrrdStructure) -> None:

@@ -14,12 +14,13 @@ from typing import IO, Any
 
 import nrrd
 import numpy as np
+from numpy.typing import NDArray
 
-from hipseg.axes import VolumeU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid, grid_from_affine_ras
-from hipseg.ingest.labels import LABEL_MAX, VoxelLayout, check_size, read_layer
-from hipseg.ingest.turning import match_axes, turn_volume
+from hipseg.ingest.labels import LABEL_MAX, LabelVolume, VoxelLayout, check_size, find_values, read_layer
+from hipseg.ingest.scratch import Scratch
+from hipseg.ingest.turning import match_axes
 
 MAGIC = b"NRRD000"
 """Source: nrrd.org, NRRD file format, section 2: NRRD0001 to NRRD0005."""
@@ -99,29 +100,34 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
         raise MaskError(f"{WHAT} has a damaged header; write it again") from error
 
 
-def read_nrrd_on(path: Path, grid: Grid, layer: int = 0) -> VolumeU8:
-    """Read one layer of an NRRD label volume and turn its axes onto a grid.
+def open_nrrd_on(path: Path, grid: Grid, scratch: Scratch, layer: int = 0) -> LabelVolume:
+    """Read one layer of an NRRD label volume to its end, and turn its axes onto a grid.
 
+    Args:
+        path: the file.
+        grid: the grid that its voxels must lie on, in whatever order and direction of axes.
+        scratch: where the turned volume is kept.
+        layer: which of the values of a voxel, counted from 0.
     Returns:
-        uint8 (z, y, x) of that grid; nothing is resampled.
+        Its slices on that grid; nothing is resampled.
     Raises:
         MaskError: see `read_nrrd_header`; or it lies elsewhere, is cut short or damaged, or holds no labels.
+        ConfigError: the disk of the temporary files is full.
     """
     header = read_nrrd_header(path)
     # The header is enough to refuse, before anything is unpacked.
     axes = match_axes(header.layout.grid, grid, WHAT)
-    return turn_volume(_read(header, layer), axes)
+    return LabelVolume(scratch, _read_images(header, layer), header.layout, axes)
 
 
 def read_nrrd_values(path: Path) -> tuple[int, ...]:
     """Give the label numbers above 0 that occur in the first layer of an NRRD label volume, rising."""
-    labels = _read(read_nrrd_header(path), 0)
-    return tuple(int(value) for value in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)) if value)
+    return tuple(sorted(find_values(_read_images(read_nrrd_header(path), 0))))
 
 
-def _read(header: NrrdHeader, layer: int) -> VolumeU8:
+def _read_images(header: NrrdHeader, layer: int) -> Iterator[NDArray[np.uint8]]:
     with _opened(header) as stream:
-        return read_layer(stream, header.layout, WHAT, layer)
+        yield from read_layer(stream, header.layout, WHAT, layer)
 
 
 @contextmanager

@@ -11,18 +11,17 @@ from hipseg.ingest.archive import open_descriptor
 from hipseg.ingest.compressed import MAX_FRAME_PIXELS
 from hipseg.ingest.elements import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, UNDEFINED_LENGTH
 from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, compare_stamps, expected_bytes, read_stored
 
 SliceI16 = NDArray[np.int16]
 """int16 (y, x), Hounsfield units."""
 
-FRACTION_TOLERANCE_HU = 1e-6
-"""What floating point leaves of a whole number when a decimal slope is multiplied by a 16-bit value."""
 INT16 = np.iinfo(np.int16)
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
-def read_slice_hu(path: Path, header: ImageHeader) -> SliceI16:
+def read_slice_hu(path: Path, header: ImageHeader, rounding: Rounding) -> SliceI16:
     """Read one image as Hounsfield units.
 
     Pixels that the header declares as padding keep their rescaled value, as other readers give them, held to the range of
@@ -31,11 +30,12 @@ def read_slice_hu(path: Path, header: ImageHeader) -> SliceI16:
     Args:
         path: the file.
         header: its header.
+        rounding: of its case, told of values that are no whole HU.
     Returns:
         int16 (y, x), HU.
     Raises:
-        SeriesError: the file is gone or has changed, is cut short or not decodable here, or its values are no whole HU within
-            int16. The message says what was found; the caller adds where.
+        SeriesError: the file is gone or has changed, is cut short or not decodable here, or its values lie beyond int16. The
+            message says what was found; the caller adds where.
     Source: DICOM PS3.3 C.11.1.1.2.
     """
     try:
@@ -45,35 +45,29 @@ def read_slice_hu(path: Path, header: ImageHeader) -> SliceI16:
             check_unchanged(path, header.stamp)
             stored = read_stored(path, header)
             check_unchanged(path, header.stamp)
-            image_hu = to_hu(stored, header)
+            image_hu = to_hu(stored, header, rounding)
     except OSError as error:
         raise SeriesError(GONE) from error
     return image_hu
 
 
-def to_hu(stored: StoredI, header: ImageHeader) -> SliceI16:
+def to_hu(stored: StoredI, header: ImageHeader, rounding: Rounding) -> SliceI16:
     """Rescale stored values to Hounsfield units.
 
     Args:
         stored: integers (y, x).
         header: slope, intercept and padding.
+        rounding: of its case; makes fractions whole.
     Returns:
         int16 (y, x), HU.
     Raises:
-        SeriesError: a value is no whole number of HU, or beyond int16.
+        SeriesError: a value lies beyond int16.
     """
     slope, intercept = float(header.slope or 0), float(header.intercept or 0)
     if slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < INT16.max:
         values = stored.astype(np.int64) * int(slope) + int(intercept)
     else:
-        exact = stored * slope + intercept
-        values = np.rint(exact).astype(np.int64)
-        fractions = np.count_nonzero(np.abs(exact - values) > FRACTION_TOLERANCE_HU)
-        if fractions:
-            raise SeriesError(
-                f"{fractions} pixels with fractions of a Hounsfield unit (slope {slope:g}, intercept {intercept:g}); "
-                "whole numbers are needed: export the series with slope 1"
-            )
+        values = rounding.round(stored * slope + intercept).astype(np.int64)
     if values.min() >= INT16.min and values.max() <= INT16.max:
         return values.astype(np.int16)
     return _clamp_padding(values, stored, header)

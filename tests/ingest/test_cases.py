@@ -262,8 +262,6 @@ def test_one_slice_is_decoded_at_a_time(tmp_path, monkeypatch):
     write_ct_series(tmp_path, volume_hu())
     slices = open_case(the_case(tmp_path), "c0", {}).slices
     opened = []
-    monkeypatch.setattr(
-        "hipseg.ingest.cases.read_slice_hu", lambda path, header: opened.append(path) or np.zeros((10, 12), np.int16)
-    )
+    monkeypatch.setattr("hipseg.ingest.cases.read_slice_hu", lambda path, *_: opened.append(path) or np.zeros((10, 12), np.int16))
     next(slices)
     assert len(opened) == 1

@@ -11,6 +11,7 @@ from pydicom.uid import MediaStorageDirectoryStorage, SecondaryCaptureImageStora
 from hipseg.errors import SeriesError
 from hipseg.ingest.elements import OddLayoutError
 from hipseg.ingest.pixels import read_slice_hu
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scan import scan_tree
 from tests.ingest.builders import Plane, cut, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
 
@@ -168,7 +169,7 @@ def test_a_link_put_in_place_of_a_found_file_is_refused_when_it_is_read(tmp_path
     path.unlink()
     path.symlink_to(other)
     with pytest.raises(SeriesError, match="has changed"):
-        read_slice_hu(header.path, header)
+        read_slice_hu(header.path, header, Rounding())
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"])
