@@ -10,8 +10,8 @@ import struct
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
-IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
+from hipseg.ingest.dictionary import IMPLICIT_LITTLE_ENDIAN, MEDIA_DIRECTORY
+
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 PIXEL_DATA: Final = 0x7FE00010
 MAX_NESTING: Final = 16
@@ -21,8 +21,6 @@ NO_VR: Final = b""
 
 _META_START, _META_END, _DATA_START, _PIXEL_GROUP = 132, 0x00030000, 0x00080000, 0x7FE00001
 _MEDIA_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
-_DIRECTORY = "1.2.840.10008.1.3.10"
-"""A list of other files (DICOMDIR). Source: DICOM PS3.4 B.5."""
 _is_walked_like_these = re.compile(r"1\.2\.840\.10008\.1\.2(\.1|\.4\.[0-9]+|\.5)?").fullmatch
 """Transfer syntaxes that are neither deflated nor big endian: the two plain ones, and all compressions of the pixels alone."""
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -132,7 +130,7 @@ def find_data(head: bytes) -> tuple[int, str]:
         raise OddLayoutError
     meta, start = _walk(head, _META_START, (0, _META_END), (_MEDIA_CLASS, _TRANSFER_SYNTAX), is_explicit=True)
     media_class, syntax = (_read_uid(head, meta.get(tag)) for tag in (_MEDIA_CLASS, _TRANSFER_SYNTAX))
-    if start is None or not syntax or media_class == _DIRECTORY:
+    if start is None or not syntax or media_class == MEDIA_DIRECTORY:
         raise OddLayoutError
     return start, syntax
 

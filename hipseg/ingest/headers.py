@@ -3,20 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.datadict import tag_for_keyword
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
-
 from hipseg.ingest.dicomfile import Header, Source, integer, number, numbers, text, texts, transfer_syntax
+from hipseg.ingest.dictionary import CONVERTED_ENHANCED_CT_IMAGE, CT_IMAGE, ENHANCED_CT_IMAGE, OVERLAY_GROUPS, tag_of
 from hipseg.ingest.elements import Place
 from hipseg.ingest.plain import PlainHeader
 
-ENHANCED_CT = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-CT_CLASSES = (CTImageStorage, *ENHANCED_CT, "")
+ENHANCED_CT = (ENHANCED_CT_IMAGE, CONVERTED_ENHANCED_CT_IMAGE)
+CT_CLASSES = (CT_IMAGE, *ENHANCED_CT, "")
 """Object classes that are CT images by name; an export that empties the class is believed by its modality."""
 LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 """Parts of Image Type that mark a planning view. Source: DICOM PS3.3 C.8.2.1.1.1, and vendors' words for the same."""
-OVERLAY_GROUPS = tuple(range(0x6000, 0x6020, 2))
-"""Source: DICOM PS3.5 7.6, repeating groups 6000 to 601E."""
 OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL = 0x0010, 0x0022, 0x0040, 0x1500
 GRAPHICS = "G"
 """Overlay Type of annotations; R is a region. Source: DICOM PS3.3 C.9.2.1.1."""
@@ -31,7 +27,7 @@ _KEYWORDS = (
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType",
 )  # fmt: skip
-HEADER_TAGS = tuple(tag for tag in map(tag_for_keyword, _KEYWORDS) if tag is not None) + tuple(
+HEADER_TAGS = tuple(map(tag_of, _KEYWORDS)) + tuple(
     group << 16 | element
     for group in OVERLAY_GROUPS
     for element in (OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.datadict import tag_for_keyword
 
 from hipseg.axes import SliceBool
 from hipseg.errors import MaskError
@@ -19,6 +18,7 @@ from hipseg.ingest.dicomfile import (
     read_dataset,
     read_header,
 )
+from hipseg.ingest.dictionary import tag_of
 from hipseg.ingest.headers import OVERLAY_ROWS
 
 OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0011, 0x0015, 0x0050, 0x0051
@@ -33,9 +33,7 @@ ELEMENTS = (
     OVERLAY_BIT_POSITION,
     OVERLAY_DATA,
 )
-PIXEL_TAGS = tuple(
-    tag_for_keyword(keyword) or 0 for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelData")
-)
+PIXEL_TAGS = tuple(map(tag_of, ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelData")))
 FIRST_FRAME = 1
 """A CT image of one frame is frame 1 to an overlay of several. Source: DICOM PS3.3 C.9.2.1.4."""
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from hipseg.errors import SeriesError
 from hipseg.ingest.archive import open_descriptor
 from hipseg.ingest.compressed import MAX_FRAME_PIXELS
-from hipseg.ingest.elements import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, UNDEFINED_LENGTH
+from hipseg.ingest.dictionary import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
+from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, compare_stamps, expected_bytes, read_stored

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final
 
-from pydicom.datadict import dictionary_VR
-
+from hipseg.ingest.dictionary import representation_of
 from hipseg.ingest.elements import NO_VR, Elements, OddLayoutError, Place, find_elements
 
 Value = str | int | float | bytes | tuple[str, ...] | tuple[float, ...] | None
@@ -97,7 +96,9 @@ def _decode(head: bytes, elements: Elements) -> dict[int, Value]:
 @cache
 def _standard_vr(tag: int, written: bytes) -> str:
     """Say how a value is written; a file that says another thing than the standard is odd."""
-    expected = dictionary_VR(tag)
+    expected = representation_of(tag)
+    if expected is None:
+        raise OddLayoutError
     if written == NO_VR:
         return expected
     if written.decode("ascii") not in expected.split(" or "):

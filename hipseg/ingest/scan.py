@@ -6,8 +6,7 @@ import stat
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-
-from pydicom.dataset import FileDataset
+from typing import TYPE_CHECKING
 
 from hipseg.ingest.archive import ArchiveError, is_archive, list_members
 from hipseg.ingest.dicomfile import (
@@ -39,6 +38,9 @@ from hipseg.ingest.nifti import is_nifti
 from hipseg.ingest.nrrd import is_nrrd
 from hipseg.ingest.plain import read_head, read_plain_header
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
 
 KNOWN_MODALITIES = frozenset(
     {"CR", "DOC", "DX", "ECG", "IO", "KO", "MG", "MR", "NM", "OT", "PR", "PT"}
@@ -194,7 +196,7 @@ def _read_header(found: FoundFile, handle: io.FileIO, head: bytes) -> Header | N
         return _read_odd_header(found)
 
 
-def _read_odd_header(found: FoundFile) -> FileDataset | None:
+def _read_odd_header(found: FoundFile) -> "FileDataset | None":
     """Read a header with pydicom; None where it cannot be walked or breaks off inside a value, which may then read otherwise."""
     try:
         dataset = read_dataset(found.path, HEADER_TAGS, has_pixels=False)
