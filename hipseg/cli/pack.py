@@ -22,7 +22,7 @@ from hipseg.pack.state import merge_parts
 from hipseg.pack.table import KeyRow, check_key_table, merge_key_table
 from hipseg.runs import DatasetPaths
 from hipseg.shards.codec import LEVELS, Codec
-from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest, same_images
+from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, same_images
 from hipseg.shards.storage import Storage, WindowHu
 
 MAX_LABEL = 255
@@ -148,8 +148,11 @@ def command(
         rules=rules,
         started_ns=started_ns,
     )
-    outcomes = _pack(cases, paths, plan)
+    outcomes, manifest = _pack(cases, paths, plan)
     _close(outcomes, found, paths, plan)
+    if manifest is not None:
+        _warn_of_whole(manifest, outcomes)
+    _exit(outcomes, paths)
 
 
 def parse_storage(store: str, window_hu: WindowHu | None, codec: Codec) -> Storage:
@@ -237,12 +240,13 @@ def _show_structures(found: FoundCases) -> None:
         click.echo(f"{bare} of {len(found.cases)} cases have no mask")
 
 
-def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> list[Outcome]:
-    """Pack with a bar on a terminal, and a line a case everywhere."""
+def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> tuple[list[Outcome], Manifest | None]:
+    """Pack with a bar on a terminal, and a line a case everywhere; give the manifest, which a part has none of."""
+    manifests: list[Manifest] = []
     chosen = [one for one in cases if plan.part is None or plan.part.has(one.case)]
     outcomes = []
     with Meter(sum(len(one.source.images) for one in chosen)) as meter:
-        for outcome in pack_cases(chosen, paths, plan, meter.tick):
+        for outcome in pack_cases(chosen, paths, plan, meter.tick, manifests.append):
             outcomes.append(outcome)
             result = outcome.result
             # Written to the streams themselves, which the bar makes room on; click.echo would go past it and into the bar.
@@ -258,7 +262,7 @@ def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> 
             sys.stdout.flush()
         if meter.has_packed:
             click.echo(meter.summary())
-    return outcomes
+    return outcomes, manifests[0] if manifests else None
 
 
 def _describe(record: CaseRecord) -> str:
@@ -272,9 +276,8 @@ def _describe(record: CaseRecord) -> str:
 
 
 def _close(outcomes: list[Outcome], found: FoundCases, paths: DatasetPaths, plan: PackPlan) -> None:
-    """Sum up, warn, and end with the exit code that the refusals ask for."""
+    """Sum up."""
     packed = [one.result for one in outcomes if isinstance(one.result, CaseRecord)]
-    refused = [one.result for one in outcomes if isinstance(one.result, Refusal)]
     masked = sum(one.has_mask for one in packed)
     if found.set_aside:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(found.set_aside.items()))
@@ -288,20 +291,23 @@ def _close(outcomes: list[Outcome], found: FoundCases, paths: DatasetPaths, plan
     )
     if plan.rois and packed and not masked:
         click.echo("warning: --roi was given, but no case has any mask to choose from", err=True)
-    if plan.part is None:
-        _warn_of_whole(paths, refused)
-    if refused and packed:
+
+
+def _exit(outcomes: list[Outcome], paths: DatasetPaths) -> None:
+    """End with the exit code that the refusals ask for."""
+    refused = [one.result for one in outcomes if isinstance(one.result, Refusal)]
+    if refused and len(refused) < len(outcomes):
         sys.exit(PARTIAL_EXIT_CODE)
     if refused:
         kind = next(one for one in REFUSING if one.__name__ == refused[0].error)
         raise kind(f"none of the {len(refused)} cases could be packed; the reasons are above and in {paths.manifest}")
 
 
-def _warn_of_whole(paths: DatasetPaths, refused: Iterable[Refusal]) -> None:
+def _warn_of_whole(manifest: Manifest, outcomes: list[Outcome]) -> None:
     """Warn of what only the whole data set shows."""
-    manifest = read_manifest(paths)
     for group in same_images(manifest.cases):
         keys = " and ".join(one.case for one in group)
         click.echo(f"warning: cases {keys} are the same image, voxel for voxel; folds keep them on one side", err=True)
-    for stale in sorted({one.case for one in refused} & {one.case for one in manifest.cases}):
+    refused = {one.result.case for one in outcomes if isinstance(one.result, Refusal)}
+    for stale in sorted(refused & {one.case for one in manifest.cases}):
         click.echo(f"warning: case {stale} was refused now, but stays as it was packed before", err=True)

@@ -16,11 +16,11 @@ from hipseg.ingest.cases import FoundCases, OpenedCase, SourceCase, open_case
 from hipseg.pack.journal import Entry, Journal, open_journal
 from hipseg.pack.keys import case_key, patient_key
 from hipseg.pack.plan import PackPlan, record_plan
-from hipseg.pack.seals import SourceStamps, seal_source, stamp_source
+from hipseg.pack.seals import SourceStamps, seal_source, stamp_again, stamp_source
 from hipseg.pack.state import PackState, claimed, finish_whole, is_shard_there, load_state, sweep
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import shard_name
-from hipseg.shards.manifest import CaseRecord, Refusal
+from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
 from hipseg.shards.writer import SourceSlice, WrittenShard, write_shard
 
 REFUSING = (SeriesError, MaskError)
@@ -101,7 +101,13 @@ def key_cases(found: FoundCases, salt: bytes) -> tuple[KeyedCase, ...]:
     return tuple(keyed)
 
 
-def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, tick: Tick = lambda _: None) -> Iterator[Outcome]:
+def pack_cases(
+    cases: Sequence[KeyedCase],
+    paths: DatasetPaths,
+    plan: PackPlan,
+    tick: Tick = lambda _: None,
+    finished: Callable[[Manifest], None] = lambda _: None,
+) -> Iterator[Outcome]:
     """Pack cases into a data set, beside those that it holds already.
 
     Each finished case is noted in a journal, and the manifest is written at the end, also when an error or the caller ends the
@@ -114,6 +120,7 @@ def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, 
         paths: the data set; its folder is made, and locked until the last case is taken.
         plan: structures, salt, form and counts of this packing.
         tick: told of each slice that is written.
+        finished: told of the manifest when it is written; a part has none.
     Returns:
         For each case of the plan's part, in the order given, what became of it.
     Raises:
@@ -135,7 +142,7 @@ def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, 
                 journal.complete()
             finally:
                 if plan.part is None:
-                    finish_whole(paths, state, record_plan(plan))
+                    finished(finish_whole(paths, state, record_plan(plan)))
 
 
 class _Packing:
@@ -215,7 +222,7 @@ class _Packing:
     def _check_unchanged(self, keyed: KeyedCase, stamps: SourceStamps) -> None:
         started_ns = self._plan.started_ns
         is_late = started_ns is not None and stamps.newest_ns > started_ns
-        if is_late or stamp_source(keyed.source, keyed.case) != stamps:
+        if is_late or stamp_again(stamps, keyed.case) != stamps:
             raise SeriesError(
                 f"source of case {keyed.case} changed while it was read; pack it again when nothing writes to its files any more"
             )
