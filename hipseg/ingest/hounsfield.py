@@ -46,7 +46,7 @@ class ValueWatch:
         if self.rounding.has_rounded and not self._has_air:
             raise SeriesError(
                 f"case {case}: values with fractions, the lowest of them {self._lowest_hu} HU: no Hounsfield units, "
-                "in which air is -1000; export the images as scanned, without scaling"
+                "in which air is -1000; export the images as scanned, without scaling; values without air must be whole"
             )
 
     def warnings(self) -> tuple[str, ...]:

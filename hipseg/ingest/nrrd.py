@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid, grid_from_affine_ras
+from hipseg.ingest.archive import find_beside
 from hipseg.ingest.labels import LABEL_MAX, LabelVolume, VoxelLayout, check_size, find_values, read_layer
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.turning import match_axes
@@ -56,13 +57,13 @@ class NrrdHeader:
 
     Args:
         segments: as 3D Slicer lists them; empty where the file lists none.
-        data_path: the file that holds the voxels; the header's own where they follow it.
+        data_path: the file that holds the voxels: the header's own where they follow it, None where there is no such file.
         encoding: raw, gzip or bzip2.
     """
 
     layout: VoxelLayout
     segments: tuple[NrrdSegment, ...]
-    data_path: Path
+    data_path: Path | None
     encoding: str
 
 
@@ -100,6 +101,15 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
         raise MaskError(f"{WHAT} has a damaged header; write it again") from error
 
 
+def find_voxel_file(path: Path) -> Path | None:
+    """Find the file that holds the voxels of a header; None where they follow it, or where it says nothing that can be used."""
+    try:
+        found = read_nrrd_header(path).data_path
+    except MaskError:
+        return None
+    return None if found == path else found
+
+
 def open_nrrd_on(path: Path, grid: Grid, scratch: Scratch, layer: int = 0) -> LabelVolume:
     """Read one layer of an NRRD label volume to its end, and turn its axes onto a grid.
 
@@ -135,6 +145,8 @@ def _opened(header: NrrdHeader) -> Iterator[IO[bytes]]:
     """Open the voxels, unpacked; every fault of the file inside the block is a MaskError."""
     layout = header.layout
     try:
+        if header.data_path is None:
+            raise FileNotFoundError
         if header.data_path.is_symlink():
             raise MaskError(f"{WHAT} has its voxels behind a symbolic link, which is not followed; copy the file beside it")
         check_size(layout, header.data_path, WHAT)
@@ -166,7 +178,9 @@ def _parse(fields: Mapping[str, Any], path: Path, end: int) -> NrrdHeader:
         raise MaskError(f"{WHAT} is written as text or with bytes to skip; raw, gzip and bzip2 without are accepted")
     layers = _count_layers(fields)
     layout = VoxelLayout(_parse_grid(fields), _parse_dtype(fields), 0 if data_file else end, layers=layers)
-    return NrrdHeader(layout, tuple(_parse_segments(fields, layers)), path.with_name(data_file) if data_file else path, encoding)
+    return NrrdHeader(
+        layout, tuple(_parse_segments(fields, layers)), find_beside(path, data_file) if data_file else path, encoding
+    )
 
 
 def _count_layers(fields: Mapping[str, Any]) -> int:

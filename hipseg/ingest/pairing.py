@@ -9,7 +9,7 @@ from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import Grid
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.nifti import read_grid
-from hipseg.ingest.nrrd import read_nrrd_header
+from hipseg.ingest.nrrd import find_voxel_file, read_nrrd_header
 from hipseg.ingest.rtstruct import References, StructureSet, count_on_slices, read_structure_set
 from hipseg.ingest.scan import FoundFile
 from hipseg.ingest.segmentation import lies_on, read_segmentation
@@ -39,10 +39,17 @@ class NiftiFile:
 
 @dataclass(frozen=True, repr=False)
 class NrrdFile:
-    """An NRRD file beside a series; `rivals` is the number of other series that it fits as well."""
+    """An NRRD file beside a series.
+
+    Args:
+        path: the file, or its header where the voxels lie in another one.
+        rivals: number of other series that it fits as well.
+        voxels: the file that the voxels lie in, where that is another one.
+    """
 
     path: Path
     rivals: int = 0
+    voxels: Path | None = None
 
 
 class SeriesIndex:
@@ -127,7 +134,8 @@ def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, Nifti
 def pair_nrrd(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NrrdFile]:
     """Find the series that an NRRD file belongs to, by the same rules as `pair_nifti`."""
     rivals = _pair_by_grid(found, index, lambda path: read_nrrd_header(path).layout.grid)
-    return {key: NrrdFile(found.path, others) for key, others in rivals.items()}
+    voxels = find_voxel_file(found.path)
+    return {key: NrrdFile(found.path, others, voxels) for key, others in rivals.items()}
 
 
 def _pair_by_references(

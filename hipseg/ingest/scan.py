@@ -1,5 +1,6 @@
 """Walk a folder tree and say of every file what it is, by its content; a file that is not used is counted with a reason."""
 
+import contextlib
 import io
 import os
 import stat
@@ -35,7 +36,7 @@ from hipseg.ingest.headers import (
     parse_header,
 )
 from hipseg.ingest.nifti import is_nifti
-from hipseg.ingest.nrrd import is_nrrd
+from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
 from hipseg.ingest.plain import read_head, read_plain_header
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
 
@@ -58,6 +59,9 @@ NOT_A_FILE = "not a regular file"
 UNOPENED = "cannot be opened"
 ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
+DICOM_SUFFIX = ".dcm"
+META_START = b"\x02\x00\x00\x00UL\x04\x00"
+"""How the file meta information behind the prefix begins. Source: DICOM PS3.10 7.1."""
 DIRECTORY = "DICOM directory"
 DIRECTORY_NAME = "DICOMDIR"
 """Source: DICOM PS3.10 8.6."""
@@ -125,7 +129,17 @@ def scan_tree(root: Path) -> Scan:
             reason = _sort_file(scan, Path(folder) / name, relative)
             if reason:
                 scan.set_aside[reason] += 1
+    _claim_voxels(scan)
     return scan
+
+
+def _claim_voxels(scan: Scan) -> None:
+    """Take files that hold the voxels of an NRRD header out of those that are nothing, or look cut off."""
+    voxels = {path: found.folder for found in scan.nrrds if (path := find_voxel_file(found.path)) and not path.is_symlink()}
+    for path, folder in voxels.items():
+        with contextlib.suppress(OSError):
+            scan.set_aside -= Counter([_sort_content(Scan(), FoundFile(path, folder)) or ""])
+    scan.damaged = [found for found in scan.damaged if found.path not in voxels]
 
 
 def _sort_file(scan: Scan, path: Path, folder: str) -> str | None:
@@ -158,6 +172,8 @@ def _sort_content(scan: Scan, found: FoundFile) -> str | None:
     elif _is_cut_start(head) and not found.path.name.startswith("."):
         # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
         scan.damaged.append(replace(found, reason=CUT_SHORT))
+    elif _is_called_dicom(found.path) or head[SNIFF_BYTES:].startswith(META_START):
+        scan.damaged.append(replace(found, reason=DAMAGED))
     else:
         return NOT_OURS
     return None
@@ -181,6 +197,11 @@ def _sort_archive(scan: Scan, found: FoundFile) -> str:
 def _is_called_nifti(path: Path) -> bool:
     """Say whether a name promises a NIfTI volume; one that breaks off at once is refused as a mask, not passed over."""
     return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+
+
+def _is_called_dicom(path: Path) -> bool:
+    """Say whether a name promises DICOM; where the first bytes are damaged, passing it over would be a slice less."""
+    return path.suffix.lower() == DICOM_SUFFIX and not path.name.startswith(".")
 
 
 def _is_cut_start(head: bytes) -> bool:
@@ -266,7 +287,7 @@ def _sort_ct(scan: Scan, found: FoundFile, dataset: Header) -> str | None:
 
 def _doubt(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:
     """Keep a file that calls itself DICOM and cannot be read; one that only might be DICOM is something else."""
-    if not has_prefix:
+    if not (has_prefix or _is_called_dicom(found.path)):
         return NOT_OURS
     if found.path.name.upper() == DIRECTORY_NAME:
         return f"damaged {DIRECTORY}"

@@ -30,6 +30,13 @@ def header_cut(good: Good) -> None:
 
 
 @refused(r"damaged file in case .*1 of 6 files")
+def last_slice_not_called_dicom_any_more(good: Good) -> None:
+    content = bytearray(good.paths[5].read_bytes())
+    content[128:132] = b"DIBM"
+    good.paths[5].write_bytes(content)
+
+
+@refused(r"damaged file in case .*1 of 6 files")
 def file_empty(good: Good) -> None:
     good.paths[5].write_bytes(b"")
 

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import itertools
+import shutil
 
 import nrrd
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 from hipseg.errors import MaskError
 from hipseg.geometry import affine_lps, make_grid
+from hipseg.ingest.cases import find_cases, open_case
 from hipseg.ingest.nrrd import NrrdSegment, is_nrrd, nrrd_stem, open_nrrd_on, read_nrrd_header, read_nrrd_values
 from hipseg.ingest.scratch import Scratch
-from tests.ingest.builders import cut
+from tests.ingest.builders import cut, volume_hu, write_ct_series
+from tests.ingest.media import zip_folder
 
 GRID = make_grid((4, 3, 5), (3.0, 0.75, 0.5), (-10.0, -20.0, 100.0), ((0.8, 0.6, 0), (-0.6, 0.8, 0), (0, 0, 1)))
 SPACES = {"left-posterior-superior": (1, 1, 1), "RAS": (-1, -1, 1), "left-anterior-superior": (1, -1, 1)}
@@ -68,6 +71,42 @@ def test_voxels_in_a_file_beside_the_header_are_read(tmp_path):
     (tmp_path / "m.raw").unlink()
     with pytest.raises(MaskError, match="the file of its voxels is not beside it"):
         read_on(tmp_path / "m.nhdr", GRID)
+
+
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_the_file_of_voxels_counts_with_its_header(tmp_path, is_zipped):
+    data = tmp_path / "data"
+    write_ct_series(data / "ct", volume_hu(3))
+    grid = find_cases(data).cases[0].images[0]
+    axes = make_grid((3, 10, 12), (3.0, *grid.pixel_spacing_mm), (-10.0, -20.0, 100.0), np.eye(3))
+    labels = np.zeros((3, 10, 12), np.uint8)
+    labels[1, 4:6, 3:7] = 1
+    # So short and empty that it looks like an image that was cut off at once.
+    nrrd.write(str(data / "ct" / "m.nhdr"), labels.transpose(2, 1, 0), header(axes, encoding="gzip"), detached_header=True)
+    assert (data / "ct" / "m.raw.gz").is_file()
+    if is_zipped:
+        zip_folder(data / "ct", data / "p.zip")
+        shutil.rmtree(data / "ct")
+    found = find_cases(data)
+    assert found.set_aside == ({"ZIP archive, looked into": 1} if is_zipped else {})
+    (source,) = found.cases
+    assert source.nrrds[0].voxels is not None
+    assert np.array_equal(np.stack([one for _, one in open_case(source, "c0", {}).slices]), labels)
+
+
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_a_header_without_its_file_of_voxels_is_refused(tmp_path, is_zipped):
+    data = tmp_path / "data"
+    write_ct_series(data / "ct", volume_hu(4))
+    axes = make_grid((4, 10, 12), (3.0, 0.75, 0.5), (-10.0, -20.0, 100.0), np.eye(3))
+    nrrd.write(str(data / "ct" / "m.nhdr"), np.zeros((12, 10, 4), np.uint8), header(axes, encoding="raw"))
+    (data / "ct" / "m.raw").unlink()
+    if is_zipped:
+        zip_folder(data / "ct", data / "p.zip")
+        shutil.rmtree(data / "ct")
+    (source,) = find_cases(data).cases
+    with pytest.raises(MaskError, match=r"mask of case c0: .*the file of its voxels is not beside it"):
+        open_case(source, "c0", {})
 
 
 @pytest.mark.parametrize("name", ["../m.raw", "/etc/passwd", "LIST", "m%03d.raw 1 4 1", "sub/m.raw", ".."])

@@ -40,7 +40,7 @@ def test_images_structure_sets_and_volumes_are_told_apart_by_content(tmp_path):
     write_image(tmp_path / "a").rename(tmp_path / "a" / "notes.txt")
     write_rtstruct(tmp_path / "scan.dcm", {"roi": [rectangle_mm((0, 1), (0, 1), 0)]})
     write_nifti(tmp_path / "v.nii", np.zeros((2, 2, 2), np.uint8), np.eye(4)).rename(tmp_path / "volume.dcm")
-    (tmp_path / "image.dcm").write_text("not an image")
+    (tmp_path / "image.img").write_text("not an image")
     scan = scan_tree(tmp_path)
     assert [header.folder for header in scan.images] == ["a"]
     assert [(found.path.name, found.folder) for found in scan.rtstructs + scan.niftis] == [("scan.dcm", "."), ("volume.dcm", ".")]
@@ -191,3 +191,31 @@ def test_plain_files_are_found_without_pydicom(tmp_path, monkeypatch):
     write_ct_series(tmp_path, volume_hu(3))
     monkeypatch.setattr("hipseg.ingest.scan.read_dataset", lambda *_, **__: pytest.fail("read by pydicom"))
     assert len(scan_tree(tmp_path).images) == 3
+
+
+def test_a_file_called_like_an_image_whose_first_bytes_are_damaged_is_damaged_and_no_other_file(tmp_path):
+    paths = write_ct_series(tmp_path, volume_hu(3))
+    content = bytearray(paths[2].read_bytes())
+    content[128] ^= 4
+    paths[2].write_bytes(content)
+    paths[1].write_bytes(b" " + paths[1].read_bytes())
+    paths[1].rename(tmp_path / "moved.dcm")
+    (tmp_path / "._slice.dcm").write_bytes(b"a table of the disk that the folder was copied from")
+    scan = scan_tree(tmp_path)
+    assert [found.path for found in scan.damaged] == [paths[2], tmp_path / "moved.dcm"]
+    assert scan.set_aside == {"not DICOM or NIfTI": 1}
+
+
+def test_voxels_of_headers_are_counted_once_and_an_empty_file_beside_them_is_still_one(tmp_path):
+    fields = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nspace: RAS\nspace origin: (0,0,0)\n"
+    fields += "space directions: (1,0,0) (0,1,0) (0,0,1)\ndata file: m.raw\n"
+    for name in ("a.nhdr", "b.nhdr"):
+        (tmp_path / name).write_text(fields)
+    (tmp_path / "m.raw").write_bytes(bytes(8))
+    (tmp_path / "n.raw").write_bytes(bytes(8))
+    scan = scan_tree(tmp_path)
+    assert len(scan.nrrds) == 2
+    assert [found.path.name for found in scan.damaged] == ["n.raw"]
+    (tmp_path / "m.raw").write_bytes(bytes(range(200)))
+    (tmp_path / "n.raw").write_bytes(bytes(range(200)))
+    assert scan_tree(tmp_path).set_aside == {"not DICOM or NIfTI": 1}
