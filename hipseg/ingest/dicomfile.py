@@ -2,14 +2,16 @@
 
 import logging
 import math
+import os
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 
+from hipseg.ingest.archive import open_descriptor
 from hipseg.ingest.dictionary import (
     DEFLATED_LITTLE_ENDIAN,
     ELEMENTS,
@@ -19,7 +21,7 @@ from hipseg.ingest.dictionary import (
     MEDIA_DIRECTORY,
 )
 from hipseg.ingest.elements import UNDEFINED_LENGTH, OddLayoutError, find_data
-from hipseg.ingest.plain import PlainHeader, read_head, read_plain_header
+from hipseg.ingest.plain import HeaderReader, PlainHeader
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -58,21 +60,26 @@ def may_be_bare_dicom(head: bytes) -> bool:
     return head[:2] in BARE_STARTS and head[3:4] == b"\x00"
 
 
-def read_header(path: Path, tags: Sequence[int]) -> Header:
+def read_header(path: Path, headers: HeaderReader) -> Header:
     """Read elements of a DICOM file that lie before its pixels, without pydicom where it is plainly written.
 
+    Args:
+        path: the file.
+        headers: has read those of the same series.
     Raises:
         UnreadableFileError: the bytes cannot be walked as a data set.
         OSError: the file cannot be opened.
     """
+    descriptor = open_descriptor(path)
     try:
-        with path.open("rb", buffering=0) as handle:
-            return read_plain_header(handle, read_head(handle), tags)
+        return headers.read(descriptor, headers.read_head(descriptor))
     except OddLayoutError:
-        return read_dataset(path, tags, has_pixels=False)
+        return read_dataset(path, headers.tags, has_pixels=False)
+    finally:
+        os.close(descriptor)
 
 
-def read_dataset(path: Path, tags: Sequence[int] | None = None, *, has_pixels: bool) -> "FileDataset":
+def read_dataset(path: Path, tags: Collection[int] | None = None, *, has_pixels: bool) -> "FileDataset":
     """Read a DICOM file, with or without preamble.
 
     Args:

@@ -17,7 +17,7 @@ from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, 
 from hipseg.ingest.labels import LABEL_MAX, LabelVolume
 from hipseg.ingest.nifti import open_labels_on
 from hipseg.ingest.nrrd import open_nrrd_on
-from hipseg.ingest.overlay import FIRST_FRAME, read_overlay_masks
+from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
 from hipseg.ingest.planes import AS_IT_IS, number_slices
 from hipseg.ingest.rtstruct import Structure, fill_contours
 from hipseg.ingest.scratch import Scratch
@@ -140,10 +140,12 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     groups_by_image: dict[Path, set[int]] = defaultdict(set)
     layers: list[Layer] = []
 
+    reader = OverlayReader({group for _, structure in chosen for group in structure.groups.values()})
+
     # The planes of a slice lie in one file, which is read once for all structures.
     @lru_cache(maxsize=2)
-    def read_planes(path: Path, frame: int) -> Mapping[int, SliceBool]:
-        return read_overlay_masks(path, groups_by_image[path], shapes_yx[path], frame)
+    def read_planes(path: Path, frame: int) -> Mapping[int, SliceBool | None]:
+        return reader.read(path, groups_by_image[path], shapes_yx[path], frame)
 
     shapes_yx: dict[Path, tuple[int, int]] = {}
     for label, structure in chosen:
@@ -161,9 +163,8 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
             number, axes = placed.get(z, (-1, AS_IT_IS))
             if number not in structure.groups:
                 return None
-            masks = read_planes(images[number].path, FIRST_FRAME + (images[number].frame or 0))
-            mask: SliceBool = turn_volume(masks[structure.groups[number]][np.newaxis], axes)[0]
-            return mask
+            mask = read_planes(images[number].path, FIRST_FRAME + (images[number].frame or 0))[structure.groups[number]]
+            return None if mask is None else turn_volume(mask[np.newaxis], axes)[0]
 
         layers.append((label, read_slice))
     return layers

@@ -1,7 +1,6 @@
 """Walk a folder tree and say of every file what it is, by its content; a file that is not used is counted with a reason."""
 
 import contextlib
-import io
 import os
 import stat
 from collections import Counter
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from hipseg.ingest.archive import ArchiveError, is_archive, list_members
+from hipseg.ingest.archive import ArchiveError, is_archive, list_members, open_descriptor
 from hipseg.ingest.dicomfile import (
     PREFIX_OFFSET,
     SNIFF_BYTES,
@@ -37,7 +36,7 @@ from hipseg.ingest.headers import (
 )
 from hipseg.ingest.nifti import is_nifti
 from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
-from hipseg.ingest.plain import read_head, read_plain_header
+from hipseg.ingest.plain import HeaderReader
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def scan_tree(root: Path) -> Scan:
         The finds. Every file seen is an image, an RTSTRUCT, a NIfTI volume, damaged, or counted in `set_aside`. The members of
         a ZIP archive are files like others, in a folder of the archive's name.
     """
-    scan = Scan()
+    scan, headers = Scan(), HeaderReader(HEADER_TAGS)
 
     def count_unopened(_: OSError) -> None:
         scan.files_seen += 1
@@ -122,11 +121,12 @@ def scan_tree(root: Path) -> Scan:
 
     for folder, subfolders, files in os.walk(root, onerror=count_unopened):
         subfolders.sort()
-        links = [name for name in subfolders if (Path(folder) / name).is_symlink()]
-        relative = Path(folder).relative_to(root).as_posix()
+        place = Path(folder)
+        links = [name for name in subfolders if (place / name).is_symlink()]
+        relative = place.relative_to(root).as_posix()
         for name in sorted(files + links):
             scan.files_seen += 1
-            reason = _sort_file(scan, Path(folder) / name, relative)
+            reason = _sort_file(scan, place / name, relative, headers)
             if reason:
                 scan.set_aside[reason] += 1
     _claim_voxels(scan)
@@ -138,11 +138,11 @@ def _claim_voxels(scan: Scan) -> None:
     voxels = {path: found.folder for found in scan.nrrds if (path := find_voxel_file(found.path)) and not path.is_symlink()}
     for path, folder in voxels.items():
         with contextlib.suppress(OSError):
-            scan.set_aside -= Counter([_sort_content(Scan(), FoundFile(path, folder)) or ""])
+            scan.set_aside -= Counter([_sort_content(Scan(), FoundFile(path, folder), HeaderReader(HEADER_TAGS)) or ""])
     scan.damaged = [found for found in scan.damaged if found.path not in voxels]
 
 
-def _sort_file(scan: Scan, path: Path, folder: str) -> str | None:
+def _sort_file(scan: Scan, path: Path, folder: str, headers: HeaderReader) -> str | None:
     """Put one file where it belongs; the reason is given back where it belongs nowhere."""
     try:
         status = path.lstat()
@@ -151,18 +151,21 @@ def _sort_file(scan: Scan, path: Path, folder: str) -> str | None:
         if not stat.S_ISREG(status.st_mode):
             # Opening a named pipe would wait for ever.
             return NOT_A_FILE
-        return _sort_content(scan, FoundFile(path, folder, stamp=FileStamp(status.st_size, status.st_mtime_ns)))
+        return _sort_content(scan, FoundFile(path, folder, stamp=FileStamp(status.st_size, status.st_mtime_ns)), headers)
     except OSError:
         return UNOPENED
 
 
-def _sort_content(scan: Scan, found: FoundFile) -> str | None:
-    with found.path.open("rb", buffering=0) as handle:
-        head = read_head(handle)
+def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | None:
+    descriptor = open_descriptor(found.path)
+    try:
+        head = headers.read_head(descriptor)
         if is_archive(found.path, head):
-            return _sort_archive(scan, found)
+            return _sort_archive(scan, found, headers)
         if has_dicom_prefix(head):
-            return _sort_dicom(scan, found, _read_header(found, handle, head), has_prefix=True)
+            return _sort_dicom(scan, found, _read_header(found, headers, descriptor, head), has_prefix=True)
+    finally:
+        os.close(descriptor)
     if may_be_bare_dicom(head):
         return _sort_dicom(scan, found, _read_odd_header(found), has_prefix=False)
     if is_nifti(found.path) or (head and _is_called_nifti(found.path)):
@@ -179,13 +182,13 @@ def _sort_content(scan: Scan, found: FoundFile) -> str | None:
     return None
 
 
-def _sort_archive(scan: Scan, found: FoundFile) -> str:
+def _sort_archive(scan: Scan, found: FoundFile, headers: HeaderReader) -> str:
     """Sort the members of an archive; one fault refuses all of it, since what it lacks cannot be told."""
     inside = PurePosixPath(found.folder) / found.path.name
     try:
         for name, member in list_members(found.path):
             scan.files_seen += 1
-            reason = _sort_content(scan, FoundFile(member, (inside / name.parent).as_posix()))
+            reason = _sort_content(scan, FoundFile(member, (inside / name.parent).as_posix()), headers)
             if reason:
                 scan.set_aside[reason] += 1
     except OSError as error:
@@ -209,10 +212,10 @@ def _is_cut_start(head: bytes) -> bool:
     return len(head) < SNIFF_BYTES and not any(preamble) and b"DICM".startswith(prefix)
 
 
-def _read_header(found: FoundFile, handle: io.FileIO, head: bytes) -> Header | None:
+def _read_header(found: FoundFile, headers: HeaderReader, descriptor: int, head: bytes) -> Header | None:
     """Read a header; None where it cannot be walked, or breaks off."""
     try:
-        return read_plain_header(handle, head, HEADER_TAGS)
+        return headers.read(descriptor, head)
     except OddLayoutError:
         return _read_odd_header(found)
 

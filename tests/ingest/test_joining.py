@@ -29,6 +29,22 @@ def test_the_first_layer_keeps_what_several_claim(order, expected):
     assert join_layers([layers[n] for n in order], SHAPE, "first")(2)[0].tolist() == expected
 
 
+def test_a_third_layer_is_held_against_both_before_it():
+    corner = np.array([[1, 0, 1, 1], [0, 0, 0, 1]], bool)
+    layers = [layer(1, LEFT), layer(2, MIDDLE), layer(3, corner)]
+    assert join_layers(layers, SHAPE, "first")(0).tolist() == [[1, 1, 2, 3], [1, 1, 0, 3]]
+    with pytest.raises(MaskError, match=r"6 voxels on 2 of 3 slices"):
+        join_layers(layers, SHAPE, "refuse")(0)
+
+
+def test_masks_are_left_as_they_are_and_labels_lie_in_rows_whatever_order_a_mask_has():
+    mask = np.asfortranarray(LEFT)
+    labels = join_layers([layer(1, mask), layer(2, ~LEFT)], SHAPE, "refuse")(0)
+    assert labels.tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
+    assert labels.flags.c_contiguous
+    assert np.array_equal(mask, LEFT)
+
+
 def test_a_refusal_counts_every_slice_and_not_the_first_alone():
     read = join_layers([layer(1, LEFT), layer(2, MIDDLE), layer(3, MIDDLE, (2,))], SHAPE, "refuse")
     assert not read(1).any()

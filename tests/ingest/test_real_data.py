@@ -15,9 +15,9 @@ from hipseg.ingest.cases import SourceCase, find_cases, open_case
 from hipseg.ingest.dicomfile import SNIFF_BYTES, has_dicom_prefix, read_dataset
 from hipseg.ingest.elements import OddLayoutError
 from hipseg.ingest.headers import HEADER_TAGS, has_place, is_localizer, parse_header
-from hipseg.ingest.overlay import read_overlay_masks
+from hipseg.ingest.overlay import OverlayReader
 from hipseg.ingest.pixels import read_slice_hu
-from hipseg.ingest.plain import read_head, read_plain_header
+from hipseg.ingest.plain import HeaderReader
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scan import scan_tree
 from hipseg.ingest.stored import read_stored
@@ -113,12 +113,13 @@ def test_one_slice_in_every_transfer_syntax_gives_the_values_of_simpleitk(data_r
 
 def test_every_real_header_reads_alike_with_and_without_pydicom(data_root):
     plain = odd = 0
+    headers = HeaderReader(HEADER_TAGS)
     for path in sorted(data_root.rglob("*")):
         if not path.is_file() or not has_dicom_prefix(path.read_bytes()[:SNIFF_BYTES]):
             continue
         with path.open("rb", buffering=0) as handle:
             try:
-                ours = read_plain_header(handle, read_head(handle), HEADER_TAGS)
+                ours = headers.read(handle.fileno(), headers.read_head(handle.fileno()))
             except OddLayoutError:
                 odd += 1
                 continue
@@ -143,7 +144,7 @@ def test_turned_series_equals_simpleitk(data_root):
 @pytest.mark.parametrize(("name", "ones"), [("I10", 2361), ("I20", 4007), ("I30", 4007)])
 def test_real_overlay_planes_hold_the_published_number_of_ones(data_root, name, ones):
     path = data_root / "overlay-philips-ct" / name
-    masks = read_overlay_masks(path, {0x6000}, (256, 512))
+    masks = OverlayReader({0x6000}).read(path, {0x6000}, (256, 512))
     assert np.count_nonzero(masks[0x6000]) == ones
 
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,10 +140,10 @@ def test_what_cannot_be_opened_is_counted(tmp_path, monkeypatch):
     (tmp_path / "locked").write_bytes(b"x" * 200)
     (tmp_path / "closed").mkdir()
     # Permissions do not hold a superuser back, who may be running this.
-    opened, listed = type(tmp_path).open, os.scandir
+    opened, listed = os.open, os.scandir
 
     def refuse(path, *args, **options):
-        if path.name == "locked":
+        if Path(path).name == "locked":
             raise PermissionError
         return opened(path, *args, **options)
 
@@ -151,7 +152,7 @@ def test_what_cannot_be_opened_is_counted(tmp_path, monkeypatch):
             raise PermissionError
         return listed(path)
 
-    monkeypatch.setattr(type(tmp_path), "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(os, "scandir", refuse_listing)
     assert reasons(tmp_path) == {"cannot be opened": 2}
 
@@ -180,7 +181,7 @@ def test_the_header_found_does_not_depend_on_how_it_is_read(tmp_path, monkeypatc
     def be_odd(*_):
         raise OddLayoutError
 
-    monkeypatch.setattr("hipseg.ingest.scan.read_plain_header", be_odd)
+    monkeypatch.setattr("hipseg.ingest.scan.HeaderReader.read", be_odd)
     assert scan_tree(tmp_path).images == [replace(header, pixels=None) for header in found]
     is_plain = syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
     assert [header.pixels is not None for header in found] == [is_plain] * 3
