@@ -26,7 +26,7 @@ from hipseg.ingest.segmentation import read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
 from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_names, has_masks
-from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image, straighten_labels
+from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image
 from hipseg.ingest.tree import find_dicom_cases
 from hipseg.labels import BACKGROUND_LABEL
 
@@ -128,7 +128,7 @@ def open_case(
     if source.damaged:
         raise SeriesError(
             f"damaged file in case {case}: {source.damaged} of {len(source.images) + source.damaged} files beside each other are "
-            "empty or break off inside the header; copy or export the series again"
+            "empty, break off inside the header or unpack too far; copy or export the series again"
         )
     return _open_series(source, order_series(source.images, case, takes_tilt=untilt), case, Choosing(rois, rules))
 
@@ -171,12 +171,7 @@ def _open_labels(
     rois, rules = choosing.rois, choosing.rules
     if not has_masks(sources, rois):
         return None, None
-    kind, labels = open_masks(sources, series if plan is None else plan.series, rois, rules)
-    if plan is None or kind != "overlay":
-        # What lies in millimetres, as contours do, falls on the straight grid by itself.
-        return kind, labels
-    _, tilted = open_masks(sources, series, rois, rules)
-    return kind, lambda z: straighten_labels(tilted(z), plan, z)
+    return open_masks(sources, series, rois, rules, plan)
 
 
 def _is_folder(root: Path) -> bool:

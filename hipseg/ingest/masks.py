@@ -37,6 +37,7 @@ from hipseg.ingest.structures import (
     find_structures,
     kind_of,
 )
+from hipseg.ingest.tilt import Straightening, straighten_labels
 from hipseg.ingest.turning import AxisMatch, turn_volume
 from hipseg.labels import BACKGROUND_LABEL
 
@@ -45,6 +46,8 @@ Choice = tuple[int, AnyStructure]
 
 ONLY_LABEL = 1
 """What a case's only structure becomes where none is chosen by name."""
+ON_SLICES: tuple[MaskKind, ...] = ("overlay", "segmentation")
+"""Kinds of mask source that lie on the slices of the series, plane by plane."""
 CHOOSE = "choose with --roi NAME=LABEL; --list-roi shows the names"
 
 
@@ -69,7 +72,11 @@ def check_rois(rois: Mapping[str, int]) -> None:
 
 
 def open_masks(
-    sources: MaskSources, series: OrderedSeries, rois: Mapping[str, int], rules: MaskRules = DEFAULT_RULES
+    sources: MaskSources,
+    series: OrderedSeries,
+    rois: Mapping[str, int],
+    rules: MaskRules = DEFAULT_RULES,
+    plan: Straightening | None = None,
 ) -> tuple[MaskKind, LabelSlices]:
     """Choose structures of a case that has mask sources, and make them ready to be read slice by slice.
 
@@ -78,6 +85,7 @@ def open_masks(
         series: its slices and grid.
         rois: label by name, in the order of precedence; empty for the only structure there is.
         rules: what is done where the source leaves it open.
+        plan: how the slices of a tilted series are sheared back; the labels come on its straight grid then.
     Returns:
         The kind of mask source, and the label slices. Contours are held as polygons, NIfTI and NRRD labels on disk, in a file
         without a name; overlay planes and the frames of a SEG are read with each slice.
@@ -91,6 +99,9 @@ def open_masks(
             f"the structures chosen lie in mask sources of {len(kinds)} kinds ({_list_kinds(kinds)}); choose from one kind"
         )
     kind = kinds.pop()
+    # Contours and volumes lie in the patient and fall on a straight grid by themselves; planes lie on the slices as they were.
+    if plan is not None and kind not in ON_SLICES:
+        series = plan.series
     if kind in ("nifti", "nrrd"):
         return kind, _open_volumes(choices, series.grid, rules, keeps_labels=not rois)
     openers: Mapping[MaskKind, Callable[[Sequence[Choice], _Case], list[Layer]]] = {
@@ -98,7 +109,10 @@ def open_masks(
         "rtstruct": _open_contours,
         "segmentation": _open_segments,
     }
-    return kind, join_layers(openers[kind](choices, _Case(sources, series, rules)), series.grid.shape_zyx, rules.overlap)
+    labels = join_layers(openers[kind](choices, _Case(sources, series, rules)), series.grid.shape_zyx, rules.overlap)
+    if plan is None or kind not in ON_SLICES:
+        return kind, labels
+    return kind, lambda z: straighten_labels(labels(z), plan, z)
 
 
 def _choose_by_name(sources: MaskSources, rois: Mapping[str, int]) -> list[Choice]:
@@ -176,7 +190,7 @@ def _place_overlay(
     """Give the images that hold the planes, and by slice which of them, turned how."""
     if structure.carrier is None:
         return series.headers, {z: (z, AS_IT_IS) for z in range(len(series.headers))}
-    return structure.carrier.images, place_carrier(structure.carrier, series.headers, series.grid)
+    return structure.carrier.images, place_carrier(structure.carrier, series)
 
 
 def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
@@ -194,7 +208,7 @@ def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     grid, slice_by_uid = case.series.grid, number_slices(case.series.headers)
 
     def open_mask(file: Segmentation, number: int) -> ReadMask:
-        placed = place_frames(file, number, grid, slice_by_uid)
+        placed = place_frames(file, number, case.series, slice_by_uid)
         if file.path not in decoders:
             decoders[file.path] = open_decoder(file.path)
         return open_segment(file, number, placed, case.rules.fraction, decoders[file.path])

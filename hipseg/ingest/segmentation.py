@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from hipseg.axes import SliceBool
 from hipseg.errors import MaskError
-from hipseg.geometry import Grid
 from hipseg.ingest.dicomfile import integer, is_cut, items, numbers, read_dataset, text
 from hipseg.ingest.laterality import Anatomy, read_anatomy
 from hipseg.ingest.planes import Plane, place_plane
 from hipseg.ingest.rtstruct import References
+from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch, turn_volume
 
 if TYPE_CHECKING:
@@ -99,13 +99,13 @@ def read_segmentation(path: Path) -> Segmentation:
         raise MaskError(f"{WHAT} breaks off or is damaged; export the segments again") from error
 
 
-def place_frames(file: Segmentation, segment: int, grid: Grid, slice_by_uid: Mapping[str, int]) -> PlacedFrames:
+def place_frames(file: Segmentation, segment: int, series: OrderedSeries, slice_by_uid: Mapping[str, int]) -> PlacedFrames:
     """Put the frames of a segment onto the slices of a grid.
 
     Args:
         file: what `read_segmentation` gives.
         segment: number of the segment.
-        grid: the series' grid.
+        series: the series, tilted or not.
         slice_by_uid: slice number by image identifier, for frames that say no place, and to check those that do.
     Returns:
         Frames by slice number.
@@ -114,21 +114,21 @@ def place_frames(file: Segmentation, segment: int, grid: Grid, slice_by_uid: Map
     """
     placed: dict[int, tuple[int, AxisMatch]] = {}
     for frame in file.frames_of(segment):
-        z, axes = place_plane(frame.plane, grid, slice_by_uid, f"frame {frame.number} of {WHAT}")
+        z, axes = place_plane(frame.plane, series, slice_by_uid, f"frame {frame.number} of {WHAT}")
         if z in placed:
             raise MaskError(
                 f"frames {placed[z][0]} and {frame.number} of {WHAT} show one segment on one slice ({z + 1} of "
-                f"{grid.shape_zyx[0]} by position); one frame a segment and slice is expected: export the segments again"
+                f"{series.grid.shape_zyx[0]} by position); one frame a segment and slice is expected: export the segments again"
             )
         placed[z] = frame.number, axes
     return placed
 
 
-def lies_on(file: Segmentation, grid: Grid) -> bool:
-    """Say whether all frames that say their place lie on the slices of a grid."""
+def lies_on(file: Segmentation, series: OrderedSeries) -> bool:
+    """Say whether all frames that say their place lie on the slices of a series."""
     try:
         for frame in file.frames:
-            place_plane(frame.plane, grid, {}, WHAT)
+            place_plane(frame.plane, series, {}, WHAT)
     except MaskError:
         return False
     return bool(file.frames)
