@@ -1,6 +1,11 @@
 """`hipseg pack` and `hipseg-pack`: series and masks -> shards and manifest."""
 
 import os
+
+# Beside each thread of ours, one of OpenBLAS would wait for work by spinning; nothing here multiplies large matrices. It looks at
+# this when numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import re
 import sys
 import time

@@ -12,7 +12,6 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-import nrrd
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,6 +83,8 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
         MaskError: it cannot be read, does not say where the voxels lie, or describes no label volume.
     Source: nrrd.org, NRRD file format; 3D Slicer's manual, segmentation file format.
     """
+    import nrrd  # noqa: PLC0415 - packing DICOM starts sooner without it
+
     try:
         with path.open("rb") as stream, warnings.catch_warnings():
             # pynrrd's warnings quote the header.

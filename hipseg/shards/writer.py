@@ -15,7 +15,7 @@ from h5py import h5f, h5g, h5p
 from numpy.typing import NDArray
 
 from hipseg.errors import ShardError
-from hipseg.fsio import digest_file, replacing
+from hipseg.fsio import replacing, sync_and_digest
 from hipseg.geometry import Grid
 from hipseg.shards.codec import Codec, encode_slice, filter_options
 from hipseg.shards.layout import (
@@ -103,7 +103,7 @@ def write_shard(
             for encoded in _encode_all(_checked(slices, case, grid, has_mask), storage, workers):
                 file.add(encoded)
             image_digest, mask_digest = file.finish()
-        return WrittenShard(image_digest, mask_digest, digest_file(temporary), file.label_voxels)
+        return WrittenShard(image_digest, mask_digest, sync_and_digest(temporary), file.label_voxels)
 
 
 def _checked(slices: Iterable[SourceSlice], case: str, grid: Grid, has_mask: bool) -> Iterator[SourceSlice]:
