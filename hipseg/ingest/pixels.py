@@ -111,7 +111,7 @@ def _read_plain(path: Path, header: ImageHeader) -> SliceI16 | None:
         return None
     is_signed, bits, intercept = header.pixel_representation == 1, header.bits_stored or 0, int(header.intercept or 0)
     stored = image_hu if is_signed else image_hu.view("<u2")
-    low, high = int(stored.min()), int(stored.max())
+    low, high = int(stored.min()) if is_signed else 0, int(stored.max())
     lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
     if low < lowest or high > highest or low + intercept < INT16.min or high + intercept > INT16.max:
         # Bits beside those stored, or padding beyond int16.
