@@ -17,8 +17,9 @@ from typing import Literal
 import click
 
 from hipseg.cli.meter import Meter
-from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError
+from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, ShardError
 from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, find_cases, list_structures
+from hipseg.ingest.labels import LABEL_MAX
 from hipseg.ingest.layout import LAYOUTS, Layout
 from hipseg.pack.dataset import REFUSING, KeyedCase, Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import create_salt, read_salt, salt_id
@@ -28,9 +29,10 @@ from hipseg.pack.table import KeyRow, check_key_table, merge_key_table
 from hipseg.runs import DatasetPaths
 from hipseg.shards.codec import LEVELS, Codec
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, same_images
-from hipseg.shards.storage import Storage, WindowHu
+from hipseg.shards.schema import WindowHu
+from hipseg.shards.storage import Storage
+from hipseg.splits import read_splits
 
-MAX_LABEL = 255
 _KIND_WORDS = {True: "graphics"}
 """Overlay graphics are told from regions, since they become a mask only where they are named."""
 SHOWN_LABELS = 6
@@ -157,6 +159,7 @@ def command(
     _close(outcomes, found, paths, plan)
     if manifest is not None:
         _warn_of_whole(manifest, outcomes)
+        _warn_of_folds(paths, manifest)
     _exit(outcomes, paths)
 
 
@@ -187,6 +190,7 @@ def _merge(data: Path | None, paths: DatasetPaths) -> None:
     if data is not None:
         raise click.UsageError("--merge joins what is in OUTPUT and takes no DATA")
     manifest = merge_parts(paths)
+    _warn_of_folds(paths, manifest)
     refused = len(manifest.refusals)
     click.echo(f"merged the parts in {paths.root}: {len(manifest.cases)} cases packed, {refused} refused")
 
@@ -205,8 +209,8 @@ def parse_rois(options: Iterable[str]) -> dict[str, int]:
     for option in options:
         # A structure's name may itself hold an equals sign.
         name, _, label = option.rpartition("=")
-        if not name or not label.isascii() or not label.isdigit() or not 1 <= int(label) <= MAX_LABEL:
-            raise ConfigError(f"--roi {option!r} is not NAME=LABEL with a label of 1 to {MAX_LABEL}, as in --roi femur=1")
+        if not name or not label.isascii() or not label.isdigit() or not 1 <= int(label) <= LABEL_MAX:
+            raise ConfigError(f"--roi {option!r} is not NAME=LABEL with a label of 1 to {LABEL_MAX}, as in --roi femur=1")
         if name in rois:
             raise ConfigError(f"--roi names {name!r} twice; give each structure one label")
         rois[name] = int(label)
@@ -316,3 +320,13 @@ def _warn_of_whole(manifest: Manifest, outcomes: list[Outcome]) -> None:
     refused = {one.result.case for one in outcomes if isinstance(one.result, Refusal)}
     for stale in sorted(refused & {one.case for one in manifest.cases}):
         click.echo(f"warning: case {stale} was refused now, but stays as it was packed before", err=True)
+
+
+def _warn_of_folds(paths: DatasetPaths, manifest: Manifest) -> None:
+    """Say that folds which were dealt before do not fit the data set any more, and the command that deals them anew."""
+    if not paths.splits.exists():
+        return
+    try:
+        read_splits(paths, manifest)
+    except ShardError as error:
+        click.echo(f"warning: the folds do not fit the packed cases any more: {error}", err=True)

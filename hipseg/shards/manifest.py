@@ -11,8 +11,7 @@ from hipseg.fsio import digest_bytes, digest_json, without_nan, write_text
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import check_version
-from hipseg.shards.schema import Limits, read_as
-from hipseg.shards.storage import WindowHu
+from hipseg.shards.schema import Limits, WindowHu, read_as
 
 MANIFEST_FORMAT = "hipseg-manifest"
 MANIFEST_VERSION = 1

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Read = TypeVar("Read")
+WindowHu = tuple[int, int]
+"""Lowest and highest HU that are kept, for an image stored as uint8."""
 
 
 class Limits:
@@ -17,7 +19,7 @@ class Limits:
     back, would start a tenth later.
 
     Args:
-        limits: `pattern` of a text; `gt`, `ge`, `le` of a number.
+        limits: `pattern` of a text; `gt`, `ge`, `le` of a number; `min_length` of a list.
     """
 
     def __init__(self, **limits: Any) -> None:
