@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hipseg.errors import ConfigError, MaskError, SeriesError
 from hipseg.geometry import Grid
+from hipseg.ingest.compressed import MAX_FRAME_PIXELS
 from hipseg.ingest.ctorg import find_ctorg_cases
 from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
@@ -134,6 +135,12 @@ def open_case(
 
 
 def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing: Choosing) -> OpenedCase:
+    _, rows, columns = series.grid.shape_zyx
+    if rows * columns > MAX_FRAME_PIXELS:
+        # Before anything takes room for them.
+        raise SeriesError(
+            f"giant images in case {case}: {rows} x {columns} pixels, at most {MAX_FRAME_PIXELS} are read; export them again"
+        )
     plan = plan_straightening(series) if series.shifts_mm_yx else None
     try:
         kind, labels = _open_labels(source, series, plan, choosing)
