@@ -55,6 +55,8 @@ def main() -> None:
                 different = sorted(name for name in found | expected if found.get(name) != expected.get(name))
                 sys.exit(f"round {number}: other bytes in {different}")
             shutil.rmtree(paths.root)
+            if number % 25 == 24:
+                print(f"{number + 1} rounds; kills by finished cases: {dict(sorted(stages.items()))}", flush=True)
     midway = stages.total() - stages[SERIES]
     print(f"{midway} kills while cases were still to be packed, {stages[SERIES]} after them; all recovered to the same bytes")
     print(f"kills by finished cases: {dict(sorted(stages.items()))}")
