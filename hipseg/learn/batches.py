@@ -17,7 +17,8 @@ from hipseg.learn.fit import SliceFit, fit_image, fit_labels, fit_stored, plan_f
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord
 from hipseg.shards.reader import CaseReader, open_reader
-from hipseg.shards.storage import STORED_MAX, WindowHu
+from hipseg.shards.schema import WindowHu
+from hipseg.shards.storage import STORED_MAX
 
 READING_THREADS = 2
 """Batches that are read and decoded at once."""
