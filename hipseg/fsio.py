@@ -9,15 +9,11 @@ import math
 import os
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from hipseg.errors import ConfigError, HipsegError
-
-READ_BLOCK_BYTES = 1 << 20
-_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 @contextlib.contextmanager
@@ -84,18 +80,6 @@ def read_json(path: Path, error: type[HipsegError], what: str) -> Any:
         raise error(f"cannot read {what} at {path}: {cause}") from cause
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Parse JSON, three times as fast as Python's own parser does.
-
-    Raises:
-        ValueError: it is no JSON; says where, and quotes nothing.
-    """
-    try:
-        return _ANYTHING.validate_json(text)
-    except ValidationError as error:
-        raise ValueError(error.errors()[0]["msg"]) from error
-
-
 def without_nan(value: Any) -> Any:
     """Copy a JSON value with None in place of each NaN or infinity, which JSON does not have."""
     if isinstance(value, dict):
@@ -119,11 +103,23 @@ def digest_bytes(data: bytes | memoryview) -> str:
 
 def digest_file(path: Path) -> str:
     """Give the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(READ_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+    with path.open("rb", buffering=0) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sync_and_digest(path: Path) -> str:
+    """Give the SHA-256 of a file that was just written, and have it on the disk when this returns.
+
+    The disk writes while the processor computes; one after the other, both would take twice as long.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    with path.open("rb") as handle, ThreadPoolExecutor(1, "sync") as syncing:
+        synced = syncing.submit(os.fsync, handle.fileno())
+        digest = digest_file(path)
+        synced.result()
+    return digest
 
 
 @contextlib.contextmanager

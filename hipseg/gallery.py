@@ -8,7 +8,8 @@ import numpy as np
 
 from hipseg.axes import SliceBool, VolumeBool
 from hipseg.errors import ReportError
-from hipseg.ingest.nifti import read_labels_on
+from hipseg.geometry import is_same_grid
+from hipseg.ingest.nifti import read_labels
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord
 from hipseg.shards.reader import CaseReader, open_reader
@@ -54,6 +55,7 @@ def view_case(dataset: DatasetPaths, record: CaseRecord, predictions: Mapping[st
         At most `look.slices` slices; the middle one where neither the truth nor an answer has a voxel.
     Raises:
         ShardError: the case cannot be read, or has no mask.
+        MaskError: a prediction is damaged.
         ReportError: a prediction is missing, or not on the grid of the case.
     """
     with open_reader(dataset, record) as reader:
@@ -80,8 +82,10 @@ def _read_truth(reader: CaseReader, target_labels: tuple[int, ...]) -> VolumeBoo
 def _read_answer(path: Path, record: CaseRecord) -> VolumeBool:
     if not path.is_file():
         raise ReportError(f"prediction of case {record.case} is missing: no {path}; `hipseg evaluate` writes it")
-    answer: VolumeBool = read_labels_on(path, record.grid) > 0
-    return answer
+    labels, grid = read_labels(path)
+    if not is_same_grid(grid, record.grid):
+        raise ReportError(f"prediction of case {record.case} lies on another grid: {path}; score the fold again")
+    return labels > 0
 
 
 def _choose_frame(masks: tuple[VolumeBool, ...], record: CaseRecord, most: int) -> _Frame:

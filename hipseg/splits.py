@@ -4,13 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
-from sklearn.model_selection import KFold
-
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_file, digest_json, read_json, write_json, write_text
 from hipseg.runs import DatasetPaths
-from hipseg.shards.manifest import CaseRecord, Manifest, same_images
+from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest, same_images
+from hipseg.shards.schema import Limits, read_as
 
 
 @dataclass(frozen=True)
@@ -18,10 +16,7 @@ class Split:
     """One fold: the case keys of its training and of its validation side, each in rising order."""
 
     train: tuple[str, ...]
-    val: Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-_SPLITS = TypeAdapter(tuple[Split, ...])
+    val: Annotated[tuple[str, ...], Limits(min_length=1)]
 
 
 def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tuple[Split, ...]:
@@ -46,6 +41,8 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
         raise ConfigError(
             f"cannot split {len(patients)} patients with a mask into {folds} folds; choose fewer folds or pack more patients"
         )
+    from sklearn.model_selection import KFold  # noqa: PLC0415 - reading folds, which every command does, needs none of it
+
     dealt = KFold(folds, shuffle=True, random_state=seed).split(patients)
     return tuple(
         Split(train=_keys(patients[number] for number in train), val=_keys(patients[number] for number in val))
@@ -124,13 +121,9 @@ def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:
     if not paths.splits.is_file():
         raise ShardError(f"no splits at {paths.splits}; write them with `hipseg split {paths.root}`")
     try:
-        splits = _SPLITS.validate_python(read_json(paths.splits, ShardError, "splits"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ShardError(
-            f"splits {paths.splits} are damaged: {where}: {first['msg']}; write them again with `hipseg split`"
-        ) from error
+        splits = read_as(tuple[Split, ...], read_json(paths.splits, ShardError, "splits"))
+    except ValueError as error:
+        raise ShardError(f"splits {paths.splits} are damaged: {error}; write them again with `hipseg split`") from error
     for fold, split in enumerate(splits):
         _check_split(f"fold {fold} in {paths.splits}", split, manifest)
     validated = [case for split in splits for case in split.val]
@@ -156,6 +149,29 @@ def _check_split(where: str, split: Split, manifest: Manifest) -> None:
         raise ShardError(f"patient {min(both)} is on both sides of {where}; write the splits again with `hipseg split`")
     if {one.image_digest for one in train} & {one.image_digest for one in val}:
         raise ShardError(f"one image is on both sides of {where} under two keys; write the splits again with `hipseg split`")
+
+
+def say_whose_folds(paths: DatasetPaths, folds: int, seed: int) -> str:
+    """Say that the folds which lie beside the shards are not those that a seed would deal; they win.
+
+    Args:
+        paths: the data set.
+        folds, seed: what a study asks for.
+    Returns:
+        A sentence; empty where the folds are those of the seed, or are still to be dealt.
+    Raises:
+        ShardError: there is no manifest, or the folds do not fit it.
+        ConfigError: as many folds cannot be dealt.
+    """
+    if not paths.splits.exists():
+        return ""
+    manifest = read_manifest(paths)
+    if read_splits(paths, manifest) == split_patients(manifest.cases, folds, seed):
+        return ""
+    return (
+        f"the folds are those of {paths.splits}, not those that split_seed {seed} would deal; to have these: "
+        f"`hipseg split {paths.root} --folds {folds} --seed {seed} --overwrite`"
+    )
 
 
 def choose_fold(splits: Sequence[Split], fold: int) -> Split:

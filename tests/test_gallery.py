@@ -64,3 +64,11 @@ def test_a_case_with_nothing_to_outline_shows_its_middle_slice_whole(tmp_path):
 def test_a_missing_prediction_is_named(packed, tmp_path):
     with pytest.raises(ReportError, match=r"prediction of case c1 is missing: no .*gone\.nii\.gz; `hipseg evaluate` writes it"):
         view_case(*packed, {"unet": tmp_path / "gone.nii.gz"}, LOOK)
+
+
+def test_a_prediction_on_another_grid_is_named(packed, tmp_path):
+    write_volume(
+        tmp_path / "answer.nii.gz", np.zeros((2, 3, 4), np.uint8), make_grid((2, 3, 4), (1.0,) * 3, (0.0,) * 3, np.eye(3))
+    )
+    with pytest.raises(ReportError, match="prediction of case c1 lies on another grid"):
+        view_case(*packed, {"unet": tmp_path / "answer.nii.gz"}, LOOK)

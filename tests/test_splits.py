@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_bytes
 from hipseg.runs import DatasetPaths
-from hipseg.shards.manifest import CaseRecord, Manifest
-from hipseg.splits import Split, choose_fold, digest_splits, read_splits, split_patients, write_splits
+from hipseg.shards.manifest import CaseRecord, Manifest, write_manifest
+from hipseg.splits import Split, choose_fold, digest_splits, read_splits, say_whose_folds, split_patients, write_splits
 from tests.shards.builders import make_grid_of
 
 
@@ -161,3 +161,22 @@ def test_a_record_changed_after_splitting_is_noticed(tmp_path):
     one_patient = manifest_of(*(dataclasses.replace(one, patient="p") for one in TEN))
     with pytest.raises(ShardError, match="patient p is on both sides"):
         read_splits(paths, one_patient)
+
+
+def test_folds_that_are_not_those_of_the_seed_are_said_to_win_with_the_command_for_the_others(tmp_path):
+    paths = DatasetPaths(tmp_path)
+    write_manifest(paths, manifest_of(*TEN))
+    assert say_whose_folds(paths, 2, 7) == ""
+    write_splits(paths, split_patients(TEN, 2, 7))
+    assert say_whose_folds(paths, 2, 7) == ""
+    said = say_whose_folds(paths, 2, 8)
+    assert f"the folds are those of {paths.splits}, not those that split_seed 8 would deal" in said
+    assert f"`hipseg split {tmp_path} --folds 2 --seed 8 --overwrite`" in said
+
+
+def test_folds_that_do_not_fit_are_refused_before_a_study_starts(tmp_path):
+    paths = DatasetPaths(tmp_path)
+    write_manifest(paths, manifest_of(*TEN, record("late", "p9")))
+    write_splits(paths, split_patients(TEN, 2, 7))
+    with pytest.raises(ShardError, match="case late has a mask and is validated in no fold"):
+        say_whose_folds(paths, 2, 7)

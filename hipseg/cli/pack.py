@@ -1,6 +1,11 @@
 """`hipseg pack` and `hipseg-pack`: series and masks -> shards and manifest."""
 
 import os
+
+# Beside each thread of ours, one of OpenBLAS would wait for work by spinning; nothing here multiplies large matrices. It looks at
+# this when numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import re
 import sys
 import time
@@ -12,8 +17,9 @@ from typing import Literal
 import click
 
 from hipseg.cli.meter import Meter
-from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError
+from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, ShardError
 from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, find_cases, list_structures
+from hipseg.ingest.labels import LABEL_MAX
 from hipseg.ingest.layout import LAYOUTS, Layout
 from hipseg.pack.dataset import REFUSING, KeyedCase, Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import create_salt, read_salt, salt_id
@@ -22,10 +28,11 @@ from hipseg.pack.state import merge_parts
 from hipseg.pack.table import KeyRow, check_key_table, merge_key_table
 from hipseg.runs import DatasetPaths
 from hipseg.shards.codec import LEVELS, Codec
-from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest, same_images
-from hipseg.shards.storage import Storage, WindowHu
+from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, same_images
+from hipseg.shards.schema import WindowHu
+from hipseg.shards.storage import Storage
+from hipseg.splits import read_splits
 
-MAX_LABEL = 255
 _KIND_WORDS = {True: "graphics"}
 """Overlay graphics are told from regions, since they become a mask only where they are named."""
 SHOWN_LABELS = 6
@@ -148,8 +155,12 @@ def command(
         rules=rules,
         started_ns=started_ns,
     )
-    outcomes = _pack(cases, paths, plan)
+    outcomes, manifest = _pack(cases, paths, plan)
     _close(outcomes, found, paths, plan)
+    if manifest is not None:
+        _warn_of_whole(manifest, outcomes)
+        _warn_of_folds(paths, manifest)
+    _exit(outcomes, paths)
 
 
 def parse_storage(store: str, window_hu: WindowHu | None, codec: Codec) -> Storage:
@@ -179,6 +190,7 @@ def _merge(data: Path | None, paths: DatasetPaths) -> None:
     if data is not None:
         raise click.UsageError("--merge joins what is in OUTPUT and takes no DATA")
     manifest = merge_parts(paths)
+    _warn_of_folds(paths, manifest)
     refused = len(manifest.refusals)
     click.echo(f"merged the parts in {paths.root}: {len(manifest.cases)} cases packed, {refused} refused")
 
@@ -197,8 +209,8 @@ def parse_rois(options: Iterable[str]) -> dict[str, int]:
     for option in options:
         # A structure's name may itself hold an equals sign.
         name, _, label = option.rpartition("=")
-        if not name or not label.isascii() or not label.isdigit() or not 1 <= int(label) <= MAX_LABEL:
-            raise ConfigError(f"--roi {option!r} is not NAME=LABEL with a label of 1 to {MAX_LABEL}, as in --roi femur=1")
+        if not name or not label.isascii() or not label.isdigit() or not 1 <= int(label) <= LABEL_MAX:
+            raise ConfigError(f"--roi {option!r} is not NAME=LABEL with a label of 1 to {LABEL_MAX}, as in --roi femur=1")
         if name in rois:
             raise ConfigError(f"--roi names {name!r} twice; give each structure one label")
         rois[name] = int(label)
@@ -237,12 +249,13 @@ def _show_structures(found: FoundCases) -> None:
         click.echo(f"{bare} of {len(found.cases)} cases have no mask")
 
 
-def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> list[Outcome]:
-    """Pack with a bar on a terminal, and a line a case everywhere."""
+def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> tuple[list[Outcome], Manifest | None]:
+    """Pack with a bar on a terminal, and a line a case everywhere; give the manifest, which a part has none of."""
+    manifests: list[Manifest] = []
     chosen = [one for one in cases if plan.part is None or plan.part.has(one.case)]
     outcomes = []
     with Meter(sum(len(one.source.images) for one in chosen)) as meter:
-        for outcome in pack_cases(chosen, paths, plan, meter.tick):
+        for outcome in pack_cases(chosen, paths, plan, meter.tick, manifests.append):
             outcomes.append(outcome)
             result = outcome.result
             # Written to the streams themselves, which the bar makes room on; click.echo would go past it and into the bar.
@@ -258,7 +271,7 @@ def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> 
             sys.stdout.flush()
         if meter.has_packed:
             click.echo(meter.summary())
-    return outcomes
+    return outcomes, manifests[0] if manifests else None
 
 
 def _describe(record: CaseRecord) -> str:
@@ -272,9 +285,8 @@ def _describe(record: CaseRecord) -> str:
 
 
 def _close(outcomes: list[Outcome], found: FoundCases, paths: DatasetPaths, plan: PackPlan) -> None:
-    """Sum up, warn, and end with the exit code that the refusals ask for."""
+    """Sum up."""
     packed = [one.result for one in outcomes if isinstance(one.result, CaseRecord)]
-    refused = [one.result for one in outcomes if isinstance(one.result, Refusal)]
     masked = sum(one.has_mask for one in packed)
     if found.set_aside:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(found.set_aside.items()))
@@ -288,20 +300,33 @@ def _close(outcomes: list[Outcome], found: FoundCases, paths: DatasetPaths, plan
     )
     if plan.rois and packed and not masked:
         click.echo("warning: --roi was given, but no case has any mask to choose from", err=True)
-    if plan.part is None:
-        _warn_of_whole(paths, refused)
-    if refused and packed:
+
+
+def _exit(outcomes: list[Outcome], paths: DatasetPaths) -> None:
+    """End with the exit code that the refusals ask for."""
+    refused = [one.result for one in outcomes if isinstance(one.result, Refusal)]
+    if refused and len(refused) < len(outcomes):
         sys.exit(PARTIAL_EXIT_CODE)
     if refused:
         kind = next(one for one in REFUSING if one.__name__ == refused[0].error)
         raise kind(f"none of the {len(refused)} cases could be packed; the reasons are above and in {paths.manifest}")
 
 
-def _warn_of_whole(paths: DatasetPaths, refused: Iterable[Refusal]) -> None:
+def _warn_of_whole(manifest: Manifest, outcomes: list[Outcome]) -> None:
     """Warn of what only the whole data set shows."""
-    manifest = read_manifest(paths)
     for group in same_images(manifest.cases):
         keys = " and ".join(one.case for one in group)
         click.echo(f"warning: cases {keys} are the same image, voxel for voxel; folds keep them on one side", err=True)
-    for stale in sorted({one.case for one in refused} & {one.case for one in manifest.cases}):
+    refused = {one.result.case for one in outcomes if isinstance(one.result, Refusal)}
+    for stale in sorted(refused & {one.case for one in manifest.cases}):
         click.echo(f"warning: case {stale} was refused now, but stays as it was packed before", err=True)
+
+
+def _warn_of_folds(paths: DatasetPaths, manifest: Manifest) -> None:
+    """Say that folds which were dealt before do not fit the data set any more, and the command that deals them anew."""
+    if not paths.splits.exists():
+        return
+    try:
+        read_splits(paths, manifest)
+    except ShardError as error:
+        click.echo(f"warning: the folds do not fit the packed cases any more: {error}", err=True)

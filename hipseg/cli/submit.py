@@ -15,7 +15,8 @@ from hipseg.launch.local import refuse_cluster, run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
 from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
 from hipseg.launch.state import Record, StudyState
-from hipseg.runs import StudyPaths
+from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.splits import say_whose_folds
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def command(
         refuse_cluster()
     paths = StudyPaths(settings.results)
     _make_plan(settings, part, ranks, max_running)  # what cannot start leaves no results folder behind
+    _warn_of_folds(settings)
     with locked(paths.lock, f"the study in {paths.root}"):
         _run(_make_plan(settings, part, ranks, max_running))
 
@@ -91,6 +93,11 @@ def _make_plan(settings: StudySettings, part: Part, ranks: int, max_running: int
         jobs = share_threads(jobs, count_threads(machine, runs_at_once * ranks))
     jobs = give_ranks(jobs, ranks)
     return Plan(paths, settings, jobs, done, manifests, machine, runs_at_once)
+
+
+def _warn_of_folds(settings: StudySettings) -> None:
+    if whose := say_whose_folds(DatasetPaths(settings.shards), settings.folds, settings.split_seed):
+        click.echo(f"warning: {whose}", err=True)
 
 
 def _show(plan: Plan) -> None:

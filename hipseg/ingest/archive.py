@@ -136,6 +136,19 @@ def list_members(archive: Path) -> tuple[tuple[PurePosixPath, ZipMember], ...]:
     return tuple(sorted(members))
 
 
+def find_beside(path: Path, name: str) -> Path | None:
+    """Find the file of a name in the folder of another one, in the same archive where that is a member; None where there is none.
+
+    Raises:
+        OSError: the folder or the archive cannot be read any more.
+    """
+    if not isinstance(path, ZipMember):
+        beside = path.with_name(name)
+        return beside if beside.is_file() or beside.is_symlink() else None
+    wanted = Path(path.parent, name)
+    return next((member for _, member in list_members(path.entry.archive) if Path(member) == wanted), None)
+
+
 def open_descriptor(path: Path) -> int:
     """Open a file, or a member of an archive, for reading by its descriptor; the caller closes it.
 

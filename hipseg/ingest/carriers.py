@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hipseg.errors import MaskError
-from hipseg.geometry import Grid
 from hipseg.ingest.dicomfile import UnreadableFileError, items, read_dataset, text
 from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.pairing import SeriesIndex, SeriesKey, SeriesMap
 from hipseg.ingest.planes import Plane, number_slices, place_plane
+from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch
 
 WHAT = "an image of overlay planes"
@@ -76,13 +76,12 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex) -> Carried:
     return Carried({key: tuple(found) for key, found in by_case.items()}, frozenset(copies), unpaired)
 
 
-def place_carrier(carrier: Carrier, headers: Sequence[ImageHeader], grid: Grid) -> dict[int, tuple[int, AxisMatch]]:
+def place_carrier(carrier: Carrier, series: OrderedSeries) -> dict[int, tuple[int, AxisMatch]]:
     """Put the images of a carrier onto the slices of a series.
 
     Args:
         carrier: the other series.
-        headers: the slices in order.
-        grid: their grid.
+        series: its slices in order.
     Returns:
         By slice number: number of the carrier's image, and how its rows and columns become the slice's.
     Raises:
@@ -93,13 +92,13 @@ def place_carrier(carrier: Carrier, headers: Sequence[ImageHeader], grid: Grid) 
             f"overlay planes in another series fit {carrier.rivals + 1} series of the patient, whose they are cannot be told; "
             "move the others elsewhere"
         )
-    slice_by_uid = number_slices(headers)
+    slice_by_uid = number_slices(series.headers)
     placed: dict[int, tuple[int, AxisMatch]] = {}
     for number, plane in enumerate(carrier.planes):
-        z, axes = place_plane(plane, grid, slice_by_uid, WHAT)
+        z, axes = place_plane(plane, series, slice_by_uid, WHAT)
         if z in placed:
             raise MaskError(
-                f"two images of overlay planes lie on slice {z + 1} of {grid.shape_zyx[0]} by position; one is expected: "
+                f"two images of overlay planes lie on slice {z + 1} of {len(series.headers)} by position; one is expected: "
                 "remove the copy"
             )
         placed[z] = number, axes
@@ -128,16 +127,16 @@ def _find_owners(
     if len(frame_uids) != 1 or "" in frame_uids:
         return [], False
     return [
-        other for other in candidates if index.series[other][0].frame_uid in frame_uids and _lies_on(planes, index.grid(other))
+        other for other in candidates if index.series[other][0].frame_uid in frame_uids and _lies_on(planes, index.ordered(other))
     ], False
 
 
-def _lies_on(planes: Sequence[Plane], grid: Grid | None) -> bool:
-    if grid is None:
+def _lies_on(planes: Sequence[Plane], series: OrderedSeries | None) -> bool:
+    if series is None:
         return False
     try:
         for plane in planes:
-            place_plane(plane, grid, {}, WHAT)
+            place_plane(plane, series, {}, WHAT)
     except MaskError:
         return False
     return True

@@ -10,22 +10,24 @@ from numpy.typing import NDArray
 
 from hipseg.errors import ConfigError, MaskError, SeriesError
 from hipseg.geometry import Grid
+from hipseg.ingest.compressed import MAX_FRAME_PIXELS
 from hipseg.ingest.ctorg import find_ctorg_cases
 from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.hounsfield import AirWatch, check_hu
+from hipseg.ingest.hounsfield import ValueWatch, check_hu
 from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules, Overlap
 from hipseg.ingest.layout import Layout, detect_layout
 from hipseg.ingest.masks import check_rois, open_masks
 from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.nnunet import find_nnunet_cases
 from hipseg.ingest.pixels import SliceI16, read_slice_hu
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.segmentation import read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
 from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_names, has_masks
-from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image, straighten_labels
+from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image
 from hipseg.ingest.tree import find_dicom_cases
 from hipseg.labels import BACKGROUND_LABEL
 
@@ -127,12 +129,18 @@ def open_case(
     if source.damaged:
         raise SeriesError(
             f"damaged file in case {case}: {source.damaged} of {len(source.images) + source.damaged} files beside each other are "
-            "empty or break off inside the header; copy or export the series again"
+            "empty, break off inside the header or unpack too far; copy or export the series again"
         )
     return _open_series(source, order_series(source.images, case, takes_tilt=untilt), case, Choosing(rois, rules))
 
 
 def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing: Choosing) -> OpenedCase:
+    _, rows, columns = series.grid.shape_zyx
+    if rows * columns > MAX_FRAME_PIXELS:
+        # Before anything takes room for them.
+        raise SeriesError(
+            f"giant images in case {case}: {rows} x {columns} pixels, at most {MAX_FRAME_PIXELS} are read; export them again"
+        )
     plan = plan_straightening(series) if series.shifts_mm_yx else None
     try:
         kind, labels = _open_labels(source, series, plan, choosing)
@@ -141,13 +149,15 @@ def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing:
     grid, warnings = (series.grid, series.warnings) if plan is None else (plan.series.grid, plan.series.warnings)
     if source.stacks > 1:
         warnings = (f"one of {source.stacks} stacks of one series, each packed as a case of its own", *warnings)
-    air = AirWatch()
-    return OpenedCase(grid, kind, air.watch(_read_slices(series, labels, case, plan)), warnings, air.warnings)
+    values = ValueWatch()
+    slices = _read_slices(series, labels, case, plan, values.rounding)
+    return OpenedCase(grid, kind, values.watch(slices, case), warnings, values.warnings)
 
 
 def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) -> OpenedCase:
+    values = ValueWatch()
     try:
-        grid, images = open_nifti_image(path)
+        grid, images = open_nifti_image(path, values.rounding)
     except SeriesError as error:
         raise SeriesError(f"case {case}: {error}") from error
     try:
@@ -157,8 +167,8 @@ def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) 
     numbers = {number for nifti in source.niftis for _, number in nifti.names}
     # Structures chosen by name have numbers of the user's.
     declared = None if choosing.rois or not numbers else frozenset(numbers)
-    air = AirWatch()
-    return OpenedCase(grid, kind, air.watch(_read_volume(images, labels, case, declared)), late_warnings=air.warnings)
+    slices = _read_volume(images, labels, case, declared)
+    return OpenedCase(grid, kind, values.watch(slices, case), late_warnings=values.warnings)
 
 
 def _open_labels(
@@ -168,12 +178,7 @@ def _open_labels(
     rois, rules = choosing.rois, choosing.rules
     if not has_masks(sources, rois):
         return None, None
-    kind, labels = open_masks(sources, series if plan is None else plan.series, rois, rules)
-    if plan is None or kind != "overlay":
-        # What lies in millimetres, as contours do, falls on the straight grid by itself.
-        return kind, labels
-    _, tilted = open_masks(sources, series, rois, rules)
-    return kind, lambda z: straighten_labels(tilted(z), plan, z)
+    return open_masks(sources, series, rois, rules, plan)
 
 
 def _is_folder(root: Path) -> bool:
@@ -185,13 +190,13 @@ def _is_folder(root: Path) -> bool:
 
 
 def _read_slices(
-    series: OrderedSeries, labels: LabelSlices | None, case: str, plan: Straightening | None
+    series: OrderedSeries, labels: LabelSlices | None, case: str, plan: Straightening | None, rounding: Rounding
 ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
     frames = FrameReader()
     for z, header in enumerate(series.headers):
         where = f"case {case}, slice {z + 1} of {len(series.headers)} by position"
         try:
-            image_hu = read_slice_hu(header.path, header) if header.frame is None else frames.read_hu(header)
+            image_hu = read_slice_hu(header.path, header, rounding) if header.frame is None else frames.read_hu(header, rounding)
             check_hu(image_hu, header)
         except SeriesError as error:
             raise SeriesError(f"{where}: {error}") from error

@@ -9,7 +9,6 @@ from typing import Any, Final
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.uid import UID
 
 from hipseg.errors import SeriesError
 
@@ -65,6 +64,8 @@ def decode_frame(frame: bytes, syntax: str, expected: PixelFormat) -> NDArray[np
             )
         stored = decoder.decode(frame, expected)
     except (ValueError, struct.error, RuntimeError, MemoryError) as error:
+        from pydicom.uid import UID  # noqa: PLC0415 - see `dictionary`
+
         raise SeriesError(f"pixels cannot be decoded ({UID(syntax).name}); {EXPORT_AGAIN}") from error
     if stored.shape != expected.shape_yx or not np.issubdtype(stored.dtype, np.integer):
         raise SeriesError(

@@ -12,8 +12,8 @@ from hipseg.ingest.source import FoundCases, SourceCase, Subset
 from hipseg.labels import ORGAN_LABELS
 
 LAST_TEST, LAST = 20, 139
-"""Volumes 0 to 20 are for testing, 21 to 139 for training: 21 and 119. Source: Rister et al., Scientific Data 7 (2020) 381, and
-the notes of the collection CT-ORG at The Cancer Imaging Archive."""
+"""21 volumes are for testing, the other 119 for training. Source: Rister et al., Scientific Data 7 (2020) 381, and the page of
+CT-ORG at The Cancer Imaging Archive. Unconfirmed: that the 21 are those of the lowest numbers."""
 OTHER_FILE = "no volume-N.nii.gz or labels-N.nii.gz of CT-ORG"
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING
 
 from hipseg.ingest.archive import ZipMember, list_members
 from hipseg.ingest.dicomfile import UnreadableFileError, integer, is_cut, items, read_dataset, text, texts
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +65,7 @@ def has_listed_file(directory: Path, file: PurePosixPath) -> bool:
     return any(Path(spelling).is_file() for spelling in (wanted, str(directory.parent / str(file).lower())))
 
 
-def _read_series(by_offset: dict[int, Dataset], first: int) -> Iterator[ListedSeries]:
+def _read_series(by_offset: "dict[int, Dataset]", first: int) -> Iterator[ListedSeries]:
     for patient in _follow(by_offset, first):
         for study in _follow(by_offset, _lower(patient)):
             for series in _follow(by_offset, _lower(study)):
@@ -72,17 +74,17 @@ def _read_series(by_offset: dict[int, Dataset], first: int) -> Iterator[ListedSe
                     yield ListedSeries(text(patient, "PatientID"), text(series, "SeriesInstanceUID"), files)
 
 
-def _follow(by_offset: dict[int, Dataset], offset: int) -> Iterator[Dataset]:
+def _follow(by_offset: "dict[int, Dataset]", offset: int) -> Iterator["Dataset"]:
     """Give the records of one level, each of which names the next."""
     while record := by_offset.pop(offset, None):
         yield record
         offset = integer(record, "OffsetOfTheNextDirectoryRecord") or 0
 
 
-def _lower(record: Dataset) -> int:
+def _lower(record: "Dataset") -> int:
     return integer(record, "OffsetOfReferencedLowerLevelDirectoryEntity") or 0
 
 
-def _file_of(record: Dataset) -> PurePosixPath | None:
+def _file_of(record: "Dataset") -> PurePosixPath | None:
     parts = [part for part in texts(record, "ReferencedFileID") if part]
     return PurePosixPath(*parts) if parts and text(record, "DirectoryRecordType") == "IMAGE" else None

@@ -2,42 +2,43 @@
 
 import logging
 import math
+import os
 import warnings
 import zlib
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
-import pydicom
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    MediaStorageDirectoryStorage,
+
+from hipseg.ingest.archive import open_descriptor
+from hipseg.ingest.dictionary import (
+    DEFLATED_LITTLE_ENDIAN,
+    ELEMENTS,
+    EXPLICIT_BIG_ENDIAN,
+    EXPLICIT_LITTLE_ENDIAN,
+    IMPLICIT_LITTLE_ENDIAN,
+    MEDIA_DIRECTORY,
 )
-
 from hipseg.ingest.elements import UNDEFINED_LENGTH, OddLayoutError, find_data
-from hipseg.ingest.plain import PlainHeader, read_head, read_plain_header
+from hipseg.ingest.plain import HeaderReader, PlainHeader
 
-Header = FileDataset | PlainHeader
-Source = Dataset | PlainHeader
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset, FileDataset
+
+Header = Union["FileDataset", PlainHeader]
+Source = Union["Dataset", PlainHeader]
 """What values are read out of: a file as pydicom reads it, or as we do where it is plainly written; the answers are the same."""
-NATIVE_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+NATIVE_SYNTAXES = (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN)
 """Transfer syntaxes that hold pixels as they are. Source: DICOM PS3.5 A.1, A.2, A.5 and the retired A.3."""
 PREFIX_OFFSET = 128
 SNIFF_BYTES = PREFIX_OFFSET + 4
 """Source: DICOM PS3.10 7.1, a preamble of 128 bytes and then `DICM`."""
 BARE_STARTS = (b"\x08\x00", b"\x02\x00")
 """First group of a data set written without preamble: identification (0008) or file meta information (0002)."""
-
-
-DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
+UNLISTED = (0, "")
+"""Stands for an element that no plain header holds, as `dictionary` does not list it."""
+DEFLATED = DEFLATED_LITTLE_ENDIAN.encode()
 MAX_META_BYTES = 1 << 20
 """The file meta information, which names the transfer syntax, is a few hundred bytes long."""
 MAX_INFLATED_BYTES = 1 << 26
@@ -59,21 +60,26 @@ def may_be_bare_dicom(head: bytes) -> bool:
     return head[:2] in BARE_STARTS and head[3:4] == b"\x00"
 
 
-def read_header(path: Path, tags: Sequence[int]) -> Header:
+def read_header(path: Path, headers: HeaderReader) -> Header:
     """Read elements of a DICOM file that lie before its pixels, without pydicom where it is plainly written.
 
+    Args:
+        path: the file.
+        headers: has read those of the same series.
     Raises:
         UnreadableFileError: the bytes cannot be walked as a data set.
         OSError: the file cannot be opened.
     """
+    descriptor = open_descriptor(path)
     try:
-        with path.open("rb", buffering=0) as handle:
-            return read_plain_header(handle, read_head(handle), tags)
+        return headers.read(descriptor, headers.read_head(descriptor))
     except OddLayoutError:
-        return read_dataset(path, tags, has_pixels=False)
+        return read_dataset(path, headers.tags, has_pixels=False)
+    finally:
+        os.close(descriptor)
 
 
-def read_dataset(path: Path, tags: Sequence[int] | None = None, *, has_pixels: bool) -> FileDataset:
+def read_dataset(path: Path, tags: Collection[int] | None = None, *, has_pixels: bool) -> "FileDataset":
     """Read a DICOM file, with or without preamble.
 
     Args:
@@ -86,6 +92,8 @@ def read_dataset(path: Path, tags: Sequence[int] | None = None, *, has_pixels: b
         UnreadableFileError: the bytes cannot be walked as a data set, or unpack to more than any image has (deflated).
         OSError: the file cannot be opened.
     """
+    import pydicom  # noqa: PLC0415 - see `dictionary`
+
     _silence()
     # The file is opened here, so that an OSError is one of the disk: pydicom raises them for damaged bytes, too.
     with path.open("rb") as handle:
@@ -100,11 +108,13 @@ def read_dataset(path: Path, tags: Sequence[int] | None = None, *, has_pixels: b
     return dataset
 
 
-def is_cut(dataset: Dataset) -> bool:
+def is_cut(dataset: "Dataset") -> bool:
     """Say whether an element has fewer bytes than it announces, which pydicom passes over.
 
     Ask before any value is: a sequence that breaks off is otherwise read as one with fewer items.
     """
+    from pydicom.dataelem import RawDataElement  # noqa: PLC0415 - see `dictionary`
+
     return any(
         isinstance(element, RawDataElement) and element.length != UNDEFINED_LENGTH and len(element.value or b"") < element.length
         for element in dataset.values()
@@ -113,7 +123,7 @@ def is_cut(dataset: Dataset) -> bool:
 
 def is_directory(dataset: Header) -> bool:
     """Say whether a file lists others (DICOMDIR), which is never read as a plain header."""
-    return isinstance(dataset, Dataset) and text(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+    return not isinstance(dataset, PlainHeader) and text(dataset.file_meta, "MediaStorageSOPClassUID") == MEDIA_DIRECTORY
 
 
 def text(dataset: Source, keyword: str | int) -> str:
@@ -164,10 +174,12 @@ def bit_data(dataset: Header, tag: int) -> bytes:
     return np.frombuffer(value, ">u2").astype("<u2").tobytes()
 
 
-def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+def items(dataset: "Dataset", keyword: str) -> Sequence["Dataset"]:
     """Give the items of a sequence; none where it is missing or unreadable."""
+    from pydicom.sequence import Sequence as Items  # noqa: PLC0415 - see `dictionary`
+
     value = _value(dataset, keyword)
-    return value if isinstance(value, pydicom.Sequence) else ()
+    return value if isinstance(value, Items) else ()
 
 
 def transfer_syntax(dataset: Header) -> str:
@@ -196,7 +208,7 @@ def _check_inflated(handle: BinaryIO) -> None:
     try:
         start, syntax = find_data(head)
         handle.seek(start)
-        if syntax == DeflatedExplicitVRLittleEndian and _count_inflated(handle) > MAX_INFLATED_BYTES:
+        if syntax == DEFLATED_LITTLE_ENDIAN and _count_inflated(handle) > MAX_INFLATED_BYTES:
             raise UnreadableFileError
     except (OddLayoutError, zlib.error) as error:
         raise UnreadableFileError from error
@@ -217,22 +229,19 @@ def _count_inflated(handle: BinaryIO) -> int:
 
 def _value(dataset: Source, keyword: str | int) -> Any:
     if isinstance(dataset, PlainHeader):
-        return dataset.values.get(_tag(keyword))
+        return dataset.values.get(keyword if isinstance(keyword, int) else ELEMENTS.get(keyword, UNLISTED)[0])
     try:
         return dataset[keyword].value if keyword in dataset else None
     except Exception:  # a value is converted when it is asked for, and pydicom raises nearly anything on a damaged one
         return None
 
 
-@cache
-def _tag(keyword: str | int) -> int:
-    return keyword if isinstance(keyword, int) else tag_for_keyword(keyword) or 0
-
-
-def _settle_syntax(dataset: FileDataset) -> None:
+def _settle_syntax(dataset: "FileDataset") -> None:
     """Fill in the transfer syntax that a file without file meta information was found to have."""
+    from pydicom.uid import UID  # noqa: PLC0415 - see `dictionary`
+
     meta = dataset.file_meta
     if "TransferSyntaxUID" not in meta or not meta.TransferSyntaxUID:
         is_implicit, is_little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
-        meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+        explicit = EXPLICIT_LITTLE_ENDIAN if is_little else EXPLICIT_BIG_ENDIAN
+        meta.TransferSyntaxUID = UID(IMPLICIT_LITTLE_ENDIAN if is_implicit else explicit)

@@ -10,19 +10,22 @@ import struct
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
-IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
+from hipseg.ingest.dictionary import IMPLICIT_LITTLE_ENDIAN, MEDIA_DIRECTORY
+
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 PIXEL_DATA: Final = 0x7FE00010
 MAX_NESTING: Final = 16
 """Sequences within sequences beyond this are not walked over; those of CT images nest two or three deep."""
 NO_VR: Final = b""
 """Stands for the value representation of an element written without one (implicit VR)."""
+ALL_TAGS: Final = range(1 << 32)
+"""Stands for every tag where some are wanted."""
+META_START: Final = 132
+PREFIX: Final = b"DICM"
+MEDIA_CLASS: Final = 0x00020002
+TRANSFER_SYNTAX: Final = 0x00020010
 
-_META_START, _META_END, _DATA_START, _PIXEL_GROUP = 132, 0x00030000, 0x00080000, 0x7FE00001
-_MEDIA_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
-_DIRECTORY = "1.2.840.10008.1.3.10"
-"""A list of other files (DICOMDIR). Source: DICOM PS3.4 B.5."""
+_META_END, _DATA_START, _PIXEL_GROUP = 0x00030000, 0x00080000, 0x7FE00001
 _is_walked_like_these = re.compile(r"1\.2\.840\.10008\.1\.2(\.1|\.4\.[0-9]+|\.5)?").fullmatch
 """Transfer syntaxes that are neither deflated nor big endian: the two plain ones, and all compressions of the pixels alone."""
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -79,11 +82,13 @@ class Elements(NamedTuple):
     """The elements of a file up to its pixel data.
 
     Args:
-        places: by (group << 16 | element), those of the file meta information left out.
+        meta: all of the file meta information, by (group << 16 | element).
+        places: those of the data set that were wanted.
         syntax: transfer syntax identifier.
         pixels: where the pixel data lie; None where the bytes given end before them.
     """
 
+    meta: Mapping[int, Place]
     places: Mapping[int, Place]
     syntax: str
     pixels: Place | None
@@ -94,13 +99,13 @@ def find_elements(head: bytes, wanted: Collection[int]) -> Elements:
 
     Args:
         head: the first bytes of the file, any number of them.
-        wanted: the tags of which places are kept; best a set.
+        wanted: the tags of which places are kept; best a set, or ALL_TAGS.
     Returns:
         The elements before the pixel data. Where the bytes end before those, the last of them may lie beyond the end.
     Raises:
         OddLayoutError: there is no preamble or transfer syntax, or something is not laid out in the plain way.
     """
-    start, syntax = find_data(head)
+    meta, start, syntax = _walk_meta(head)
     if not _is_walked_like_these(syntax):
         raise OddLayoutError
     is_explicit = syntax != IMPLICIT_LITTLE_ENDIAN
@@ -108,14 +113,24 @@ def find_elements(head: bytes, wanted: Collection[int]) -> Elements:
         # The elements have value representations after all; the length would otherwise be read out of those letters.
         raise OddLayoutError
     places, position = _walk(head, start, (_DATA_START, _PIXEL_GROUP), wanted, is_explicit=is_explicit)
-    if position is None or len(head) < position + _PIXEL_START_BYTES:
-        return Elements(places, syntax, None)
+    pixels = None if position is None else find_pixels(head, position, is_explicit=is_explicit)
+    return Elements(meta, places, syntax, pixels)
+
+
+def find_pixels(head: bytes, position: int, *, is_explicit: bool) -> Place | None:
+    """Give the place of the pixel data, whose element begins at a position; None where the bytes end before its value.
+
+    Raises:
+        OddLayoutError: another element begins there.
+    """
+    if len(head) < position + _PIXEL_START_BYTES:
+        return None
     tag, size, length, vr = _read_start(head[position : position + 8], is_explicit=is_explicit)
     if tag != PIXEL_DATA or vr not in _PIXEL_VRS:
         raise OddLayoutError
     if length == _NO_LENGTH:
         (length,) = _long_length(head, position + 8)
-    return Elements(places, syntax, Place(vr, position + size, length))
+    return Place(vr, position + size, length)
 
 
 def find_data(head: bytes) -> tuple[int, str]:
@@ -128,13 +143,41 @@ def find_data(head: bytes) -> tuple[int, str]:
     Raises:
         OddLayoutError: there is no preamble or transfer syntax, or something is not laid out in the plain way.
     """
-    if head[_META_START - 4 : _META_START] != b"DICM":
+    return _walk_meta(head)[1:]
+
+
+def find_element(head: bytes, position: int, *, is_explicit: bool) -> tuple[int, Place, int]:
+    """Give the tag of the element that begins at a position, the place of its value, and the position after it.
+
+    Raises:
+        OddLayoutError: it is not laid out in the plain way, or the bytes end before its value.
+    """
+    starts, start = _explicit_starts if is_explicit else _implicit_starts, head[position : position + 8]
+    try:
+        found = starts.get(start) or _learn(start, starts, is_explicit=is_explicit)
+        first, length, end = _pass_over(head, position, found, 1)
+    except struct.error as error:
+        raise OddLayoutError from error
+    if not is_explicit and start[4:6] in _SHORT_VRS:
+        # Perhaps written explicitly after all; see find_elements.
         raise OddLayoutError
-    meta, start = _walk(head, _META_START, (0, _META_END), (_MEDIA_CLASS, _TRANSFER_SYNTAX), is_explicit=True)
-    media_class, syntax = (_read_uid(head, meta.get(tag)) for tag in (_MEDIA_CLASS, _TRANSFER_SYNTAX))
-    if start is None or not syntax or media_class == _DIRECTORY:
+    return found.tag, Place(found.vr, first, length), end
+
+
+def begin_of(place: Place) -> int:
+    """Give the position of the first byte of the element that a place belongs to."""
+    return place.first - (12 if place.vr in _LONG_VRS else 8)
+
+
+def _walk_meta(head: bytes) -> tuple[dict[int, Place], int, str]:
+    """Walk over the file meta information; give its elements, the position after it and the transfer syntax identifier."""
+    if head[META_START - len(PREFIX) : META_START] != PREFIX:
         raise OddLayoutError
-    return start, syntax
+    meta, start = _walk(head, META_START, (0, _META_END), ALL_TAGS, is_explicit=True)
+    media_class, syntax = (_read_uid(head, meta.get(tag)) for tag in (MEDIA_CLASS, TRANSFER_SYNTAX))
+    if start is None or not syntax or media_class == MEDIA_DIRECTORY:
+        raise OddLayoutError
+    return meta, start, syntax
 
 
 def _read_uid(head: bytes, place: Place | None) -> str:
@@ -155,18 +198,16 @@ def _walk(
     try:
         while True:
             start = head[position : position + 8]
-            tag, size, length, vr = starts.get(start) or _learn(start, starts, is_explicit=is_explicit)
+            found = starts.get(start) or _learn(start, starts, is_explicit=is_explicit)
+            tag = found[0]
             if tag >= stop:
                 return places, position
-            if tag <= previous or size == _NO_ELEMENT:
+            if tag <= previous:
                 raise OddLayoutError
-            if length == _NO_LENGTH:
-                (length,) = _long_length(head, position + 8)
+            first, length, end = _pass_over(head, position, found, 1)
             if tag in wanted:
-                places[tag] = Place(vr, position + size, length)
-            previous = tag
-            position += size
-            position = position + length if length != UNDEFINED_LENGTH else _skip_sequence(head, position, vr, 1)
+                places[tag] = Place(found[3], first, length)
+            previous, position = tag, end
     except struct.error:
         # The bytes end here.
         return places, None
@@ -190,6 +231,17 @@ def _read_start(start: bytes, *, is_explicit: bool) -> _Start:
     return _Start(group << 16 | element, 12 if vr in _LONG_VRS else _NO_ELEMENT, _NO_LENGTH, vr)
 
 
+def _pass_over(head: bytes, position: int, start: _Start, depth: int) -> tuple[int, int, int]:
+    """Give the position of an element's value, the length that is written for it, and the position after it."""
+    _, size, length, vr = start
+    if size == _NO_ELEMENT:
+        raise OddLayoutError
+    if length == _NO_LENGTH:
+        (length,) = _long_length(head, position + 8)
+    first = position + size
+    return first, length, first + length if length != UNDEFINED_LENGTH else _skip_sequence(head, first, vr, depth)
+
+
 def _skip_sequence(head: bytes, position: int, vr: bytes, depth: int) -> int:
     """Give the position after a sequence of undefined length."""
     if depth > MAX_NESTING or vr not in (NO_VR, b"SQ"):
@@ -207,13 +259,7 @@ def _skip_sequence(head: bytes, position: int, vr: bytes, depth: int) -> int:
 def _skip_item(head: bytes, position: int, depth: int, *, is_explicit: bool) -> int:
     """Give the position after an item of undefined length."""
     while True:
-        start = head[position : position + 8]
-        tag, size, length, vr = _read_start(start, is_explicit=is_explicit)
-        if tag == _ITEM_END:
+        start = _read_start(head[position : position + 8], is_explicit=is_explicit)
+        if start.tag == _ITEM_END:
             return position + 8
-        if size == _NO_ELEMENT:
-            raise OddLayoutError
-        if length == _NO_LENGTH:
-            (length,) = _long_length(head, position + 8)
-        position += size
-        position = position + length if length != UNDEFINED_LENGTH else _skip_sequence(head, position, vr, depth + 1)
+        _, _, position = _pass_over(head, position, start, depth + 1)

@@ -3,36 +3,33 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.encaps import get_frame
-from pydicom.filereader import dcmread
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import as_pixel_options
-from pydicom.tag import Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.compressed import DECODERS, decode_frame
 from hipseg.ingest.dicomfile import UnreadableFileError, integer, is_cut, items, number, numbers, read_dataset, text, texts
+from hipseg.ingest.dictionary import DEFLATED_LITTLE_ENDIAN, tag_of
 from hipseg.ingest.headers import HOUNSFIELD_TYPES, LOCALIZER_WORDS, FileStamp, ImageHeader, parse_header
 from hipseg.ingest.pixels import SliceI16, to_hu
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, pixel_format
+
+if TYPE_CHECKING:
+    from pydicom.dataelem import DataElement, RawDataElement
+    from pydicom.dataset import Dataset, FileDataset
 
 MAX_FRAMES = 20_000
 """More than any CT has slices; a file that announces more is damaged, and one header a frame would fill the memory."""
 DEFERRED_BYTES = 1024
 """Elements larger than this stay in the file while its header is read: the pixels, of which one frame is taken at a time."""
-PIXEL_DATA = Tag(0x7FE00010)
 NO_FRAMES = "its frames are not described one by one (5200,9230)"
 CONCATENATION = "it is a part of a concatenation (0020,9161), which is not read"
 LOCALIZER_FRAMES = "planning views lie among its frames (0008,9007)"
 
 
-def parse_frames(dataset: FileDataset, path: Path, folder: str, stamp: FileStamp | None = None) -> tuple[ImageHeader, ...]:
+def parse_frames(dataset: "FileDataset", path: Path, folder: str, stamp: FileStamp | None = None) -> tuple[ImageHeader, ...]:
     """Read the header of each frame of an enhanced multi-frame CT file.
 
     What a frame's own functional groups say goes before what all frames share.
@@ -46,6 +43,8 @@ def parse_frames(dataset: FileDataset, path: Path, folder: str, stamp: FileStamp
         flaw, for which its series is refused.
     Source: DICOM PS3.3 A.38 and C.7.6.16.
     """
+    from pydicom.dataset import Dataset  # noqa: PLC0415 - see `dictionary`
+
     whole = parse_header(dataset, path, folder, stamp)
     described = items(dataset, "PerFrameFunctionalGroupsSequence")
     frames = integer(dataset, "NumberOfFrames") or 1
@@ -57,7 +56,7 @@ def parse_frames(dataset: FileDataset, path: Path, folder: str, stamp: FileStamp
     return tuple(_parse_frame(whole, n, own, shared) for n, own in enumerate(described))
 
 
-def _parse_frame(whole: ImageHeader, frame: int, own: Dataset, shared: Dataset) -> ImageHeader:
+def _parse_frame(whole: ImageHeader, frame: int, own: "Dataset", shared: "Dataset") -> ImageHeader:
     measures = _group("PixelMeasuresSequence", own, shared)
     values = _group("PixelValueTransformationSequence", own, shared)
     content = _group("FrameContentSequence", own, shared)
@@ -82,8 +81,10 @@ def _parse_frame(whole: ImageHeader, frame: int, own: Dataset, shared: Dataset) 
     )
 
 
-def _group(keyword: str, own: Dataset, shared: Dataset) -> Dataset:
+def _group(keyword: str, own: "Dataset", shared: "Dataset") -> "Dataset":
     """Give a functional group of a frame; empty where neither the frame nor the file has it."""
+    from pydicom.dataset import Dataset  # noqa: PLC0415 - see `dictionary`
+
     return next((one for groups in (own, shared) for one in items(groups, keyword)), Dataset())
 
 
@@ -93,7 +94,7 @@ class _FrameFile:
 
     path: Path
     offset: int
-    syntax: UID
+    syntax: str
     options: Mapping[str, Any]
 
 
@@ -104,11 +105,12 @@ class FrameReader:
         """Begin without any file."""
         self._last: _FrameFile | None = None
 
-    def read_hu(self, header: ImageHeader) -> SliceI16:
+    def read_hu(self, header: ImageHeader, rounding: Rounding) -> SliceI16:
         """Read one frame as Hounsfield units.
 
         Args:
             header: of the frame.
+            rounding: of its case, told of values that are no whole HU.
         Returns:
             int16 (y, x), HU. No other frame is decoded, nor held in memory.
         Raises:
@@ -127,7 +129,7 @@ class FrameReader:
                 f"a frame of shape {stored.shape}, type {stored.dtype}; whole numbers of shape "
                 f"{(header.rows, header.columns)} are expected: {EXPORT_AGAIN}"
             )
-        return to_hu(stored, header)
+        return to_hu(stored, header, rounding)
 
 
 def read_frame_headers(path: Path, folder: str, stamp: FileStamp | None = None) -> tuple[ImageHeader, ...] | None:
@@ -145,15 +147,19 @@ def read_frame_headers(path: Path, folder: str, stamp: FileStamp | None = None) 
 
 def _locate(path: Path) -> _FrameFile:
     """Find the pixels of a multi-frame file without reading them."""
+    from pydicom.filereader import dcmread  # noqa: PLC0415 - see `dictionary`
+    from pydicom.pixels.utils import as_pixel_options  # noqa: PLC0415 - see `dictionary`
+
+    pixel_tag = tag_of("PixelData")
     try:
         header = read_dataset(path, has_pixels=False)
-        syntax = UID(header.file_meta.TransferSyntaxUID)
-        if syntax == DeflatedExplicitVRLittleEndian:
+        syntax = header.file_meta.TransferSyntaxUID
+        if syntax == DEFLATED_LITTLE_ENDIAN:
             raise SeriesError(f"a deflated multi-frame file, of which no single frame can be read; {EXPORT_AGAIN} uncompressed")
         with path.open("rb") as handle:
             # Asked for by its tag, the element would be read whole.
-            elements = list(dcmread(handle, force=True, defer_size=DEFERRED_BYTES, specific_tags=[PIXEL_DATA]).values())
-        offset = _offset(next((one for one in elements if one.tag == PIXEL_DATA), None))
+            elements = list(dcmread(handle, force=True, defer_size=DEFERRED_BYTES, specific_tags=[pixel_tag]).values())
+        offset = _offset(next((one for one in elements if one.tag == pixel_tag), None))
         options = {"transfer_syntax_uid": syntax, "pixel_keyword": "PixelData", "pixel_vr": "OW"}
         return _FrameFile(path, offset, syntax, as_pixel_options(header, **options))
     except OSError as error:
@@ -164,7 +170,9 @@ def _locate(path: Path) -> _FrameFile:
         raise SeriesError(f"the file breaks off inside an element; {EXPORT_AGAIN}") from error
 
 
-def _offset(element: DataElement | RawDataElement | None) -> int:
+def _offset(element: "DataElement | RawDataElement | None") -> int:
+    from pydicom.dataelem import RawDataElement  # noqa: PLC0415 - see `dictionary`
+
     offset = element.value_tell if isinstance(element, RawDataElement) else getattr(element, "file_tell", None)
     if not offset:
         raise SeriesError(f"no pixels: the file breaks off before them; {EXPORT_AGAIN}")
@@ -173,6 +181,9 @@ def _offset(element: DataElement | RawDataElement | None) -> int:
 
 def _decode_frame(file: _FrameFile, header: ImageHeader) -> StoredI:
     """Give the stored values of one frame, int (y, x)."""
+    from pydicom.encaps import get_frame  # noqa: PLC0415 - see `dictionary`
+    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - see `dictionary`
+
     frame = header.frame or 0
     try:
         with file.path.open("rb") as handle:

@@ -1,41 +1,32 @@
 """What the header of one CT image says, as plain values; a value that is missing or unreadable is None, never a guess."""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-
-from pydicom.datadict import tag_for_keyword
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+from types import MappingProxyType
+from typing import Any
 
 from hipseg.ingest.dicomfile import Header, Source, integer, number, numbers, text, texts, transfer_syntax
+from hipseg.ingest.dictionary import CONVERTED_ENHANCED_CT_IMAGE, CT_IMAGE, ENHANCED_CT_IMAGE, OVERLAY_GROUPS, tag_of
 from hipseg.ingest.elements import Place
-from hipseg.ingest.plain import PlainHeader
+from hipseg.ingest.plain import CHARACTER_SET, IMAGE_TYPE, PlainHeader
 
-ENHANCED_CT = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-CT_CLASSES = (CTImageStorage, *ENHANCED_CT, "")
+ENHANCED_CT = (ENHANCED_CT_IMAGE, CONVERTED_ENHANCED_CT_IMAGE)
+CT_CLASSES = (CT_IMAGE, *ENHANCED_CT, "")
 """Object classes that are CT images by name; an export that empties the class is believed by its modality."""
 LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 """Parts of Image Type that mark a planning view. Source: DICOM PS3.3 C.8.2.1.1.1, and vendors' words for the same."""
-OVERLAY_GROUPS = tuple(range(0x6000, 0x6020, 2))
-"""Source: DICOM PS3.5 7.6, repeating groups 6000 to 601E."""
 OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL = 0x0010, 0x0022, 0x0040, 0x1500
-GRAPHICS = "G"
-"""Overlay Type of annotations; R is a region. Source: DICOM PS3.3 C.9.2.1.1."""
-HOUNSFIELD_TYPES = ("", "HU", "US")
-"""Rescale Type may be left out for Hounsfield units (DICOM PS3.3 C.8.2.1); scanners also write US, unspecified."""
-
-_KEYWORDS = (
-    "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID",
-    "SeriesInstanceUID", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "FrameOfReferenceUID",
-    "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "NumberOfFrames", "SamplesPerPixel", "Rows", "Columns",
-    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType",
-)  # fmt: skip
-HEADER_TAGS = tuple(tag for tag in map(tag_for_keyword, _KEYWORDS) if tag is not None) + tuple(
+_OVERLAY_TAGS = tuple(
     group << 16 | element
     for group in OVERLAY_GROUPS
     for element in (OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL)
 )
+GRAPHICS = "G"
+"""Overlay Type of annotations; R is a region. Source: DICOM PS3.3 C.9.2.1.1."""
+HOUNSFIELD_TYPES = ("", "HU", "US")
+"""Rescale Type may be left out for Hounsfield units (DICOM PS3.3 C.8.2.1); scanners also write US, unspecified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,41 +109,15 @@ def parse_header(dataset: Header, path: Path, folder: str, stamp: FileStamp | No
         dataset: read with HEADER_TAGS.
         path, folder, stamp: of the file.
     """
-    frames = integer(dataset, "NumberOfFrames")
-    return ImageHeader(
-        path=path,
-        folder=folder,
-        patient_id=text(dataset, "PatientID"),
-        study_uid=text(dataset, "StudyInstanceUID"),
-        series_uid=text(dataset, "SeriesInstanceUID"),
-        instance_uid=text(dataset, "SOPInstanceUID"),
-        frame_uid=text(dataset, "FrameOfReferenceUID"),
-        instance_number=integer(dataset, "InstanceNumber"),
-        is_multiframe=(frames or 1) > 1 or text(dataset, "SOPClassUID") in ENHANCED_CT,
-        rows=integer(dataset, "Rows"),
-        columns=integer(dataset, "Columns"),
-        samples=integer(dataset, "SamplesPerPixel"),
-        position_mm=numbers(dataset, "ImagePositionPatient", 3),
-        orientation=numbers(dataset, "ImageOrientationPatient", 6),
-        pixel_spacing_mm=numbers(dataset, "PixelSpacing", 2),
-        slice_thickness_mm=number(dataset, "SliceThickness"),
-        spacing_between_slices_mm=number(dataset, "SpacingBetweenSlices"),
-        photometric=text(dataset, "PhotometricInterpretation"),
-        bits_allocated=integer(dataset, "BitsAllocated"),
-        bits_stored=integer(dataset, "BitsStored"),
-        high_bit=integer(dataset, "HighBit"),
-        pixel_representation=integer(dataset, "PixelRepresentation"),
-        slope=number(dataset, "RescaleSlope"),
-        intercept=number(dataset, "RescaleIntercept"),
-        is_hounsfield=text(dataset, "RescaleType") in HOUNSFIELD_TYPES,
-        padding=_parse_padding(dataset),
-        transfer_syntax=transfer_syntax(dataset),
-        overlays=tuple(_parse_overlays(dataset)),
-        acquisition_number=integer(dataset, "AcquisitionNumber"),
-        time_point=integer(dataset, "TemporalPositionIdentifier"),
-        pixels=dataset.pixels if isinstance(dataset, PlainHeader) else None,
-        stamp=stamp,
-    )
+    if not isinstance(dataset, PlainHeader):
+        values = {name: parse(dataset) for name, (_, parse) in _FIELDS.items()}
+        return ImageHeader(path, folder, transfer_syntax=transfer_syntax(dataset), stamp=stamp, **values)
+    # What the image has in common with the others of its series has been parsed with the first of them.
+    common, own = dataset.memory, dataset.own
+    if not common:
+        common |= {name: parse(dataset) for name, (tags, parse) in _FIELDS.items() if tags.isdisjoint(own)}
+    values = common | {name: parse(dataset) for name, (_, parse) in _FIELDS.items() if name not in common}
+    return ImageHeader(path, folder, transfer_syntax=dataset.syntax, pixels=dataset.pixels, stamp=stamp, **values)
 
 
 def has_regions(header: ImageHeader) -> bool:
@@ -162,7 +127,12 @@ def has_regions(header: ImageHeader) -> bool:
 
 def is_localizer(dataset: Source) -> bool:
     """Say whether an image is a planning view, which belongs to no volume."""
-    return any(word in value.upper() for value in texts(dataset, "ImageType") for word in LOCALIZER_WORDS)
+    return _mark_localizer(texts(dataset, "ImageType"))
+
+
+@lru_cache(maxsize=256)
+def _mark_localizer(image_type: tuple[str, ...]) -> bool:
+    return any(word in value.upper() for value in image_type for word in LOCALIZER_WORDS)
 
 
 def has_place(dataset: Source) -> bool:
@@ -185,9 +155,9 @@ def _as_stored(value: int, dataset: Source) -> int:
     return value - 0x10000 if is_signed and value > 0x7FFF else value
 
 
-def _parse_overlays(dataset: Source) -> list[OverlayName]:
+def _parse_overlays(dataset: Source) -> tuple[OverlayName, ...]:
     groups = [group for group in OVERLAY_GROUPS if (group << 16 | OVERLAY_ROWS) in dataset]
-    return [
+    return tuple(
         OverlayName(
             group,
             text(dataset, group << 16 | OVERLAY_LABEL),
@@ -195,4 +165,55 @@ def _parse_overlays(dataset: Source) -> list[OverlayName]:
             text(dataset, group << 16 | OVERLAY_TYPE) == GRAPHICS,
         )
         for group in groups
-    ]
+    )
+
+
+def _is_multiframe(dataset: Source) -> bool:
+    return (integer(dataset, "NumberOfFrames") or 1) > 1 or text(dataset, "SOPClassUID") in ENHANCED_CT
+
+
+_Parse = Callable[[Source], Any]
+
+
+def _by(parse: Callable[..., Any], keyword: str, *more: int) -> tuple[frozenset[int], _Parse]:
+    return _of((keyword,), lambda dataset: parse(dataset, keyword, *more))
+
+
+def _of(keywords: Iterable[str], parse: _Parse) -> tuple[frozenset[int], _Parse]:
+    return frozenset(tag_of(keyword) for keyword in keywords), parse
+
+
+_FIELDS: Mapping[str, tuple[frozenset[int], _Parse]] = MappingProxyType(
+    {
+        "patient_id": _by(text, "PatientID"),
+        "study_uid": _by(text, "StudyInstanceUID"),
+        "series_uid": _by(text, "SeriesInstanceUID"),
+        "instance_uid": _by(text, "SOPInstanceUID"),
+        "frame_uid": _by(text, "FrameOfReferenceUID"),
+        "instance_number": _by(integer, "InstanceNumber"),
+        "is_multiframe": _of(("NumberOfFrames", "SOPClassUID"), _is_multiframe),
+        "rows": _by(integer, "Rows"),
+        "columns": _by(integer, "Columns"),
+        "samples": _by(integer, "SamplesPerPixel"),
+        "position_mm": _by(numbers, "ImagePositionPatient", 3),
+        "orientation": _by(numbers, "ImageOrientationPatient", 6),
+        "pixel_spacing_mm": _by(numbers, "PixelSpacing", 2),
+        "slice_thickness_mm": _by(number, "SliceThickness"),
+        "spacing_between_slices_mm": _by(number, "SpacingBetweenSlices"),
+        "photometric": _by(text, "PhotometricInterpretation"),
+        "bits_allocated": _by(integer, "BitsAllocated"),
+        "bits_stored": _by(integer, "BitsStored"),
+        "high_bit": _by(integer, "HighBit"),
+        "pixel_representation": _by(integer, "PixelRepresentation"),
+        "slope": _by(number, "RescaleSlope"),
+        "intercept": _by(number, "RescaleIntercept"),
+        "is_hounsfield": _of(("RescaleType",), lambda dataset: text(dataset, "RescaleType") in HOUNSFIELD_TYPES),
+        "padding": _of(("PixelPaddingValue", "PixelPaddingRangeLimit", "PixelRepresentation"), _parse_padding),
+        "overlays": (frozenset(_OVERLAY_TAGS), _parse_overlays),
+        "acquisition_number": _by(integer, "AcquisitionNumber"),
+        "time_point": _by(integer, "TemporalPositionIdentifier"),
+    }
+)
+"""Fields of an ImageHeader: the elements that each is made of, and how."""
+HEADER_TAGS = tuple(sorted({CHARACTER_SET, IMAGE_TYPE, tag_of("Modality")}.union(*(tags for tags, _ in _FIELDS.values()))))
+"""The elements of an image that are read while a folder is looked through."""

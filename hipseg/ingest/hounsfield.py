@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from hipseg.errors import SeriesError
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.pixels import INT16, SliceI16
+from hipseg.ingest.rounding import Rounding
 
 LOWEST_HU = -10240
 """Where the widest scale of CT scanners begins: extended CT, 12 bits with slope 10. Vacuum is -1000 HU; artefacts and undeclared
@@ -18,27 +19,45 @@ AIR_HU = -500
 larger one, or its values are no Hounsfield units, whatever its header says."""
 
 
-class AirWatch:
-    """Looks at all slices of a case as they pass, and says when none of them holds air."""
+class ValueWatch:
+    """Looks at all slices of a case as they pass, and says what only all of them show.
+
+    Where none holds air, their values may be no Hounsfield units; where values had fractions besides, they are none: a program
+    has scaled them to numbers of its own, 0 to 1 say.
+    """
 
     def __init__(self) -> None:
         """Begin before the first slice."""
+        self.rounding = Rounding()
         self._lowest_hu: int | None = None
 
     def watch(
-        self, slices: Iterable[tuple[SliceI16, NDArray[np.uint8] | None]]
+        self, slices: Iterable[tuple[SliceI16, NDArray[np.uint8] | None]], case: str
     ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
-        """Hand slices on."""
+        """Hand slices on.
+
+        Raises:
+            SeriesError: all have passed, and their values cannot be Hounsfield units.
+        """
         for image_hu, labels in slices:
             lowest = int(image_hu.min())
             self._lowest_hu = lowest if self._lowest_hu is None else min(lowest, self._lowest_hu)
             yield image_hu, labels
+        if self.rounding.has_rounded and not self._has_air:
+            raise SeriesError(
+                f"case {case}: values with fractions, the lowest of them {self._lowest_hu} HU: no Hounsfield units, "
+                "in which air is -1000; export the images as scanned, without scaling; values without air must be whole"
+            )
 
     def warnings(self) -> tuple[str, ...]:
-        """Give the warning, if there is one; to be asked when all slices have passed."""
-        if self._lowest_hu is None or self._lowest_hu < AIR_HU:
-            return ()
+        """Give what is odd about the values; to be asked when all slices have passed."""
+        if self._has_air:
+            return self.rounding.warnings()
         return (f"no air: the lowest value is {self._lowest_hu} HU; the values may be no Hounsfield units",)
+
+    @property
+    def _has_air(self) -> bool:
+        return self._lowest_hu is None or self._lowest_hu < AIR_HU
 
 
 def check_hu(image_hu: SliceI16, header: ImageHeader) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hipseg.axes import SliceBool, VolumeU8
+from hipseg.axes import SliceBool
 from hipseg.errors import ConfigError, MaskError
 from hipseg.labels import BACKGROUND_LABEL
 
@@ -58,63 +58,40 @@ def join_layers(layers: Sequence[Layer], shape_zyx: tuple[int, int, int], overla
 
     def read_slice(z: int) -> SliceU8:
         labels, contested = _join_slice(layers, shape_zyx[1:], z)
-        if overlap == "refuse" and contested.any():
-            counts = [np.count_nonzero(_join_slice(layers, shape_zyx[1:], other)[1]) for other in range(shape_zyx[0])]
-            raise overlap_error(np.array(counts))
+        if overlap == "refuse" and contested is not None:
+            raise _overlap_error([_join_slice(layers, shape_zyx[1:], other)[1] for other in range(shape_zyx[0])])
         return labels
 
     return read_slice
 
 
-class JoinedVolume:
-    """Label volume into which whole masks are painted, one after the other."""
-
-    def __init__(self, shape_zyx: tuple[int, int, int], overlap: Overlap) -> None:
-        """Begin with background."""
-        self.labels: VolumeU8 = np.zeros(shape_zyx, dtype=np.uint8)
-        self._overlap = overlap
-        self._contested: NDArray[np.bool_] | None = None
-
-    def paint(self, z: int, mask: SliceBool, label: int) -> None:
-        """Give the voxels of one slice of a mask their label, those excepted that have one."""
-        contested = _paint(self.labels[z], mask, label)
-        if contested.any():
-            if self._contested is None:
-                self._contested = np.zeros(self.labels.shape, dtype=np.bool_)
-            self._contested[z] |= contested
-
-    def finish(self) -> VolumeU8:
-        """Give the volume.
-
-        Raises:
-            MaskError: voxels were claimed by two labels, and that is refused.
-        """
-        if self._overlap == "refuse" and self._contested is not None:
-            raise overlap_error(self._contested.sum(axis=(1, 2)))
-        return self.labels
-
-
-def overlap_error(counts: NDArray[np.int64]) -> MaskError:
+def _overlap_error(contested: Sequence[SliceBool | None]) -> MaskError:
     """Say how many voxels of each slice are claimed twice."""
+    counts = np.array([0 if voxels is None else np.count_nonzero(voxels) for voxels in contested])
     return MaskError(
         f"{counts.sum()} voxels on {np.count_nonzero(counts)} of {len(counts)} slices of the case lie in structures of two "
         "labels; choose structures that do not overlap, or give --overlap first: they then take the label of the first --roi"
     )
 
 
-def _join_slice(layers: Sequence[Layer], shape_yx: tuple[int, int], z: int) -> tuple[SliceU8, SliceBool]:
-    """Give the labels of a slice, and the voxels that two labels claim."""
-    labels: SliceU8 = np.zeros(shape_yx, dtype=np.uint8)
-    contested: SliceBool = np.zeros(shape_yx, dtype=np.bool_)
+def _join_slice(layers: Sequence[Layer], shape_yx: tuple[int, int], z: int) -> tuple[SliceU8, SliceBool | None]:
+    """Give the labels of a slice, and the voxels that two labels claim; None where there are none."""
+    labels: SliceU8 | None = None
+    contested: SliceBool | None = None
     for label, read in layers:
         mask = read(z)
-        if mask is not None:
-            contested |= _paint(labels, mask, label)
-    return labels, contested
-
-
-def _paint(labels: SliceU8, mask: SliceBool, label: int) -> SliceBool:
-    """Give the pixels of a mask their label, in place; those that have another one keep it and are given back."""
-    contested: SliceBool = mask & (labels != BACKGROUND_LABEL) & (labels != label)
-    labels[mask & ~contested] = label
-    return contested
+        if mask is None:
+            continue
+        # True is 1.
+        painted = np.multiply(mask.view(np.uint8), np.uint8(label), order="C")
+        if labels is None:
+            labels = painted
+            continue
+        taken = mask & (labels != BACKGROUND_LABEL)
+        if taken.any():
+            painted[taken] = BACKGROUND_LABEL
+            others = taken & (labels != label)
+            if others.any():
+                contested = others if contested is None else contested | others
+        labels |= painted
+    return np.zeros(shape_yx, dtype=np.uint8) if labels is None else labels, contested

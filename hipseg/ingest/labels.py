@@ -1,18 +1,26 @@
 """The voxels of a label file -> label numbers, slice by slice out of its unpacked bytes."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hipseg.axes import VolumeU8
 from hipseg.errors import MaskError
 from hipseg.geometry import Grid
+from hipseg.ingest.scratch import Scratch, StoredShape, TurnedVolume
+from hipseg.ingest.turning import AxisMatch
+from hipseg.labels import BACKGROUND_LABEL
 
 LABEL_MAX = 255
 MAX_GZIP_RATIO = 1100
 """Deflate makes nothing smaller than 1032:1, so that a header which announces more than this cannot be true. Source: RFC 1951."""
+MAX_SLICE_BYTES = 1 << 27
+"""4096 x 4096 values of 8 bytes, more than any CT scanner reconstructs; a slice is held in memory."""
+MAX_VOXELS = 1 << 31
+"""Four times a whole body in slices of half a millimetre; a turned volume is written to disk."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +50,25 @@ class VoxelLayout:
 
 
 def check_size(layout: VoxelLayout, path: Path, what: str) -> None:
-    """Refuse a file that cannot hold what its header announces, before memory is taken for it."""
+    """Refuse a file that cannot hold what its header announces, or no scan has, before memory or disk is taken for it.
+
+    Raises:
+        MaskError: its size contradicts its header, or a slice or the volume is too large.
+        OSError: it cannot be opened.
+    """
     slices, rows, columns = layout.grid.shape_zyx
+    announced = f"its header announces {slices} x {rows} x {columns} voxels"
     if slices * layout.slice_bytes > path.stat().st_size * MAX_GZIP_RATIO:
-        raise MaskError(f"{what} is cut short: its header announces {slices} x {rows} x {columns} voxels; copy it again")
+        raise MaskError(f"{what} is cut short: {announced}; copy it again")
+    if layout.slice_bytes > MAX_SLICE_BYTES or slices * rows * columns > MAX_VOXELS:
+        raise MaskError(
+            f"{what} is too large: {announced}; at most {MAX_VOXELS} are read, and at most {MAX_SLICE_BYTES} bytes for "
+            "each slice: cut it to the part of the body that is needed"
+        )
 
 
-def read_layer(stream: IO[bytes], layout: VoxelLayout, what: str, layer: int = 0) -> VolumeU8:
-    """Read the voxels of one layer.
+def read_layer(stream: IO[bytes], layout: VoxelLayout, what: str, layer: int = 0) -> Iterator[NDArray[np.uint8]]:
+    """Read the voxels of one layer, slice by slice.
 
     Args:
         stream: stands at the first value.
@@ -57,21 +76,48 @@ def read_layer(stream: IO[bytes], layout: VoxelLayout, what: str, layer: int = 0
         what: what the file is, for messages.
         layer: which of the values of a voxel, counted from 0.
     Returns:
-        uint8 (z, y, x), label numbers.
-    Raises:
-        MaskError: the stream ends too early, or its values are no labels.
+        uint8 (y, x), label numbers, in the order of the file. Running it raises MaskError where the stream ends too early, or its
+        values are no labels; only when all slices are taken is the checksum of a compressed stream compared.
     """
     slices, rows, columns = layout.grid.shape_zyx
-    labels: VolumeU8 = np.zeros(layout.grid.shape_zyx, dtype=np.uint8)
     for z in range(slices):
         data = stream.read(layout.slice_bytes)
         if len(data) < layout.slice_bytes:
             raise MaskError(f"{what} is cut short: it ends in slice {z + 1} of {slices}; copy it again")
         stored = np.frombuffer(data, layout.dtype).reshape(rows, columns, layout.layers)[..., layer]
-        labels[z] = _to_labels(stored, layout, what)
+        yield _to_labels(stored, layout, what)
     # A compressed stream checks its digest where it ends, and not before.
     stream.read(1)
-    return labels
+
+
+def find_values(images: Iterable[NDArray[np.uint8]]) -> frozenset[int]:
+    """Give the label numbers above 0 that occur in slices."""
+    occurs = np.zeros(LABEL_MAX + 1, dtype=np.bool_)
+    for image in images:
+        occurs |= np.bincount(image.ravel(), minlength=LABEL_MAX + 1) > 0
+    return frozenset(np.flatnonzero(occurs).tolist()) - {BACKGROUND_LABEL}
+
+
+class LabelVolume:
+    """A label file, turned onto a grid: read from disk slice by slice.
+
+    `values` are the label numbers above 0 that occur in it.
+    """
+
+    def __init__(self, scratch: Scratch, images: Iterable[NDArray[np.uint8]], layout: VoxelLayout, axes: AxisMatch) -> None:
+        """Read a label file to its end; see `TurnedVolume`."""
+        self.values: frozenset[int] = frozenset()
+        shape = StoredShape(layout.grid.shape_zyx, np.dtype(np.uint8))
+        self._turned = TurnedVolume(scratch, self._watch(images), shape, axes)
+
+    def read(self, z: int) -> NDArray[np.uint8]:
+        """Read one slice of the grid, uint8 (y, x)."""
+        return self._turned.read(z)
+
+    def _watch(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        for image in images:
+            self.values |= find_values([image])
+            yield image
 
 
 def _to_labels(stored: np.ndarray[Any, Any], layout: VoxelLayout, what: str) -> np.ndarray[Any, np.dtype[np.uint8]]:

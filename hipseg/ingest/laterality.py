@@ -8,12 +8,13 @@ a coded counterpart is not checked, nor is one whose code names the side itself 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING, Literal
 
 from hipseg.errors import MaskError
 from hipseg.ingest.dicomfile import items, text
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 Side = Literal["left", "right"]
 SIDE_CODES: dict[tuple[str, str], Side] = {
@@ -46,7 +47,7 @@ class Anatomy:
     side: Side
 
 
-def read_anatomy(item: Dataset) -> Anatomy | None:
+def read_anatomy(item: "Dataset") -> Anatomy | None:
     """Read the coded side of a segment or an RT ROI observation; None where none is coded, or both are."""
     codes: list[str] = []
     sides: set[Side] = set()
@@ -80,5 +81,5 @@ def check_sides(centres: Iterable[tuple[Anatomy, float]]) -> None:
             )
 
 
-def _code(code: Dataset) -> tuple[str, str]:
+def _code(code: "Dataset") -> tuple[str, str]:
     return text(code, "CodingSchemeDesignator"), text(code, "CodeValue")

@@ -3,23 +3,24 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from hipseg.axes import SliceBool, VolumeU8
+from hipseg.axes import SliceBool
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.carriers import place_carrier
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.joining import DEFAULT_RULES, JoinedVolume, LabelSlices, Layer, MaskRules, ReadMask, join_layers
-from hipseg.ingest.labels import LABEL_MAX
-from hipseg.ingest.nifti import read_labels_on
-from hipseg.ingest.nrrd import read_nrrd_on
-from hipseg.ingest.overlay import FIRST_FRAME, read_overlay_masks
+from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, join_layers
+from hipseg.ingest.labels import LABEL_MAX, LabelVolume
+from hipseg.ingest.nifti import open_labels_on
+from hipseg.ingest.nrrd import open_nrrd_on
+from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
 from hipseg.ingest.planes import AS_IT_IS, number_slices
 from hipseg.ingest.rtstruct import Structure, fill_contours
+from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segmentation import Decoder, Segmentation, open_decoder, open_segment, place_frames
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.sides import check_chosen_sides
@@ -36,6 +37,7 @@ from hipseg.ingest.structures import (
     find_structures,
     kind_of,
 )
+from hipseg.ingest.tilt import Straightening, straighten_labels
 from hipseg.ingest.turning import AxisMatch, turn_volume
 from hipseg.labels import BACKGROUND_LABEL
 
@@ -44,6 +46,8 @@ Choice = tuple[int, AnyStructure]
 
 ONLY_LABEL = 1
 """What a case's only structure becomes where none is chosen by name."""
+ON_SLICES: tuple[MaskKind, ...] = ("overlay", "segmentation")
+"""Kinds of mask source that lie on the slices of the series, plane by plane."""
 CHOOSE = "choose with --roi NAME=LABEL; --list-roi shows the names"
 
 
@@ -68,7 +72,11 @@ def check_rois(rois: Mapping[str, int]) -> None:
 
 
 def open_masks(
-    sources: MaskSources, series: OrderedSeries, rois: Mapping[str, int], rules: MaskRules = DEFAULT_RULES
+    sources: MaskSources,
+    series: OrderedSeries,
+    rois: Mapping[str, int],
+    rules: MaskRules = DEFAULT_RULES,
+    plan: Straightening | None = None,
 ) -> tuple[MaskKind, LabelSlices]:
     """Choose structures of a case that has mask sources, and make them ready to be read slice by slice.
 
@@ -77,9 +85,10 @@ def open_masks(
         series: its slices and grid.
         rois: label by name, in the order of precedence; empty for the only structure there is.
         rules: what is done where the source leaves it open.
+        plan: how the slices of a tilted series are sheared back; the labels come on its straight grid then.
     Returns:
-        The kind of mask source, and the label slices. Contours are held as polygons, NIfTI and NRRD labels as one uint8 volume;
-        overlay planes and the frames of a SEG are read with each slice.
+        The kind of mask source, and the label slices. Contours are held as polygons, NIfTI and NRRD labels on disk, in a file
+        without a name; overlay planes and the frames of a SEG are read with each slice.
     Raises:
         MaskError: nothing or too much is there to choose from, or a structure cannot be brought onto the grid.
     """
@@ -90,6 +99,9 @@ def open_masks(
             f"the structures chosen lie in mask sources of {len(kinds)} kinds ({_list_kinds(kinds)}); choose from one kind"
         )
     kind = kinds.pop()
+    # Contours and volumes lie in the patient and fall on a straight grid by themselves; planes lie on the slices as they were.
+    if plan is not None and kind not in ON_SLICES:
+        series = plan.series
     if kind in ("nifti", "nrrd"):
         return kind, _open_volumes(choices, series.grid, rules, keeps_labels=not rois)
     openers: Mapping[MaskKind, Callable[[Sequence[Choice], _Case], list[Layer]]] = {
@@ -97,7 +109,10 @@ def open_masks(
         "rtstruct": _open_contours,
         "segmentation": _open_segments,
     }
-    return kind, join_layers(openers[kind](choices, _Case(sources, series, rules)), series.grid.shape_zyx, rules.overlap)
+    labels = join_layers(openers[kind](choices, _Case(sources, series, rules)), series.grid.shape_zyx, rules.overlap)
+    if plan is None or kind not in ON_SLICES:
+        return kind, labels
+    return kind, lambda z: straighten_labels(labels(z), plan, z)
 
 
 def _choose_by_name(sources: MaskSources, rois: Mapping[str, int]) -> list[Choice]:
@@ -139,10 +154,12 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     groups_by_image: dict[Path, set[int]] = defaultdict(set)
     layers: list[Layer] = []
 
+    reader = OverlayReader({group for _, structure in chosen for group in structure.groups.values()})
+
     # The planes of a slice lie in one file, which is read once for all structures.
     @lru_cache(maxsize=2)
-    def read_planes(path: Path, frame: int) -> Mapping[int, SliceBool]:
-        return read_overlay_masks(path, groups_by_image[path], shapes_yx[path], frame)
+    def read_planes(path: Path, frame: int) -> Mapping[int, SliceBool | None]:
+        return reader.read(path, groups_by_image[path], shapes_yx[path], frame)
 
     shapes_yx: dict[Path, tuple[int, int]] = {}
     for label, structure in chosen:
@@ -160,9 +177,8 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
             number, axes = placed.get(z, (-1, AS_IT_IS))
             if number not in structure.groups:
                 return None
-            masks = read_planes(images[number].path, FIRST_FRAME + (images[number].frame or 0))
-            mask: SliceBool = turn_volume(masks[structure.groups[number]][np.newaxis], axes)[0]
-            return mask
+            mask = read_planes(images[number].path, FIRST_FRAME + (images[number].frame or 0))[structure.groups[number]]
+            return None if mask is None else turn_volume(mask[np.newaxis], axes)[0]
 
         layers.append((label, read_slice))
     return layers
@@ -174,7 +190,7 @@ def _place_overlay(
     """Give the images that hold the planes, and by slice which of them, turned how."""
     if structure.carrier is None:
         return series.headers, {z: (z, AS_IT_IS) for z in range(len(series.headers))}
-    return structure.carrier.images, place_carrier(structure.carrier, series.headers, series.grid)
+    return structure.carrier.images, place_carrier(structure.carrier, series)
 
 
 def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
@@ -192,7 +208,7 @@ def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     grid, slice_by_uid = case.series.grid, number_slices(case.series.headers)
 
     def open_mask(file: Segmentation, number: int) -> ReadMask:
-        placed = place_frames(file, number, grid, slice_by_uid)
+        placed = place_frames(file, number, case.series, slice_by_uid)
         if file.path not in decoders:
             decoders[file.path] = open_decoder(file.path)
         return open_segment(file, number, placed, case.rules.fraction, decoders[file.path])
@@ -208,31 +224,33 @@ def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
 
 
 def _open_volumes(choices: Sequence[Choice], grid: Grid, rules: MaskRules, *, keeps_labels: bool) -> LabelSlices:
-    joined = JoinedVolume(grid.shape_zyx, rules.overlap)
-    # One file after the other, in the order of precedence, so that at most two volumes are held.
-    read_last = lru_cache(maxsize=1)(_read_volume)
+    scratch = Scratch()
+
+    # Several structures may be values of one file, which is read once.
+    @cache
+    def open_volume(path: Path, layer: int | None) -> LabelVolume:
+        return open_labels_on(path, grid, scratch) if layer is None else open_nrrd_on(path, grid, scratch, layer)
+
+    layers: list[Layer] = []
     is_found = False
     for label, structure in choices:
         if not isinstance(structure, NiftiStructure | NrrdStructure):
             continue
         _check_rivals(structure)
-        volume = read_last(structure.file.path, structure.layer if isinstance(structure, NrrdStructure) else None, grid)
+        volume = open_volume(structure.file.path, structure.layer if isinstance(structure, NrrdStructure) else None)
         if keeps_labels and structure.value is None:
-            return lambda z: np.ascontiguousarray(volume[z])
+            return volume.read
         needs_none = structure.value is None or (isinstance(structure, NiftiStructure) and structure.is_declared)
-        is_found |= needs_none
-        for z, image in enumerate(volume):
-            mask = image > 0 if structure.value is None else image == structure.value
-            is_found |= bool(mask.any())
-            joined.paint(z, mask, label)
+        is_found |= needs_none or structure.value in volume.values
+        layers.append((label, partial(_read_mask, volume, structure.value)))
     if not is_found:
         raise MaskError(f"none of the label numbers chosen occurs in its label files; {CHOOSE}")
-    labels = joined.finish()
-    return lambda z: labels[z]
+    return join_layers(layers, grid.shape_zyx, rules.overlap)
 
 
-def _read_volume(path: Path, layer: int | None, grid: Grid) -> VolumeU8:
-    return read_labels_on(path, grid) if layer is None else read_nrrd_on(path, grid, layer)
+def _read_mask(volume: LabelVolume, value: int | None, z: int) -> SliceBool:
+    image = volume.read(z)
+    return image > 0 if value is None else image == value
 
 
 def _check_rivals(structure: NiftiStructure | NrrdStructure) -> None:

@@ -15,8 +15,9 @@ from hipseg.axes import VolumeI16, VolumeU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.fsio import replacing
 from hipseg.geometry import Grid, affine_ras, grid_distance_mm, grid_from_affine_ras
-from hipseg.ingest.labels import VoxelLayout, check_size, read_layer
-from hipseg.ingest.turning import match_axes, turn_volume
+from hipseg.ingest.labels import LabelVolume, VoxelLayout, check_size, find_values, read_layer
+from hipseg.ingest.scratch import Scratch
+from hipseg.ingest.turning import match_axes
 
 if TYPE_CHECKING:
     import nibabel
@@ -66,7 +67,7 @@ def read_grid(path: Path) -> Grid:
 
 
 def read_labels(path: Path) -> tuple[VolumeU8, Grid]:
-    """Read a NIfTI label volume as it lies in the file.
+    """Read a NIfTI label volume as it lies in the file, whole.
 
     Args:
         path: the file, compressed or not.
@@ -77,33 +78,38 @@ def read_labels(path: Path) -> tuple[VolumeU8, Grid]:
     Source: NIfTI-1 (nifti1.h), data scaling and 'orientation'.
     """
     layout = read_layout(path)
-    check_size(layout, path, WHAT)
-    with open_unpacked(path) as stream:
-        stream.seek(layout.offset_bytes)
-        return read_layer(stream, layout, WHAT), layout.grid
+    return np.stack(list(_read_images(path, layout))), layout.grid
 
 
 def read_label_values(path: Path) -> tuple[int, ...]:
     """Give the label numbers above 0 that occur in a NIfTI label volume, rising; see `read_labels`."""
-    labels, _ = read_labels(path)
-    return tuple(int(value) for value in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)) if value)
+    return tuple(sorted(find_values(_read_images(path, read_layout(path)))))
 
 
-def read_labels_on(path: Path, grid: Grid) -> VolumeU8:
-    """Read a NIfTI label volume and turn its axes onto a grid.
+def open_labels_on(path: Path, grid: Grid, scratch: Scratch) -> LabelVolume:
+    """Read a NIfTI label volume to its end, and turn its axes onto a grid.
 
     Args:
         path: the file.
         grid: the grid that its voxels must lie on, in whatever order and direction of axes.
+        scratch: where the turned volume is kept.
     Returns:
-        uint8 (z, y, x) of that grid; nothing is resampled.
+        Its slices on that grid; nothing is resampled.
     Raises:
         MaskError: see `read_labels`; or the voxels lie elsewhere.
+        ConfigError: the disk of the temporary files is full.
     """
+    layout = read_layout(path)
     # The header is enough to refuse, before anything is unpacked.
-    axes = match_axes(read_grid(path), grid, WHAT)
-    labels, _ = read_labels(path)
-    return turn_volume(labels, axes)
+    axes = match_axes(layout.grid, grid, WHAT)
+    return LabelVolume(scratch, _read_images(path, layout), layout, axes)
+
+
+def _read_images(path: Path, layout: VoxelLayout) -> Iterator[NDArray[np.uint8]]:
+    check_size(layout, path, WHAT)
+    with open_unpacked(path) as stream:
+        stream.seek(layout.offset_bytes)
+        yield from read_layer(stream, layout, WHAT)
 
 
 def write_volume(path: Path, volume: VolumeI16 | VolumeU8, grid: Grid) -> None:

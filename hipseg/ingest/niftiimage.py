@@ -8,28 +8,25 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hipseg.axes import VolumeI16
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import Grid
 from hipseg.ingest.hounsfield import LOWEST_HU
 from hipseg.ingest.labels import VoxelLayout, check_size
 from hipseg.ingest.nifti import open_unpacked, read_layout
 from hipseg.ingest.pixels import SliceI16
+from hipseg.ingest.rounding import Rounding
+from hipseg.ingest.scratch import Scratch, StoredShape, TurnedVolume
 from hipseg.ingest.turning import AxisMatch, turn_grid, turn_volume
 
 WHAT = "the NIfTI image"
-HU_TOLERANCE = 2e-3
-"""What float32 leaves of a whole number near the ends of int16 (a step of 2 to the -9), once scaled."""
 INT16 = np.iinfo(np.int16)
 MIN_OFFSET_BYTES = 352
 """Where the voxels of a NIfTI volume in one file begin at the earliest. Source: nifti1.h, vox_offset."""
-MAX_TURNED_VOXELS = 1 << 29
-"""1 GiB as int16. A volume whose slices are not the file's own is held while it is turned; one larger than this is refused."""
 MAX_TRAILING_BYTES = 1 << 20
 COPY_AGAIN = "copy it again"
 
 
-def open_nifti_image(path: Path) -> tuple[Grid, Iterator[SliceI16]]:
+def open_nifti_image(path: Path, rounding: Rounding) -> tuple[Grid, Iterator[SliceI16]]:
     """Open a CT volume for reading.
 
     Its voxels are counted anew, none is moved: x runs along the file's axis that points most to the patient's left, y to the
@@ -37,12 +34,12 @@ def open_nifti_image(path: Path) -> tuple[Grid, Iterator[SliceI16]]:
 
     Args:
         path: a NIfTI volume in one file, compressed or not.
+        rounding: of its case, told of values that are no whole HU.
     Returns:
         The grid, and slices by rising z, int16 (y, x) HU. A file whose slices are axial and rise is read slice by slice; another
-        one is held whole, as int16, while it is read. Running it may raise SeriesError.
+        one is turned on disk, in a file without a name. Running it may raise SeriesError, and ConfigError if that disk is full.
     Raises:
-        SeriesError: no readable header of one volume with its position, more voxels announced than the file can hold, or a
-            volume to be turned that is too large.
+        SeriesError: no readable header of one volume with its position, or more voxels announced than the file or any scan holds.
     """
     try:
         layout = read_layout(path, WHAT)
@@ -55,12 +52,8 @@ def open_nifti_image(path: Path) -> tuple[Grid, Iterator[SliceI16]]:
         )
     axes = find_axial_axes(layout.grid)
     streams = axes.sources_xyz[2] == 2 and not axes.are_flipped_xyz[2]
-    if not streams and np.prod(layout.grid.shape_zyx, dtype=np.int64) > MAX_TURNED_VOXELS:
-        raise SeriesError(
-            f"{WHAT} has {' x '.join(map(str, layout.grid.shape_zyx))} voxels and is not stored in rising axial slices; at most "
-            f"{MAX_TURNED_VOXELS} voxels can be turned: save it with axial slices, from the feet up"
-        )
-    return turn_grid(layout.grid, axes), (_stream_turned if streams else _hold_turned)(path, layout, axes)
+    images = _read_slices(path, layout, rounding)
+    return turn_grid(layout.grid, axes), _turn_each(images, axes) if streams else _turn_all(images, layout, axes)
 
 
 def find_axial_axes(grid: Grid) -> AxisMatch:
@@ -77,26 +70,23 @@ def find_axial_axes(grid: Grid) -> AxisMatch:
     return AxisMatch(sources, tuple(bool(directions[source, axis] < 0) for axis, source in enumerate(sources)))
 
 
-def _stream_turned(path: Path, layout: VoxelLayout, axes: AxisMatch) -> Iterator[SliceI16]:
-    for image_hu in _read_slices(path, layout):
+def _turn_each(images: Iterator[SliceI16], axes: AxisMatch) -> Iterator[SliceI16]:
+    for image_hu in images:
         yield np.ascontiguousarray(turn_volume(image_hu[np.newaxis], axes)[0])
 
 
-def _hold_turned(path: Path, layout: VoxelLayout, axes: AxisMatch) -> Iterator[SliceI16]:
-    volume_hu: VolumeI16 = np.empty(layout.grid.shape_zyx, dtype=np.int16)
-    for z, image_hu in enumerate(_read_slices(path, layout)):
-        volume_hu[z] = image_hu
-    for image_hu in turn_volume(volume_hu, axes):
-        yield np.ascontiguousarray(image_hu)
+def _turn_all(images: Iterator[SliceI16], layout: VoxelLayout, axes: AxisMatch) -> Iterator[SliceI16]:
+    turned = TurnedVolume(Scratch(), images, StoredShape(layout.grid.shape_zyx, np.dtype(np.int16)), axes)
+    yield from map(turned.read, range(turned.slices))
 
 
-def _read_slices(path: Path, layout: VoxelLayout) -> Iterator[SliceI16]:
+def _read_slices(path: Path, layout: VoxelLayout, rounding: Rounding) -> Iterator[SliceI16]:
     """Read the slices as they lie in the file, to its very end, where the checksum of a compressed one stands."""
     try:
         with open_unpacked(path) as stream:
             stream.seek(layout.offset_bytes)
             for z in range(layout.grid.shape_zyx[0]):
-                yield _read_slice(stream, layout, z)
+                yield _read_slice(stream, layout, z, rounding)
             if len(stream.read(MAX_TRAILING_BYTES + 1)) > MAX_TRAILING_BYTES:
                 raise SeriesError(f"{WHAT} goes on for more than {MAX_TRAILING_BYTES} bytes behind its last voxel; {COPY_AGAIN}")
     except MaskError as error:
@@ -107,27 +97,29 @@ def _say(error: MaskError | OSError) -> str:
     return str(error) if isinstance(error, MaskError) else f"{WHAT} can no longer be opened; pack the folder again"
 
 
-def _read_slice(stream: IO[bytes], layout: VoxelLayout, z: int) -> SliceI16:
+def _read_slice(stream: IO[bytes], layout: VoxelLayout, z: int, rounding: Rounding) -> SliceI16:
     slices, rows, columns = layout.grid.shape_zyx
     data = stream.read(layout.slice_bytes)
     if len(data) < layout.slice_bytes:
         raise SeriesError(f"{WHAT} is cut short: it ends in slice {z + 1} of {slices} as stored; {COPY_AGAIN}")
     try:
-        return to_whole_hu(np.frombuffer(data, layout.dtype), layout.slope, layout.intercept).reshape(rows, columns)
+        stored = np.frombuffer(data, layout.dtype).reshape(rows, columns)
+        return to_whole_hu(stored, layout.slope, layout.intercept, rounding)
     except SeriesError as error:
         raise SeriesError(f"{WHAT}, slice {z + 1} of {slices} as stored: {error}") from error
 
 
-def to_whole_hu(stored: NDArray[Any], slope: float, intercept: float) -> SliceI16:
+def to_whole_hu(stored: NDArray[Any], slope: float, intercept: float, rounding: Rounding) -> SliceI16:
     """Scale stored values to Hounsfield units, and refuse what int16 cannot keep.
 
     Args:
         stored: whole or floating-point numbers, any shape.
         slope, intercept: HU = stored x slope + intercept.
+        rounding: of its case; makes fractions whole.
     Returns:
         int16 of the same shape, HU.
     Raises:
-        SeriesError: a value is no number, no whole number to within 0.002, below what CT can be, or beyond int16.
+        SeriesError: a value is no number, below what CT can be, or beyond int16.
     Source: NIfTI-1, nifti1.h, scl_slope and scl_inter.
     """
     if stored.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0):
@@ -136,13 +128,7 @@ def to_whole_hu(stored: NDArray[Any], slope: float, intercept: float) -> SliceI1
         exact = stored.astype(np.float64) * slope + intercept
         if not np.isfinite(exact).all():
             raise SeriesError(f"{np.count_nonzero(~np.isfinite(exact))} voxels hold no number; fill them with air")
-        values = np.rint(exact)
-        fractions = np.count_nonzero(np.abs(exact - values) > HU_TOLERANCE)
-        if fractions:
-            raise SeriesError(
-                f"{fractions} voxels with fractions of a Hounsfield unit; shards keep whole ones without loss: "
-                "convert the images as scanned, or round and save them yourself"
-            )
+        values = rounding.round(exact)
     if values.min() < LOWEST_HU or values.max() > INT16.max:
         raise SeriesError(
             f"values from {values.min():g} to {values.max():g}; {LOWEST_HU} to {INT16.max} HU are possible in CT: "

@@ -12,14 +12,15 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-import nrrd
 import numpy as np
+from numpy.typing import NDArray
 
-from hipseg.axes import VolumeU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid, grid_from_affine_ras
-from hipseg.ingest.labels import LABEL_MAX, VoxelLayout, check_size, read_layer
-from hipseg.ingest.turning import match_axes, turn_volume
+from hipseg.ingest.archive import find_beside
+from hipseg.ingest.labels import LABEL_MAX, LabelVolume, VoxelLayout, check_size, find_values, read_layer
+from hipseg.ingest.scratch import Scratch
+from hipseg.ingest.turning import match_axes
 
 MAGIC = b"NRRD000"
 """Source: nrrd.org, NRRD file format, section 2: NRRD0001 to NRRD0005."""
@@ -55,13 +56,13 @@ class NrrdHeader:
 
     Args:
         segments: as 3D Slicer lists them; empty where the file lists none.
-        data_path: the file that holds the voxels; the header's own where they follow it.
+        data_path: the file that holds the voxels: the header's own where they follow it, None where there is no such file.
         encoding: raw, gzip or bzip2.
     """
 
     layout: VoxelLayout
     segments: tuple[NrrdSegment, ...]
-    data_path: Path
+    data_path: Path | None
     encoding: str
 
 
@@ -82,6 +83,8 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
         MaskError: it cannot be read, does not say where the voxels lie, or describes no label volume.
     Source: nrrd.org, NRRD file format; 3D Slicer's manual, segmentation file format.
     """
+    import nrrd  # noqa: PLC0415 - packing DICOM starts sooner without it
+
     try:
         with path.open("rb") as stream, warnings.catch_warnings():
             # pynrrd's warnings quote the header.
@@ -99,29 +102,43 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
         raise MaskError(f"{WHAT} has a damaged header; write it again") from error
 
 
-def read_nrrd_on(path: Path, grid: Grid, layer: int = 0) -> VolumeU8:
-    """Read one layer of an NRRD label volume and turn its axes onto a grid.
+def find_voxel_file(path: Path) -> Path | None:
+    """Find the file that holds the voxels of a header; None where they follow it, or where it says nothing that can be used."""
+    try:
+        found = read_nrrd_header(path).data_path
+    except MaskError:
+        return None
+    return None if found == path else found
 
+
+def open_nrrd_on(path: Path, grid: Grid, scratch: Scratch, layer: int = 0) -> LabelVolume:
+    """Read one layer of an NRRD label volume to its end, and turn its axes onto a grid.
+
+    Args:
+        path: the file.
+        grid: the grid that its voxels must lie on, in whatever order and direction of axes.
+        scratch: where the turned volume is kept.
+        layer: which of the values of a voxel, counted from 0.
     Returns:
-        uint8 (z, y, x) of that grid; nothing is resampled.
+        Its slices on that grid; nothing is resampled.
     Raises:
         MaskError: see `read_nrrd_header`; or it lies elsewhere, is cut short or damaged, or holds no labels.
+        ConfigError: the disk of the temporary files is full.
     """
     header = read_nrrd_header(path)
     # The header is enough to refuse, before anything is unpacked.
     axes = match_axes(header.layout.grid, grid, WHAT)
-    return turn_volume(_read(header, layer), axes)
+    return LabelVolume(scratch, _read_images(header, layer), header.layout, axes)
 
 
 def read_nrrd_values(path: Path) -> tuple[int, ...]:
     """Give the label numbers above 0 that occur in the first layer of an NRRD label volume, rising."""
-    labels = _read(read_nrrd_header(path), 0)
-    return tuple(int(value) for value in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)) if value)
+    return tuple(sorted(find_values(_read_images(read_nrrd_header(path), 0))))
 
 
-def _read(header: NrrdHeader, layer: int) -> VolumeU8:
+def _read_images(header: NrrdHeader, layer: int) -> Iterator[NDArray[np.uint8]]:
     with _opened(header) as stream:
-        return read_layer(stream, header.layout, WHAT, layer)
+        yield from read_layer(stream, header.layout, WHAT, layer)
 
 
 @contextmanager
@@ -129,6 +146,8 @@ def _opened(header: NrrdHeader) -> Iterator[IO[bytes]]:
     """Open the voxels, unpacked; every fault of the file inside the block is a MaskError."""
     layout = header.layout
     try:
+        if header.data_path is None:
+            raise FileNotFoundError
         if header.data_path.is_symlink():
             raise MaskError(f"{WHAT} has its voxels behind a symbolic link, which is not followed; copy the file beside it")
         check_size(layout, header.data_path, WHAT)
@@ -160,7 +179,9 @@ def _parse(fields: Mapping[str, Any], path: Path, end: int) -> NrrdHeader:
         raise MaskError(f"{WHAT} is written as text or with bytes to skip; raw, gzip and bzip2 without are accepted")
     layers = _count_layers(fields)
     layout = VoxelLayout(_parse_grid(fields), _parse_dtype(fields), 0 if data_file else end, layers=layers)
-    return NrrdHeader(layout, tuple(_parse_segments(fields, layers)), path.with_name(data_file) if data_file else path, encoding)
+    return NrrdHeader(
+        layout, tuple(_parse_segments(fields, layers)), find_beside(path, data_file) if data_file else path, encoding
+    )
 
 
 def _count_layers(fields: Mapping[str, Any]) -> int:

@@ -1,11 +1,10 @@
 """Overlay planes of one CT image -> masks on its pixels."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.datadict import tag_for_keyword
 
 from hipseg.axes import SliceBool
 from hipseg.errors import MaskError
@@ -19,7 +18,9 @@ from hipseg.ingest.dicomfile import (
     read_dataset,
     read_header,
 )
+from hipseg.ingest.dictionary import tag_of
 from hipseg.ingest.headers import OVERLAY_ROWS
+from hipseg.ingest.plain import HeaderReader
 
 OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0011, 0x0015, 0x0050, 0x0051
 OVERLAY_BITS_ALLOCATED, OVERLAY_BIT_POSITION, OVERLAY_DATA = 0x0100, 0x0102, 0x3000
@@ -33,9 +34,7 @@ ELEMENTS = (
     OVERLAY_BIT_POSITION,
     OVERLAY_DATA,
 )
-PIXEL_TAGS = tuple(
-    tag_for_keyword(keyword) or 0 for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelData")
-)
+PIXEL_TAGS = tuple(map(tag_of, ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelData")))
 FIRST_FRAME = 1
 """A CT image of one frame is frame 1 to an overlay of several. Source: DICOM PS3.3 C.9.2.1.4."""
 
@@ -57,33 +56,44 @@ class PlaneLayout:
     first_frame: int
 
 
-def read_overlay_masks(
-    path: Path, groups: Collection[int], shape_yx: tuple[int, int], frame: int = FIRST_FRAME
-) -> dict[int, SliceBool]:
-    """Read overlay planes of one image and lay them onto its pixels.
+class OverlayReader:
+    """Reads overlay planes, those of one series after another in a fraction of the first one's time."""
 
-    Type G (graphics) and type R (region) are read alike: which of them is a mask, the one who chooses it knows.
+    def __init__(self, groups: Iterable[int]) -> None:
+        """Begin without any image.
 
-    Args:
-        path: the image.
-        groups: groups wanted, 0x6000 to 0x601E, each of which the image has.
-        shape_yx: rows and columns of the image.
-        frame: the frame of the image, counted from 1.
-    Returns:
-        bool (y, x) by group. What lies beside the image is cut off, what the overlay does not reach is False.
-    Raises:
-        MaskError: a plane is incomplete or cut short, or lies in pixels that are compressed; the caller adds where.
-    Source: DICOM PS3.3 C.9.2.
-    """
-    tags = [group << 16 | element for group in groups for element in ELEMENTS]
-    try:
-        dataset = read_header(path, tags)
-        return {group: _read_mask(path, dataset, group, shape_yx, frame) for group in sorted(groups)}
-    except (OSError, UnreadableFileError) as error:
-        raise MaskError("the file can no longer be read; pack the folder again") from error
+        Args:
+            groups: those that will be asked for, 0x6000 to 0x601E.
+        """
+        self._headers = HeaderReader([group << 16 | element for group in groups for element in ELEMENTS])
+
+    def read(
+        self, path: Path, groups: Collection[int], shape_yx: tuple[int, int], frame: int = FIRST_FRAME
+    ) -> dict[int, SliceBool | None]:
+        """Read overlay planes of one image and lay them onto its pixels.
+
+        Type G (graphics) and type R (region) are read alike: which of them is a mask, the one who chooses it knows.
+
+        Args:
+            path: the image.
+            groups: groups wanted, each of which the image has.
+            shape_yx: rows and columns of the image.
+            frame: the frame of the image, counted from 1.
+        Returns:
+            bool (y, x) by group, or None where nothing is drawn. What lies beside the image is cut off, what the overlay does
+            not reach is False.
+        Raises:
+            MaskError: a plane is incomplete or cut short, or lies in pixels that are compressed; the caller adds where.
+        Source: DICOM PS3.3 C.9.2.
+        """
+        try:
+            dataset = read_header(path, self._headers)
+            return {group: _read_mask(path, dataset, group, shape_yx, frame) for group in sorted(groups)}
+        except (OSError, UnreadableFileError) as error:
+            raise MaskError("the file can no longer be read; pack the folder again") from error
 
 
-def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], frame: int = FIRST_FRAME) -> SliceBool:
+def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], frame: int = FIRST_FRAME) -> SliceBool | None:
     """Lay the bits of one plane onto the pixels of one frame of an image.
 
     Args:
@@ -92,7 +102,7 @@ def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], 
         shape_yx: rows and columns of the image.
         frame: the frame of the image, counted from 1.
     Returns:
-        bool (y, x); all False where no frame of the overlay belongs to the image's.
+        bool (y, x); None where no bit is set, or no frame of the overlay belongs to the image's.
     Raises:
         MaskError: there are fewer bits than the layout needs.
     Source: DICOM PS3.5 8.1.2.
@@ -102,16 +112,18 @@ def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], 
     if len(bits) < expected:
         raise MaskError(f"{len(bits)} bytes of overlay, expected {expected}; export the masks again")
     index = frame - layout.first_frame
-    if not 0 <= index < layout.frames:
-        return np.zeros(shape_yx, dtype=np.bool_)
+    if not 0 <= index < layout.frames or bits == bytes(len(bits)):
+        return None
     first_byte = index * pixels // 8
     some = np.frombuffer(bits, np.uint8)[first_byte : ((index + 1) * pixels + 7) // 8]
     start = index * pixels - first_byte * 8
-    plane = np.unpackbits(some, bitorder="little")[start : start + pixels].reshape(layout.shape_yx).astype(np.bool_)
+    plane = np.unpackbits(some, bitorder="little")[start : start + pixels].view(np.bool_).reshape(layout.shape_yx)
     return _place(plane, layout.origin_yx, shape_yx)
 
 
 def _place(plane: SliceBool, origin_yx: tuple[int, int], shape_yx: tuple[int, int]) -> SliceBool:
+    if plane.shape == shape_yx and origin_yx == (0, 0):
+        return plane
     mask = np.zeros(shape_yx, dtype=np.bool_)
     image_y, plane_y = _overlap(origin_yx[0], plane.shape[0], shape_yx[0])
     image_x, plane_x = _overlap(origin_yx[1], plane.shape[1], shape_yx[1])
@@ -127,7 +139,7 @@ def _overlap(origin: int, length: int, image_length: int) -> tuple[slice, slice]
     return slice(start, stop), slice(start - origin, stop - origin)
 
 
-def _read_mask(path: Path, dataset: Header, group: int, shape_yx: tuple[int, int], frame: int) -> SliceBool:
+def _read_mask(path: Path, dataset: Header, group: int, shape_yx: tuple[int, int], frame: int) -> SliceBool | None:
     base = group << 16
     layout = _read_layout(dataset, group)
     if (base | OVERLAY_DATA) in dataset:
@@ -142,7 +154,7 @@ def _read_mask(path: Path, dataset: Header, group: int, shape_yx: tuple[int, int
         raise MaskError(f"overlay group {group:04X} without Overlay Data (60xx,3000); export the masks again")
     index = frame - layout.first_frame
     if not 0 <= index < layout.frames:
-        return np.zeros(shape_yx, dtype=np.bool_)
+        return None
     return _place(_read_embedded(path, group, position, layout.shape_yx, frame), layout.origin_yx, shape_yx)
 
 

@@ -9,11 +9,11 @@ from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import Grid
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.nifti import read_grid
-from hipseg.ingest.nrrd import read_nrrd_header
+from hipseg.ingest.nrrd import find_voxel_file, read_nrrd_header
 from hipseg.ingest.rtstruct import References, StructureSet, count_on_slices, read_structure_set
 from hipseg.ingest.scan import FoundFile
 from hipseg.ingest.segmentation import lies_on, read_segmentation
-from hipseg.ingest.series import order_series
+from hipseg.ingest.series import OrderedSeries, order_series
 from hipseg.ingest.turning import match_axes
 
 SeriesKey = tuple[str, str]
@@ -39,10 +39,17 @@ class NiftiFile:
 
 @dataclass(frozen=True, repr=False)
 class NrrdFile:
-    """An NRRD file beside a series; `rivals` is the number of other series that it fits as well."""
+    """An NRRD file beside a series.
+
+    Args:
+        path: the file, or its header where the voxels lie in another one.
+        rivals: number of other series that it fits as well.
+        voxels: the file that the voxels lie in, where that is another one.
+    """
 
     path: Path
     rivals: int = 0
+    voxels: Path | None = None
 
 
 class SeriesIndex:
@@ -52,7 +59,7 @@ class SeriesIndex:
         """Index the images of each series by their folders and the folders above."""
         self.series = series
         self._below: dict[PurePosixPath, set[SeriesKey]] = defaultdict(set)
-        self._grids: dict[SeriesKey, Grid | None] = {}
+        self._ordered: dict[SeriesKey, OrderedSeries | None] = {}
         for key, images in series.items():
             for folder in {header.folder for header in images}:
                 for parent in (PurePosixPath(folder), *PurePosixPath(folder).parents):
@@ -64,13 +71,18 @@ class SeriesIndex:
         return next((tuple(sorted(self._below[up])) for up in (start, *start.parents) if up in self._below), ())
 
     def grid(self, key: SeriesKey) -> Grid | None:
-        """Give the grid of a series; None where it has none, which is refused when the series is opened."""
-        if key not in self._grids:
+        """Give the grid of a series; None where its slices lie on none, be it that they are tilted."""
+        ordered = self.ordered(key)
+        return None if ordered is None or ordered.shifts_mm_yx else ordered.grid
+
+    def ordered(self, key: SeriesKey) -> OrderedSeries | None:
+        """Give a series in order, tilted or not; None where it is no volume, which is refused when it is opened."""
+        if key not in self._ordered:
             try:
-                self._grids[key] = order_series(self.series[key], "").grid
+                self._ordered[key] = order_series(self.series[key], "", takes_tilt=True)
             except SeriesError:
-                self._grids[key] = None
-        return self._grids[key]
+                self._ordered[key] = None
+        return self._ordered[key]
 
 
 def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
@@ -101,8 +113,8 @@ def pair_segmentation(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, 
     file = read_segmentation(found.path)
 
     def is_drawn_on(key: SeriesKey) -> bool:
-        grid = index.grid(key)
-        return grid is not None and lies_on(file, grid)
+        series = index.ordered(key)
+        return series is not None and lies_on(file, series)
 
     return _pair_by_references(file.references, index, is_drawn_on)
 
@@ -127,7 +139,8 @@ def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, Nifti
 def pair_nrrd(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NrrdFile]:
     """Find the series that an NRRD file belongs to, by the same rules as `pair_nifti`."""
     rivals = _pair_by_grid(found, index, lambda path: read_nrrd_header(path).layout.grid)
-    return {key: NrrdFile(found.path, others) for key, others in rivals.items()}
+    voxels = find_voxel_file(found.path)
+    return {key: NrrdFile(found.path, others, voxels) for key, others in rivals.items()}
 
 
 def _pair_by_references(

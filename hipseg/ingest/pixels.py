@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from hipseg.errors import SeriesError
 from hipseg.ingest.archive import open_descriptor
 from hipseg.ingest.compressed import MAX_FRAME_PIXELS
-from hipseg.ingest.elements import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, UNDEFINED_LENGTH
+from hipseg.ingest.dictionary import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
+from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, compare_stamps, expected_bytes, read_stored
 
 SliceI16 = NDArray[np.int16]
 """int16 (y, x), Hounsfield units."""
 
-FRACTION_TOLERANCE_HU = 1e-6
-"""What floating point leaves of a whole number when a decimal slope is multiplied by a 16-bit value."""
 INT16 = np.iinfo(np.int16)
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
-def read_slice_hu(path: Path, header: ImageHeader) -> SliceI16:
+def read_slice_hu(path: Path, header: ImageHeader, rounding: Rounding) -> SliceI16:
     """Read one image as Hounsfield units.
 
     Pixels that the header declares as padding keep their rescaled value, as other readers give them, held to the range of
@@ -31,11 +31,12 @@ def read_slice_hu(path: Path, header: ImageHeader) -> SliceI16:
     Args:
         path: the file.
         header: its header.
+        rounding: of its case, told of values that are no whole HU.
     Returns:
         int16 (y, x), HU.
     Raises:
-        SeriesError: the file is gone or has changed, is cut short or not decodable here, or its values are no whole HU within
-            int16. The message says what was found; the caller adds where.
+        SeriesError: the file is gone or has changed, is cut short or not decodable here, or its values lie beyond int16. The
+            message says what was found; the caller adds where.
     Source: DICOM PS3.3 C.11.1.1.2.
     """
     try:
@@ -45,35 +46,29 @@ def read_slice_hu(path: Path, header: ImageHeader) -> SliceI16:
             check_unchanged(path, header.stamp)
             stored = read_stored(path, header)
             check_unchanged(path, header.stamp)
-            image_hu = to_hu(stored, header)
+            image_hu = to_hu(stored, header, rounding)
     except OSError as error:
         raise SeriesError(GONE) from error
     return image_hu
 
 
-def to_hu(stored: StoredI, header: ImageHeader) -> SliceI16:
+def to_hu(stored: StoredI, header: ImageHeader, rounding: Rounding) -> SliceI16:
     """Rescale stored values to Hounsfield units.
 
     Args:
         stored: integers (y, x).
         header: slope, intercept and padding.
+        rounding: of its case; makes fractions whole.
     Returns:
         int16 (y, x), HU.
     Raises:
-        SeriesError: a value is no whole number of HU, or beyond int16.
+        SeriesError: a value lies beyond int16.
     """
     slope, intercept = float(header.slope or 0), float(header.intercept or 0)
     if slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < INT16.max:
         values = stored.astype(np.int64) * int(slope) + int(intercept)
     else:
-        exact = stored * slope + intercept
-        values = np.rint(exact).astype(np.int64)
-        fractions = np.count_nonzero(np.abs(exact - values) > FRACTION_TOLERANCE_HU)
-        if fractions:
-            raise SeriesError(
-                f"{fractions} pixels with fractions of a Hounsfield unit (slope {slope:g}, intercept {intercept:g}); "
-                "whole numbers are needed: export the series with slope 1"
-            )
+        values = rounding.round(stored * slope + intercept).astype(np.int64)
     if values.min() >= INT16.min and values.max() <= INT16.max:
         return values.astype(np.int16)
     return _clamp_padding(values, stored, header)
@@ -116,7 +111,7 @@ def _read_plain(path: Path, header: ImageHeader) -> SliceI16 | None:
         return None
     is_signed, bits, intercept = header.pixel_representation == 1, header.bits_stored or 0, int(header.intercept or 0)
     stored = image_hu if is_signed else image_hu.view("<u2")
-    low, high = int(stored.min()), int(stored.max())
+    low, high = int(stored.min()) if is_signed else 0, int(stored.max())
     lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
     if low < lowest or high > highest or low + intercept < INT16.min or high + intercept > INT16.max:
         # Bits beside those stored, or padding beyond int16.

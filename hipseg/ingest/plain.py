@@ -1,16 +1,15 @@
 """The header of a plainly written DICOM file, read without pydicom and with the same answers, or not at all."""
 
-import io
 import os
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Final
+from typing import Any, Final
 
-from pydicom.datadict import dictionary_VR
-
-from hipseg.ingest.elements import NO_VR, Elements, OddLayoutError, Place, find_elements
+from hipseg.ingest.alike import Image, Kind, Pattern
+from hipseg.ingest.dictionary import representation_of
+from hipseg.ingest.elements import ALL_TAGS, NO_VR, OddLayoutError, Place, find_elements
 
 Value = str | int | float | bytes | tuple[str, ...] | tuple[float, ...] | None
 """What an element says; None where it is there and empty."""
@@ -19,6 +18,11 @@ FIRST_READ_BYTES: Final = 1 << 16
 """Enough for the header of a CT slice with an overlay plane of 512 x 512 bits (32 KiB)."""
 MAX_HEADER_BYTES: Final = 1 << 22
 """Headers longer than this are left to pydicom, which passes over what is not asked for."""
+PAGE_BYTES: Final = 1 << 12
+MAX_PAGES: Final = 1 << 8
+"""Of the first bytes of a file that are read at once."""
+MAX_KNOWN: Final = 8
+"""Kinds of headers that are remembered: as many series in one folder may take turns."""
 ASCII_CHARACTER_SETS: Final = frozenset(
     (
         *("", "GB18030", "GBK", "ISO 2022 IR 6", "ISO 2022 IR 100"),
@@ -40,52 +44,116 @@ _LENGTHS = (2, 4)
 
 @dataclass(frozen=True, repr=False)
 class PlainHeader:
-    """Values of a file's elements, and where its pixel data lie; private, so it is not shown when printed."""
+    """What a file's header says; private, so it is not shown when printed.
+
+    Args:
+        values: of its elements.
+        syntax: transfer syntax identifier.
+        pixels: where its pixel data lie.
+        own: tags of which other images of its pattern may have other values; all others they have in common.
+        memory: one for all images of the pattern, where a user may keep what follows from the common values alone.
+    """
 
     values: Mapping[int, Value]
     syntax: str
     pixels: Place
+    own: frozenset[int]
+    memory: dict[str, Any]
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.values
 
 
-def read_head(handle: io.FileIO) -> bytes:
-    """Read the first bytes of a file, as many as most headers have."""
-    return os.pread(handle.fileno(), FIRST_READ_BYTES, 0)
+@dataclass(frozen=True, repr=False)
+class _Known:
+    """A header read before, and what others of its kind have in common with it."""
+
+    image: Image
+    own: frozenset[int]
+    pattern: Pattern
+    values: Mapping[int, Value]
+    """Of the elements that are wanted and common."""
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
-def read_plain_header(handle: io.FileIO, head: bytes, tags: Sequence[int]) -> PlainHeader:
-    """Read the values wanted of a plainly written file out of its first bytes; where those do not do, the next are read.
+class HeaderReader:
+    """Reads the headers of plainly written files one after another, those of a series in a fraction of the first one's time."""
 
-    Args:
-        handle: the file, opened without a buffer.
-        head: what `read_head` gave of it.
-        tags: the elements wanted.
-    Returns:
-        Their values, equal to those that pydicom gives.
-    Raises:
-        OddLayoutError: something in the file is not written in the plain way, so that pydicom has to read it.
-        OSError: the file cannot be read.
-    """
-    wanted = frozenset(tags)
-    elements = find_elements(head, wanted)
-    while elements.pixels is None and len(head) < MAX_HEADER_BYTES:
-        more = os.pread(handle.fileno(), 7 * len(head), len(head))
-        if not more:
-            break
-        head += more
-        elements = find_elements(head, wanted)
-    if elements.pixels is None:
-        # Another object than an image, or a file that breaks off.
-        raise OddLayoutError
-    return PlainHeader(_decode(head, elements), elements.syntax, elements.pixels)
+    def __init__(self, tags: Collection[int]) -> None:
+        """Begin without any file.
+
+        Args:
+            tags: the elements wanted of each.
+        """
+        self.tags = frozenset(tags)
+        self._known: dict[Kind, _Known] = {}
+        self._head_bytes = FIRST_READ_BYTES
+
+    def read_head(self, descriptor: int) -> bytes:
+        """Read the first bytes of a file, as many as the header before had."""
+        return os.pread(descriptor, self._head_bytes, 0)
+
+    def read(self, descriptor: int, head: bytes) -> PlainHeader:
+        """Read the values wanted of a plainly written file out of its first bytes; where those do not do, the next are read.
+
+        Args:
+            descriptor: the file, opened for reading.
+            head: what `read_head` gave of it.
+        Returns:
+            Their values, equal to those that pydicom gives.
+        Raises:
+            OddLayoutError: something in the file is not written in the plain way, so that pydicom has to read it.
+            OSError: the file cannot be read.
+        """
+        # The last kind met comes first.
+        for kind, known in reversed(self._known.items()):
+            found = known.pattern.find(head)
+            if found is not None:
+                places, pixels = found
+                values = _decode(head, places, dict(known.values))
+                self._known[kind] = self._known.pop(kind)
+                return PlainHeader(values, known.image.elements.syntax, pixels, known.own, known.memory)
+        return self._read_anew(descriptor, head)
+
+    def _read_anew(self, descriptor: int, head: bytes) -> PlainHeader:
+        """Walk over all elements of a header, and remember them for the next ones."""
+        elements = find_elements(head, ALL_TAGS)
+        while elements.pixels is None and len(head) < MAX_HEADER_BYTES:
+            more = os.pread(descriptor, 7 * len(head), len(head))
+            if not more:
+                break
+            head += more
+            elements = find_elements(head, ALL_TAGS)
+        if elements.pixels is None:
+            # Another object than an image, or a file that breaks off.
+            raise OddLayoutError
+        places = {tag: place for tag, place in elements.places.items() if tag in self.tags}
+        values = _decode(head, places, {})
+        known = self._remember(Image(head[: elements.pixels.first], elements, elements.pixels), values)
+        self._head_bytes = min(-(-elements.pixels.first // PAGE_BYTES) + 1, MAX_PAGES) * PAGE_BYTES
+        return PlainHeader(values, elements.syntax, elements.pixels, known.own, known.memory)
+
+    def _remember(self, image: Image, values: Mapping[int, Value]) -> _Known:
+        """Learn from a header that was of no known pattern."""
+        kind = image.kind
+        before = self._known.pop(kind, None)
+        if before is not None:
+            own = before.own | image.differences(before.image)
+        else:
+            # What each image of the last series had for its own, each of this one will, too.
+            last = next(reversed(self._known.values()), None)
+            own = last.own.intersection(image.tags) if last else frozenset()
+        common = {tag: value for tag, value in values.items() if tag not in own}
+        known = self._known[kind] = _Known(image, own, Pattern(image, own, self.tags), common)
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        return known
 
 
-def _decode(head: bytes, elements: Elements) -> dict[int, Value]:
+def _decode(head: bytes, places: Mapping[int, Place], values: dict[int, Value]) -> dict[int, Value]:
+    """Add the values of elements to those that are known already."""
     # Pixel Representation comes before the elements whose value representation depends on it.
-    values: dict[int, Value] = {}
-    for tag, (written, first, length) in elements.places.items():
+    for tag, (written, first, length) in places.items():
         vr = _standard_vr(tag, written) if written or tag not in SIGN_DEPENDENT else _sign_vr(values)
         raw = head[first : first + length]
         values[tag] = (_decode_short if length <= MAX_REMEMBERED_BYTES else _decode_value)(tag, vr, raw) if length else None
@@ -97,7 +165,9 @@ def _decode(head: bytes, elements: Elements) -> dict[int, Value]:
 @cache
 def _standard_vr(tag: int, written: bytes) -> str:
     """Say how a value is written; a file that says another thing than the standard is odd."""
-    expected = dictionary_VR(tag)
+    expected = representation_of(tag)
+    if expected is None:
+        raise OddLayoutError
     if written == NO_VR:
         return expected
     if written.decode("ascii") not in expected.split(" or "):

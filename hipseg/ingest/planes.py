@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hipseg.errors import ConfigError, MaskError
-from hipseg.geometry import Grid, make_grid, points_to_indices
+from hipseg.geometry import make_grid, points_to_indices
 from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch, match_axes
 
 OFF_SLICE_MM = 0.1
@@ -35,12 +36,12 @@ def number_slices(headers: Sequence[ImageHeader]) -> dict[str, int]:
     }
 
 
-def place_plane(plane: Plane, grid: Grid, slice_by_uid: Mapping[str, int], what: str) -> tuple[int, AxisMatch]:
+def place_plane(plane: Plane, series: OrderedSeries, slice_by_uid: Mapping[str, int], what: str) -> tuple[int, AxisMatch]:
     """Find the slice that a plane lies on.
 
     Args:
         plane: the plane.
-        grid: the series' grid.
+        series: the series, tilted or not.
         slice_by_uid: slice number by image identifier; decides where the plane does not say its place, else is held against it.
         what: what the plane is, for messages.
     Returns:
@@ -48,6 +49,7 @@ def place_plane(plane: Plane, grid: Grid, slice_by_uid: Mapping[str, int], what:
     Raises:
         MaskError: it lies on no slice, its pixels are not the slice's, or place and references contradict each other.
     """
+    grid = series.grid
     named = {slice_by_uid[uid] for uid in plane.source_uids if uid in slice_by_uid}
     if plane.position_mm is None or plane.orientation is None or plane.spacing_mm is None:
         if len(named) != 1 or plane.shape_yx != grid.shape_zyx[1:]:
@@ -56,7 +58,7 @@ def place_plane(plane: Plane, grid: Grid, slice_by_uid: Mapping[str, int], what:
                 "and of its size; export the masks again"
             )
         return named.pop(), AS_IT_IS
-    z, axes = _place_by_geometry(plane, grid, what)
+    z, axes = _place_by_geometry(plane, series, what)
     if len(named) == 1 and z not in named:
         raise MaskError(
             f"{what} contradicts itself: by position it lies on slice {z + 1} of {grid.shape_zyx[0]}, and it names the image of "
@@ -65,7 +67,8 @@ def place_plane(plane: Plane, grid: Grid, slice_by_uid: Mapping[str, int], what:
     return z, axes
 
 
-def _place_by_geometry(plane: Plane, grid: Grid, what: str) -> tuple[int, AxisMatch]:
+def _place_by_geometry(plane: Plane, series: OrderedSeries, what: str) -> tuple[int, AxisMatch]:
+    grid = series.grid
     slices, rows, columns = grid.shape_zyx
     spacing_mm = grid.spacing_mm_zyx[0]
     row, column = np.array(plane.orientation).reshape(2, 3)
@@ -81,7 +84,9 @@ def _place_by_geometry(plane: Plane, grid: Grid, what: str) -> tuple[int, AxisMa
         )
     except ConfigError as error:
         raise MaskError(f"{what} has no extent: {error}") from error
-    origin = np.array(grid.origin_mm_xyz) + z * spacing_mm * normal
+    y_mm, x_mm = series.shifts_mm_yx[z] if series.shifts_mm_yx else (0.0, 0.0)
+    along_row, along_column = (np.array(one) for one in grid.directions_xyz[:2])
+    origin = np.array(grid.origin_mm_xyz) + z * spacing_mm * normal + y_mm * along_column + x_mm * along_row
     axes = match_axes(own, make_grid((1, rows, columns), grid.spacing_mm_zyx, origin, grid.directions_xyz), what)
     if off_mm > OFF_SLICE_MM:
         raise MaskError(

@@ -4,11 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileDataset
 
 from hipseg.axes import PointsF64, SliceBool
 from hipseg.errors import MaskError
@@ -16,6 +15,9 @@ from hipseg.geometry import Grid, points_to_indices
 from hipseg.ingest.dicomfile import integer, is_cut, items, read_dataset, text
 from hipseg.ingest.laterality import Anatomy, read_anatomy
 from hipseg.ingest.polygons import fill_even_odd
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset, FileDataset
 
 CONTOUR_DATA = 0x30060050
 CLOSED_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -195,7 +197,7 @@ def _check_one_plane(heights: Mapping[int, Sequence[float]], grid: Grid) -> None
             )
 
 
-def _read_references(dataset: FileDataset) -> References:
+def _read_references(dataset: "FileDataset") -> References:
     series_uids, image_uids, frame_uids = set(), set(), {text(dataset, "FrameOfReferenceUID")}
     for frame in items(dataset, "ReferencedFrameOfReferenceSequence"):
         frame_uids.add(text(frame, "FrameOfReferenceUID"))
@@ -210,12 +212,12 @@ def _read_references(dataset: FileDataset) -> References:
     return References(*(frozenset(uids - {""}) for uids in found))
 
 
-def _walk_contours(dataset: FileDataset) -> Iterator[Dataset]:
+def _walk_contours(dataset: "FileDataset") -> Iterator["Dataset"]:
     for roi in items(dataset, "ROIContourSequence"):
         yield from items(roi, "ContourSequence")
 
 
-def _read_structures(dataset: FileDataset) -> Iterator[Structure]:
+def _read_structures(dataset: "FileDataset") -> Iterator[Structure]:
     drawn = {integer(roi, "ReferencedROINumber"): roi for roi in items(dataset, "ROIContourSequence")}
     observed = {integer(one, "ReferencedROINumber"): one for one in items(dataset, "RTROIObservationsSequence")}
     for roi in items(dataset, "StructureSetROISequence"):
@@ -231,8 +233,10 @@ def _read_structures(dataset: FileDataset) -> Iterator[Structure]:
         )
 
 
-def _read_points(contour: Dataset) -> PointsF64:
+def _read_points(contour: "Dataset") -> PointsF64:
     """Read the points of one contour, from its text at once: pydicom's own conversion takes a hundred times as long."""
+    from pydicom.dataelem import RawDataElement  # noqa: PLC0415 - see `dictionary`
+
     element = contour.get_item(CONTOUR_DATA)
     if element is None:
         raise MaskError("a contour has no Contour Data (3006,0050); export the structures again")

@@ -1,15 +1,14 @@
 """Walk a folder tree and say of every file what it is, by its content; a file that is not used is counted with a reason."""
 
-import io
+import contextlib
 import os
 import stat
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from pydicom.dataset import FileDataset
-
-from hipseg.ingest.archive import ArchiveError, is_archive, list_members
+from hipseg.ingest.archive import ArchiveError, is_archive, list_members, open_descriptor
 from hipseg.ingest.dicomfile import (
     PREFIX_OFFSET,
     SNIFF_BYTES,
@@ -36,9 +35,12 @@ from hipseg.ingest.headers import (
     parse_header,
 )
 from hipseg.ingest.nifti import is_nifti
-from hipseg.ingest.nrrd import is_nrrd
-from hipseg.ingest.plain import read_head, read_plain_header
+from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
+from hipseg.ingest.plain import HeaderReader
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
 
 KNOWN_MODALITIES = frozenset(
     {"CR", "DOC", "DX", "ECG", "IO", "KO", "MG", "MR", "NM", "OT", "PR", "PT"}
@@ -56,6 +58,9 @@ NOT_A_FILE = "not a regular file"
 UNOPENED = "cannot be opened"
 ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
+DICOM_SUFFIX = ".dcm"
+META_START = b"\x02\x00\x00\x00UL\x04\x00"
+"""How the file meta information behind the prefix begins. Source: DICOM PS3.10 7.1."""
 DIRECTORY = "DICOM directory"
 DIRECTORY_NAME = "DICOMDIR"
 """Source: DICOM PS3.10 8.6."""
@@ -108,7 +113,7 @@ def scan_tree(root: Path) -> Scan:
         The finds. Every file seen is an image, an RTSTRUCT, a NIfTI volume, damaged, or counted in `set_aside`. The members of
         a ZIP archive are files like others, in a folder of the archive's name.
     """
-    scan = Scan()
+    scan, headers = Scan(), HeaderReader(HEADER_TAGS)
 
     def count_unopened(_: OSError) -> None:
         scan.files_seen += 1
@@ -116,17 +121,28 @@ def scan_tree(root: Path) -> Scan:
 
     for folder, subfolders, files in os.walk(root, onerror=count_unopened):
         subfolders.sort()
-        links = [name for name in subfolders if (Path(folder) / name).is_symlink()]
-        relative = Path(folder).relative_to(root).as_posix()
+        place = Path(folder)
+        links = [name for name in subfolders if (place / name).is_symlink()]
+        relative = place.relative_to(root).as_posix()
         for name in sorted(files + links):
             scan.files_seen += 1
-            reason = _sort_file(scan, Path(folder) / name, relative)
+            reason = _sort_file(scan, place / name, relative, headers)
             if reason:
                 scan.set_aside[reason] += 1
+    _claim_voxels(scan)
     return scan
 
 
-def _sort_file(scan: Scan, path: Path, folder: str) -> str | None:
+def _claim_voxels(scan: Scan) -> None:
+    """Take files that hold the voxels of an NRRD header out of those that are nothing, or look cut off."""
+    voxels = {path: found.folder for found in scan.nrrds if (path := find_voxel_file(found.path)) and not path.is_symlink()}
+    for path, folder in voxels.items():
+        with contextlib.suppress(OSError):
+            scan.set_aside -= Counter([_sort_content(Scan(), FoundFile(path, folder), HeaderReader(HEADER_TAGS)) or ""])
+    scan.damaged = [found for found in scan.damaged if found.path not in voxels]
+
+
+def _sort_file(scan: Scan, path: Path, folder: str, headers: HeaderReader) -> str | None:
     """Put one file where it belongs; the reason is given back where it belongs nowhere."""
     try:
         status = path.lstat()
@@ -135,18 +151,21 @@ def _sort_file(scan: Scan, path: Path, folder: str) -> str | None:
         if not stat.S_ISREG(status.st_mode):
             # Opening a named pipe would wait for ever.
             return NOT_A_FILE
-        return _sort_content(scan, FoundFile(path, folder, stamp=FileStamp(status.st_size, status.st_mtime_ns)))
+        return _sort_content(scan, FoundFile(path, folder, stamp=FileStamp(status.st_size, status.st_mtime_ns)), headers)
     except OSError:
         return UNOPENED
 
 
-def _sort_content(scan: Scan, found: FoundFile) -> str | None:
-    with found.path.open("rb", buffering=0) as handle:
-        head = read_head(handle)
+def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | None:
+    descriptor = open_descriptor(found.path)
+    try:
+        head = headers.read_head(descriptor)
         if is_archive(found.path, head):
-            return _sort_archive(scan, found)
+            return _sort_archive(scan, found, headers)
         if has_dicom_prefix(head):
-            return _sort_dicom(scan, found, _read_header(found, handle, head), has_prefix=True)
+            return _sort_dicom(scan, found, _read_header(found, headers, descriptor, head), has_prefix=True)
+    finally:
+        os.close(descriptor)
     if may_be_bare_dicom(head):
         return _sort_dicom(scan, found, _read_odd_header(found), has_prefix=False)
     if is_nifti(found.path) or (head and _is_called_nifti(found.path)):
@@ -156,18 +175,20 @@ def _sort_content(scan: Scan, found: FoundFile) -> str | None:
     elif _is_cut_start(head) and not found.path.name.startswith("."):
         # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
         scan.damaged.append(replace(found, reason=CUT_SHORT))
+    elif _is_called_dicom(found.path) or head[SNIFF_BYTES:].startswith(META_START):
+        scan.damaged.append(replace(found, reason=DAMAGED))
     else:
         return NOT_OURS
     return None
 
 
-def _sort_archive(scan: Scan, found: FoundFile) -> str:
+def _sort_archive(scan: Scan, found: FoundFile, headers: HeaderReader) -> str:
     """Sort the members of an archive; one fault refuses all of it, since what it lacks cannot be told."""
     inside = PurePosixPath(found.folder) / found.path.name
     try:
         for name, member in list_members(found.path):
             scan.files_seen += 1
-            reason = _sort_content(scan, FoundFile(member, (inside / name.parent).as_posix()))
+            reason = _sort_content(scan, FoundFile(member, (inside / name.parent).as_posix()), headers)
             if reason:
                 scan.set_aside[reason] += 1
     except OSError as error:
@@ -181,20 +202,25 @@ def _is_called_nifti(path: Path) -> bool:
     return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
 
 
+def _is_called_dicom(path: Path) -> bool:
+    """Say whether a name promises DICOM; where the first bytes are damaged, passing it over would be a slice less."""
+    return path.suffix.lower() == DICOM_SUFFIX and not path.name.startswith(".")
+
+
 def _is_cut_start(head: bytes) -> bool:
     preamble, prefix = head[:PREFIX_OFFSET], head[PREFIX_OFFSET:SNIFF_BYTES]
     return len(head) < SNIFF_BYTES and not any(preamble) and b"DICM".startswith(prefix)
 
 
-def _read_header(found: FoundFile, handle: io.FileIO, head: bytes) -> Header | None:
+def _read_header(found: FoundFile, headers: HeaderReader, descriptor: int, head: bytes) -> Header | None:
     """Read a header; None where it cannot be walked, or breaks off."""
     try:
-        return read_plain_header(handle, head, HEADER_TAGS)
+        return headers.read(descriptor, head)
     except OddLayoutError:
         return _read_odd_header(found)
 
 
-def _read_odd_header(found: FoundFile) -> FileDataset | None:
+def _read_odd_header(found: FoundFile) -> "FileDataset | None":
     """Read a header with pydicom; None where it cannot be walked or breaks off inside a value, which may then read otherwise."""
     try:
         dataset = read_dataset(found.path, HEADER_TAGS, has_pixels=False)
@@ -264,7 +290,7 @@ def _sort_ct(scan: Scan, found: FoundFile, dataset: Header) -> str | None:
 
 def _doubt(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:
     """Keep a file that calls itself DICOM and cannot be read; one that only might be DICOM is something else."""
-    if not has_prefix:
+    if not (has_prefix or _is_called_dicom(found.path)):
         return NOT_OURS
     if found.path.name.upper() == DIRECTORY_NAME:
         return f"damaged {DIRECTORY}"

@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileDataset
 
 from hipseg.axes import SliceBool
 from hipseg.errors import MaskError
-from hipseg.geometry import Grid
 from hipseg.ingest.dicomfile import integer, is_cut, items, numbers, read_dataset, text
 from hipseg.ingest.laterality import Anatomy, read_anatomy
 from hipseg.ingest.planes import Plane, place_plane
 from hipseg.ingest.rtstruct import References
+from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch, turn_volume
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset, FileDataset
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage. Source: DICOM PS3.4 B.5."""
@@ -97,13 +99,13 @@ def read_segmentation(path: Path) -> Segmentation:
         raise MaskError(f"{WHAT} breaks off or is damaged; export the segments again") from error
 
 
-def place_frames(file: Segmentation, segment: int, grid: Grid, slice_by_uid: Mapping[str, int]) -> PlacedFrames:
+def place_frames(file: Segmentation, segment: int, series: OrderedSeries, slice_by_uid: Mapping[str, int]) -> PlacedFrames:
     """Put the frames of a segment onto the slices of a grid.
 
     Args:
         file: what `read_segmentation` gives.
         segment: number of the segment.
-        grid: the series' grid.
+        series: the series, tilted or not.
         slice_by_uid: slice number by image identifier, for frames that say no place, and to check those that do.
     Returns:
         Frames by slice number.
@@ -112,21 +114,21 @@ def place_frames(file: Segmentation, segment: int, grid: Grid, slice_by_uid: Map
     """
     placed: dict[int, tuple[int, AxisMatch]] = {}
     for frame in file.frames_of(segment):
-        z, axes = place_plane(frame.plane, grid, slice_by_uid, f"frame {frame.number} of {WHAT}")
+        z, axes = place_plane(frame.plane, series, slice_by_uid, f"frame {frame.number} of {WHAT}")
         if z in placed:
             raise MaskError(
                 f"frames {placed[z][0]} and {frame.number} of {WHAT} show one segment on one slice ({z + 1} of "
-                f"{grid.shape_zyx[0]} by position); one frame a segment and slice is expected: export the segments again"
+                f"{series.grid.shape_zyx[0]} by position); one frame a segment and slice is expected: export the segments again"
             )
         placed[z] = frame.number, axes
     return placed
 
 
-def lies_on(file: Segmentation, grid: Grid) -> bool:
-    """Say whether all frames that say their place lie on the slices of a grid."""
+def lies_on(file: Segmentation, series: OrderedSeries) -> bool:
+    """Say whether all frames that say their place lie on the slices of a series."""
     try:
         for frame in file.frames:
-            place_plane(frame.plane, grid, {}, WHAT)
+            place_plane(frame.plane, series, {}, WHAT)
     except MaskError:
         return False
     return bool(file.frames)
@@ -211,7 +213,7 @@ def _can_be_read_by_frames(path: Path) -> bool:
     return not (syntax.is_deflated or (is_packed and pixels % BITS_A_BYTE))
 
 
-def _parse(dataset: FileDataset, path: Path) -> Segmentation:
+def _parse(dataset: "FileDataset", path: Path) -> Segmentation:
     kind = text(dataset, "SegmentationType")
     rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
     maximum = (integer(dataset, "MaximumFractionalValue") or 0) if kind == "FRACTIONAL" else 1
@@ -233,7 +235,9 @@ def _parse(dataset: FileDataset, path: Path) -> Segmentation:
     return Segmentation(path, text(dataset, "SeriesInstanceUID"), references, kind, maximum, segments, frames)
 
 
-def _parse_frames(dataset: FileDataset, shape_yx: tuple[int, int], *, is_map: bool) -> Iterator[Frame]:
+def _parse_frames(dataset: "FileDataset", shape_yx: tuple[int, int], *, is_map: bool) -> Iterator[Frame]:
+    from pydicom.dataset import Dataset  # noqa: PLC0415 - see `dictionary`
+
     shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
     announced = integer(dataset, "NumberOfFrames") or 1
     own = items(dataset, "PerFrameFunctionalGroupsSequence")
@@ -241,7 +245,7 @@ def _parse_frames(dataset: FileDataset, shape_yx: tuple[int, int], *, is_map: bo
         raise MaskError(f"{WHAT} of {announced} frames describes {len(own)} of them; export the segments again")
     for number, groups in enumerate(own, 1):
 
-        def find(macro: str, groups: Dataset = groups) -> Dataset:
+        def find(macro: str, groups: "Dataset" = groups) -> "Dataset":
             return next(iter(items(groups, macro) or items(shared, macro)), Dataset())
 
         segment = integer(find("SegmentIdentificationSequence"), "ReferencedSegmentNumber")
@@ -264,7 +268,7 @@ def _parse_frames(dataset: FileDataset, shape_yx: tuple[int, int], *, is_map: bo
         )
 
 
-def _parse_references(dataset: FileDataset, frames: Sequence[Frame]) -> References:
+def _parse_references(dataset: "FileDataset", frames: Sequence[Frame]) -> References:
     series_uids, image_uids = set(), {uid for frame in frames for uid in frame.plane.source_uids}
     for series in items(dataset, "ReferencedSeriesSequence"):
         series_uids.add(text(series, "SeriesInstanceUID"))

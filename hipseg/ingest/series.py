@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,7 +227,8 @@ def _is_tilted(aside: NDArray[np.float64], along: NDArray[np.float64], case: str
 def _check_gaps(along: NDArray[np.float64], case: str) -> float:
     """Give the distance between slices, mm, and refuse a series whose slices are not evenly spaced."""
     gaps = np.diff(along)
-    expected = float(median_low(gaps.tolist()))
+    # The lower one of two medians, so that it is one of the gaps.
+    expected = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     wrong = np.flatnonzero(np.abs(gaps - expected) > SPACING_TOLERANCE_MM)
     if wrong.size:
         first = int(wrong[0])

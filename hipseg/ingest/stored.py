@@ -2,20 +2,20 @@
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import FileDataset
-from pydicom.encaps import get_frame
-from pydicom.uid import UID
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.compressed import DECODERS, MAX_FRAME_PIXELS, PixelFormat, decode_frame
 from hipseg.ingest.dicomfile import NATIVE_SYNTAXES, UnreadableFileError, read_dataset
+from hipseg.ingest.dictionary import tag_of
 from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import FileStamp, ImageHeader
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
 
 StoredI = NDArray[np.integer]
 """Whole numbers (y, x) as they are stored; no unit."""
@@ -25,10 +25,12 @@ GONE: Final = "the file can no longer be opened; pack the folder again"
 MAX_FILE_BYTES: Final = 1 << 27
 """More than one slice of any CT needs, whatever else its file holds; a larger file is refused unread."""
 PIXEL_TAGS: Final = tuple(
-    tag_for_keyword(keyword) or 0
-    for keyword in (
-        *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
-        *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
+    map(
+        tag_of,
+        (
+            *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
+            *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
+        ),
     )
 )
 """The elements that pixels are decoded with; what else a file holds is not read."""
@@ -46,7 +48,7 @@ def read_stored(path: Path, header: ImageHeader) -> StoredI:
         SeriesError: the file is too large, breaks off, or cannot be decoded; the caller adds where.
         OSError: it cannot be opened.
     """
-    syntax, pixels = UID(header.transfer_syntax), header.pixels
+    syntax, pixels = header.transfer_syntax, header.pixels
     if (header.rows or 0) * (header.columns or 0) > MAX_FRAME_PIXELS:
         raise SeriesError(
             f"an image of {header.rows} x {header.columns}, at most {MAX_FRAME_PIXELS} pixels are read; {EXPORT_AGAIN}"
@@ -117,6 +119,8 @@ def decode_encapsulated(items: bytes, header: ImageHeader) -> StoredI:
         SeriesError: it is damaged, or not what the header says; the caller adds where.
     Source: DICOM PS3.5 A.4.
     """
+    from pydicom.encaps import get_frame  # noqa: PLC0415 - see `dictionary`
+
     try:
         frame = get_frame(items, 0, number_of_frames=1)
     except Exception as error:  # pydicom raises nearly anything on damaged bytes
@@ -139,8 +143,8 @@ def pixel_format(header: ImageHeader) -> PixelFormat:
     return PixelFormat((header.rows or 0, header.columns or 0), allocated, stored, sign == 1)
 
 
-def _decode_native(dataset: FileDataset, header: ImageHeader) -> StoredI:
-    syntax = UID(header.transfer_syntax)
+def _decode_native(dataset: "FileDataset", header: ImageHeader) -> StoredI:
+    syntax = header.transfer_syntax
     if syntax in NATIVE_SYNTAXES:
         found, expected = len(dataset["PixelData"].value), expected_bytes(header)
         if found < expected:
@@ -159,6 +163,8 @@ def _decode_native(dataset: FileDataset, header: ImageHeader) -> StoredI:
     return stored
 
 
-def _name(syntax: UID) -> str:
+def _name(syntax: str) -> str:
+    from pydicom.uid import UID  # noqa: PLC0415 - see `dictionary`
+
     # An identifier that the standard does not list is text of the source, which is not repeated.
-    return "unknown transfer syntax" if syntax.name == str(syntax) else syntax.name
+    return "unknown transfer syntax" if UID(syntax).name == syntax else UID(syntax).name

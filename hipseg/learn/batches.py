@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from hipseg.config import FeedSettings
 from hipseg.errors import ConfigError, ShardError
-from hipseg.learn.fit import SliceFit, fit_image, fit_labels, plan_fit
+from hipseg.labels import AIR_HU
+from hipseg.learn.fit import SliceFit, fit_image, fit_labels, fit_stored, plan_fit
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord
 from hipseg.shards.reader import CaseReader, open_reader
+from hipseg.shards.schema import WindowHu
+from hipseg.shards.storage import STORED_MAX
 
 READING_THREADS = 2
 """Batches that are read and decoded at once."""
@@ -58,6 +61,7 @@ class SliceFeed:
         self._ends = np.cumsum([reader.grid.shape_zyx[0] for reader in readers], dtype=np.int64)
         self._feed = feed
         self._targets = targets
+        self._stored_hu = self._find_stored()
 
     def __len__(self) -> int:
         """Give the number of slices."""
@@ -101,13 +105,31 @@ class SliceFeed:
         return tuple(self._readers[place].record.case for place in places)
 
     def _load(self, indices: Indices) -> tuple[tf.Tensor, tf.Tensor]:
-        side = self._feed.input_side
-        images, labels = np.empty((len(indices), side, side), np.int16), np.empty((len(indices), side, side), np.uint8)
-        for place, index in enumerate(indices):
-            reader, fit, z = self._locate(int(index))
-            images[place] = fit_image(reader.read_image(z), fit)
+        shape, places = (len(indices), self._feed.input_side, self._feed.input_side), [self._locate(int(one)) for one in indices]
+        labels = np.empty(shape, np.uint8)
+        for place, (reader, fit, z) in enumerate(places):
             labels[place] = fit_labels(reader.read_labels(z), fit)
-        return normalise(tf.constant(images), self._feed.window_hu), separate(tf.constant(labels), self._targets)
+        return normalise(self._load_hu(places, shape), self._feed.window_hu), separate(tf.constant(labels), self._targets)
+
+    def _find_stored(self) -> WindowHu | None:
+        """Give the window that all cases are stored over, where the network can be fed with stored values as they are."""
+        windows = {reader.record.window_hu for reader in self._readers}
+        stored_hu = windows.pop() if len(windows) == 1 else None
+        if stored_hu is None or any(fit.is_resampled for fit in self._fits):
+            return None
+        # The padding is air, of which the nearest value that is stored must mean the same to the network: its lowest.
+        return stored_hu if max(AIR_HU, stored_hu[0]) <= self._feed.window_hu[0] else None
+
+    def _load_hu(self, places: Sequence[tuple[CaseReader, SliceFit, int]], shape: tuple[int, int, int]) -> tf.Tensor:
+        if self._stored_hu is None:
+            images_hu = np.empty(shape, np.int16)
+            for place, (reader, fit, z) in enumerate(places):
+                images_hu[place] = fit_image(reader.read_image(z), fit)
+            return tf.constant(images_hu)
+        images = np.empty(shape, np.uint8)
+        for place, (reader, fit, z) in enumerate(places):
+            images[place] = fit_stored(reader.read_stored_image(z), fit)
+        return to_hu(tf.constant(images), self._stored_hu)
 
     def _locate(self, index: int) -> tuple[CaseReader, SliceFit, int]:
         case = int(np.searchsorted(self._ends, index, side="right"))
@@ -188,11 +210,24 @@ def count_batches(slices: int, batch_size: int) -> int:
     return -(-slices // batch_size)
 
 
+def to_hu(images: tf.Tensor, stored_hu: WindowHu) -> tf.Tensor:
+    """Give Hounsfield units out of values stored over a window, as `hipseg.shards.storage.to_hu` does.
+
+    Args:
+        images: uint8, any shape.
+        stored_hu: HU of stored values 0 and 255.
+    Returns:
+        float32, whole HU; within -4096 to 4095 the very same.
+    """
+    low_hu, high_hu = stored_hu
+    return tf.round(tf.cast(images, tf.float32) * ((high_hu - low_hu) / STORED_MAX) + float(low_hu))
+
+
 def normalise(images_hu: tf.Tensor, window_hu: tuple[float, float]) -> tf.Tensor:
     """Map a window of HU onto 0..1, clamped.
 
     Args:
-        images_hu: int16 (batch, y, x), HU.
+        images_hu: int16 or float32 (batch, y, x), HU.
         window_hu: the values sent to 0 and 1.
     Returns:
         float32 (batch, y, x, 1), 0..1.

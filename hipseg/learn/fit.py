@@ -72,6 +72,13 @@ def plan_fit(case: str, grid: Grid, feed: FeedSettings) -> SliceFit:
     return SliceFit((ny, nx), resampled, feed.input_side)
 
 
+def fit_stored(image: SliceU8, fit: SliceFit) -> SliceU8:
+    """Bring a slice stored over a window, which is not resampled, into the network's input, with the lowest value around it."""
+    fitted = np.zeros((fit.side, fit.side), np.uint8)
+    fitted[fit.window] = image
+    return fitted
+
+
 def fit_image(image_hu: SliceI16, fit: SliceFit) -> SliceI16:
     """Bring a slice into the network's input, with air around it.
 

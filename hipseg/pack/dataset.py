@@ -9,6 +9,8 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from hipseg.errors import ConfigError, MaskError, SeriesError
 from hipseg.fsio import unwritable
@@ -16,11 +18,11 @@ from hipseg.ingest.cases import FoundCases, OpenedCase, SourceCase, open_case
 from hipseg.pack.journal import Entry, Journal, open_journal
 from hipseg.pack.keys import case_key, patient_key
 from hipseg.pack.plan import PackPlan, record_plan
-from hipseg.pack.seals import SourceStamps, seal_source, stamp_source
+from hipseg.pack.seals import SourceStamps, seal_source, stamp_again, stamp_source
 from hipseg.pack.state import PackState, claimed, finish_whole, is_shard_there, load_state, sweep
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import shard_name
-from hipseg.shards.manifest import CaseRecord, Refusal
+from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
 from hipseg.shards.writer import SourceSlice, WrittenShard, write_shard
 
 REFUSING = (SeriesError, MaskError)
@@ -101,7 +103,13 @@ def key_cases(found: FoundCases, salt: bytes) -> tuple[KeyedCase, ...]:
     return tuple(keyed)
 
 
-def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, tick: Tick = lambda _: None) -> Iterator[Outcome]:
+def pack_cases(
+    cases: Sequence[KeyedCase],
+    paths: DatasetPaths,
+    plan: PackPlan,
+    tick: Tick = lambda _: None,
+    finished: Callable[[Manifest], None] = lambda _: None,
+) -> Iterator[Outcome]:
     """Pack cases into a data set, beside those that it holds already.
 
     Each finished case is noted in a journal, and the manifest is written at the end, also when an error or the caller ends the
@@ -114,6 +122,7 @@ def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, 
         paths: the data set; its folder is made, and locked until the last case is taken.
         plan: structures, salt, form and counts of this packing.
         tick: told of each slice that is written.
+        finished: told of the manifest when it is written; a part has none.
     Returns:
         For each case of the plan's part, in the order given, what became of it.
     Raises:
@@ -135,7 +144,7 @@ def pack_cases(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, 
                 journal.complete()
             finally:
                 if plan.part is None:
-                    finish_whole(paths, state, record_plan(plan))
+                    finished(finish_whole(paths, state, record_plan(plan)))
 
 
 class _Packing:
@@ -146,12 +155,14 @@ class _Packing:
         self._before = dict(state.records)
         self._seals = dict(state.seals)
         self._is_stopped = threading.Event()
+        self._places = threading.Semaphore(plan.jobs)
 
     def run(self, cases: Sequence[KeyedCase]) -> Generator[Outcome, None, None]:
         """Pack cases on several threads and give the outcomes in their order; nothing runs on when this ends."""
         jobs = self._plan.jobs
         with ExitStack() as stack:
-            packers = stack.enter_context(ThreadPoolExecutor(max(1, min(jobs, len(cases))), "pack"))
+            # More threads than places at work: a case that waits for the disk leaves its place to the next one.
+            packers = stack.enter_context(ThreadPoolExecutor(max(1, min(CASES_AHEAD * jobs, len(cases))), "pack"))
             # With a thread for each core at work on cases of their own, handing slices on to others would only cost time.
             workers = stack.enter_context(ThreadPoolExecutor(jobs, "encode")) if len(cases) < jobs else None
             waiting: deque[Future[Outcome]] = deque()
@@ -184,20 +195,21 @@ class _Packing:
         return Outcome(entry.outcome)
 
     def _write(self, keyed: KeyedCase, stamps: SourceStamps, workers: Executor | None) -> CaseRecord:
-        opened = open_case(keyed.source, keyed.case, self._plan.rois, untilt=self._plan.untilt, rules=self._plan.rules)
         # Its name tells its content, which is known only when it is written.
         fresh = self._paths.shard(f".{keyed.case}.tmp")
         try:
-            written = write_shard(
-                fresh,
-                keyed.case,
-                keyed.patient,
-                opened.grid,
-                self._watch(opened.slices),
-                has_mask=opened.mask_kind is not None,
-                storage=self._plan.storage,
-                workers=workers,
-            )
+            with _Place(self._places) as place:
+                opened = open_case(keyed.source, keyed.case, self._plan.rois, untilt=self._plan.untilt, rules=self._plan.rules)
+                written = write_shard(
+                    fresh,
+                    keyed.case,
+                    keyed.patient,
+                    opened.grid,
+                    self._watch(opened.slices, place),
+                    has_mask=opened.mask_kind is not None,
+                    storage=self._plan.storage,
+                    workers=workers,
+                )
             self._check_unchanged(keyed, stamps)
             record = _describe(keyed, opened, written, self._plan)
             _rename(fresh, self._paths.shard(record.shard))
@@ -205,20 +217,43 @@ class _Packing:
             fresh.unlink(missing_ok=True)
         return record
 
-    def _watch(self, slices: Iterator[SourceSlice]) -> Iterator[SourceSlice]:
+    def _watch(self, slices: Iterator[SourceSlice], place: "_Place") -> Iterator[SourceSlice]:
+        """Hand slices on; after the last one, only the disk is still at work on this case."""
         for one in slices:
             if self._is_stopped.is_set():
                 raise _StoppedError
             yield one
             self._tick(one[0].nbytes)
+        place.leave()
 
     def _check_unchanged(self, keyed: KeyedCase, stamps: SourceStamps) -> None:
         started_ns = self._plan.started_ns
         is_late = started_ns is not None and stamps.newest_ns > started_ns
-        if is_late or stamp_source(keyed.source, keyed.case) != stamps:
+        if is_late or stamp_again(stamps, keyed.case) != stamps:
             raise SeriesError(
                 f"source of case {keyed.case} changed while it was read; pack it again when nothing writes to its files any more"
             )
+
+
+class _Place:
+    """One of the places at work, taken while the block runs or until it is left."""
+
+    def __init__(self, places: threading.Semaphore) -> None:
+        self._places = places
+
+    def __enter__(self) -> Self:
+        self._places.acquire()
+        self._is_taken = True
+        return self
+
+    def leave(self) -> None:
+        """Give the place to the next one; once is enough."""
+        if self._is_taken:
+            self._is_taken = False
+            self._places.release()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.leave()
 
 
 def _rename(fresh: Path, path: Path) -> None:

@@ -9,17 +9,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
-from pydantic import TypeAdapter, ValidationError
-
 from hipseg.errors import ConfigError
 from hipseg.fsio import digest_bytes, unwritable, write_text
 from hipseg.pack.plan import PlanRecord
 from hipseg.shards.manifest import CaseRecord, Refusal, outcome_from_json, outcome_json
+from hipseg.shards.schema import read_as
 
 CHECK_DIGITS = 16
 """Digits of the SHA-256 that each line begins with; a line that was torn or damaged is no line."""
-
-_PLAN = TypeAdapter(PlanRecord)
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,8 @@ def open_journal(path: Path, plan: PlanRecord, entries: Iterable[Entry]) -> Iter
     Raises:
         ConfigError: the file cannot be written.
     """
-    lines = [_line({"plan": _PLAN.dump_python(plan, mode="json")}), *map(_entry_line, entries)]
+    said = {**vars(plan), "rois": dict(plan.rois), "set_aside": dict(plan.set_aside)}
+    lines = [_line({"plan": said}), *map(_entry_line, entries)]
     write_text(path, "".join(lines))
     try:
         handle = path.open("ab")
@@ -134,8 +132,8 @@ def _parse(line: bytes) -> PlanRecord | Entry | bool | None:
     value = json.loads(text)
     try:
         if "plan" in value:
-            return _PLAN.validate_python(value["plan"])
+            return read_as(PlanRecord, value["plan"])
         return Entry(outcome_from_json(value["outcome"]), value["seal"]) if "outcome" in value else True
-    except (ValidationError, ConfigError, KeyError):
+    except (ValueError, ConfigError, KeyError):
         # Of another release; its cases are packed again.
         return None

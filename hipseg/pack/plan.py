@@ -7,7 +7,8 @@ from pathlib import Path
 from hipseg.errors import ConfigError
 from hipseg.ingest.cases import DEFAULT_RULES, MaskRules
 from hipseg.shards.manifest import FileCounts, Manifest, Rois
-from hipseg.shards.storage import LOSSLESS, Storage, WindowHu
+from hipseg.shards.schema import WindowHu
+from hipseg.shards.storage import LOSSLESS, Storage
 
 KEY_BASE = 16
 

@@ -3,25 +3,31 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hipseg import __version__
 from hipseg.errors import SeriesError
+from hipseg.ingest.archive import ZipMember
 from hipseg.ingest.cases import SourceCase
 from hipseg.pack.plan import PackPlan, record_plan
 from hipseg.shards.layout import SHARD_VERSION
 
 Stamp = tuple[int, int, int, int]
 """Size, inode, time of the last change of content, time of the last change of anything (ns)."""
+PATHLESS = frozenset((str, int, float, bool, bytes, type(None)))
+"""Types of nearly all values of a case, none of which can hold a path."""
 
 
 @dataclass(frozen=True, repr=False)
 class SourceStamps:
-    """The state of all files of a case at one moment. Private: times of a source are dates."""
+    """The state of all files of a case at one moment. Private: times of a source are dates, and names may be names."""
 
+    files: tuple[Path, ...]
     stamps: tuple[Stamp, ...]
 
     @property
@@ -39,10 +45,18 @@ def stamp_source(source: SourceCase, case: str) -> SourceStamps:
     Raises:
         SeriesError: a file is gone.
     """
-    try:
-        return SourceStamps(tuple(_stamp(path) for path in sorted(set(_find_paths(source)))))
-    except OSError as error:
-        raise SeriesError(f"a file of case {case} can no longer be opened; pack the folder again") from error
+    found: set[Path] = set()
+    _find_files(source, found)
+    return _stamp_files(tuple(sorted(found, key=str)), case)
+
+
+def stamp_again(stamps: SourceStamps, case: str) -> SourceStamps:
+    """Ask for the state of the same files once more.
+
+    Raises:
+        SeriesError: a file is gone.
+    """
+    return _stamp_files(stamps.files, case)
 
 
 def seal_source(stamps: SourceStamps, plan: PackPlan) -> str:
@@ -60,25 +74,37 @@ def seal_source(stamps: SourceStamps, plan: PackPlan) -> str:
     return hmac.new(plan.salt, b"source\0" + text.encode(), hashlib.sha256).hexdigest()
 
 
-def _find_paths(value: Any) -> Iterator[Path]:
-    """Find every path in a case, whatever kind of source it names: one that is overlooked would be trusted unseen."""
-    if isinstance(value, Path):
-        yield value
-    elif is_dataclass(value):
-        for one in fields(value):
-            yield from _find_paths(getattr(value, one.name))
+def _find_files(value: Any, found: set[Path]) -> None:
+    """Find every file in a case, whatever kind of source it names: one that is overlooked would be trusted unseen."""
+    kind: Any = type(value)
+    if kind in PATHLESS:
+        return
+    if isinstance(value, ZipMember):
+        found.add(value.entry.archive)
+    elif isinstance(value, Path):
+        found.add(value)
+    elif names := _field_names(kind):
+        for name in names:
+            _find_files(getattr(value, name), found)
     elif isinstance(value, (tuple, list, frozenset)):
         for item in value:
-            yield from _find_paths(item)
+            _find_files(item, found)
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _find_paths(item)
+            _find_files(item, found)
 
 
-def _stamp(path: Path) -> Stamp:
+@cache
+def _field_names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
+
+
+def _stamp_files(files: tuple[Path, ...], case: str) -> SourceStamps:
     try:
-        found = path.stat()
-    except NotADirectoryError:
-        # A member of an archive: the archive is the file.
-        return _stamp(path.parent)
+        return SourceStamps(files, tuple(_stamp(path.stat()) for path in files))
+    except OSError as error:
+        raise SeriesError(f"a file of case {case} can no longer be opened; pack the folder again") from error
+
+
+def _stamp(found: os.stat_result) -> Stamp:
     return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns

@@ -110,13 +110,16 @@ def is_shard_there(paths: DatasetPaths, record: CaseRecord) -> bool:
     return paths.shard(record.shard).is_file()
 
 
-def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord) -> None:
+def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord) -> Manifest:
     """Write the manifest, then take away what it has made needless: journals of parts, and shards of changed cases.
 
+    Returns:
+        The manifest.
     Raises:
         ConfigError: the folder cannot be written.
     """
-    write_manifest(paths, state.manifest(plan))
+    manifest = state.manifest(plan)
+    write_manifest(paths, manifest)
     for path in paths.part_journals:
         path.unlink()
     for lock in paths.root.glob(".lock-*-of-*"):
@@ -127,6 +130,7 @@ def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord) -> Non
         # A shard of a case that this manifest does not know may be all that is left of somebody's work: `verify` names it.
         if matched and matched["case"] in state.records and path.name not in known:
             path.unlink()
+    return manifest
 
 
 def sweep(paths: DatasetPaths, cases: Collection[str], part: Part | None) -> None:
@@ -169,8 +173,7 @@ def merge_parts(paths: DatasetPaths) -> Manifest:
                 state.add(entry)
         with open_journal(paths.journal(), plan, state.entries) as journal:
             journal.complete()
-        finish_whole(paths, state, plan)
-        return state.manifest(plan)
+        return finish_whole(paths, state, plan)
 
 
 def _read_parts(paths: DatasetPaths) -> dict[str, JournalContent]:

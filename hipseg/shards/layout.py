@@ -1,14 +1,16 @@
 """Names, numbers and attributes of the shard format, as FORMAT.md writes them down; writer and reader share them."""
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from hipseg.errors import ShardError
 from hipseg.geometry import Grid, make_grid
-from hipseg.shards.storage import WindowHu
+from hipseg.shards.schema import WindowHu
+
+if TYPE_CHECKING:
+    import h5py
 
 SHARD_FORMAT = "hipseg-shard"
 SHARD_VERSION = 1
@@ -38,12 +40,12 @@ def chunk_shape(grid: Grid) -> tuple[int, int, int]:
     return (1, grid.shape_zyx[1], grid.shape_zyx[2])
 
 
-def write_text_attribute(attributes: h5py.AttributeManager, name: str, text: str) -> None:
+def write_text_attribute(attributes: "h5py.AttributeManager", name: str, text: str) -> None:
     """Write ASCII text of a fixed length; HDF5 would put variable lengths into a heap elsewhere in the file."""
     attributes[name] = np.bytes_(text.encode("ascii"))
 
 
-def read_text_attribute(attributes: h5py.AttributeManager, name: str) -> str:
+def read_text_attribute(attributes: "h5py.AttributeManager", name: str) -> str:
     """Read an ASCII attribute of fixed or variable length.
 
     Raises:
@@ -53,14 +55,14 @@ def read_text_attribute(attributes: h5py.AttributeManager, name: str) -> str:
     return value.decode("ascii") if isinstance(value, bytes) else str(value)
 
 
-def write_grid(attributes: h5py.AttributeManager, grid: Grid) -> None:
+def write_grid(attributes: "h5py.AttributeManager", grid: Grid) -> None:
     """Write a grid's spacing, origin and directions; its shape is the shape of the data."""
     attributes["spacing_mm_zyx"] = np.array(grid.spacing_mm_zyx, dtype="<f8")
     attributes["origin_mm_xyz"] = np.array(grid.origin_mm_xyz, dtype="<f8")
     attributes["directions_xyz"] = np.array(grid.directions_xyz, dtype="<f8")
 
 
-def read_grid(attributes: h5py.AttributeManager, shape_zyx: tuple[int, ...]) -> Grid:
+def read_grid(attributes: "h5py.AttributeManager", shape_zyx: tuple[int, ...]) -> Grid:
     """Read the grid that `write_grid` wrote.
 
     Raises:
@@ -70,13 +72,13 @@ def read_grid(attributes: h5py.AttributeManager, shape_zyx: tuple[int, ...]) -> 
     return make_grid(shape_zyx, attributes["spacing_mm_zyx"], attributes["origin_mm_xyz"], attributes["directions_xyz"])
 
 
-def write_window(attributes: h5py.AttributeManager, window_hu: WindowHu | None) -> None:
+def write_window(attributes: "h5py.AttributeManager", window_hu: WindowHu | None) -> None:
     """Write the window of an image stored as uint8; an image stored as int16 has none."""
     if window_hu is not None:
         attributes[WINDOW] = np.array(window_hu, dtype="<i8")
 
 
-def read_window(attributes: h5py.AttributeManager) -> WindowHu | None:
+def read_window(attributes: "h5py.AttributeManager") -> WindowHu | None:
     """Read what `write_window` wrote."""
     if WINDOW not in attributes:
         return None

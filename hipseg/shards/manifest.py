@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainSerializer, TypeAdapter, ValidationError
-
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_bytes, digest_json, without_nan, write_text
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import check_version
-from hipseg.shards.storage import WindowHu
+from hipseg.shards.schema import Limits, WindowHu, read_as
 
 MANIFEST_FORMAT = "hipseg-manifest"
 MANIFEST_VERSION = 1
@@ -22,21 +20,20 @@ SEAL = re.compile(rb'"manifest_digest": "([0-9a-f]{64})"')
 UNSEALED = "0" * 64
 """Stands in the place of the manifest's own digest while it is computed."""
 
-Fraction = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Limits(gt=0, le=1)]
 WHOLE_HALF = 0.5
 MASK_RULES: Mapping[str, Any] = {"precedence": [], "fraction": WHOLE_HALF}
 """Keys that a manifest may lack, and what is meant then."""
 MaskKind = Literal["overlay", "rtstruct", "segmentation", "nifti", "nrrd"]
 Subset = Literal["train", "test"]
-Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Label = Annotated[int, Field(ge=1, le=255)]
-VoxelCount = Annotated[int, Field(ge=1)]
-# Pydantic writes no mapping but a dict, and a read-only one is what callers like to hand over.
-LabelVoxels = Annotated[Mapping[Label, VoxelCount], PlainSerializer(dict)]
-FileCounts = Annotated[Mapping[str, int], PlainSerializer(dict)]
-Rois = Annotated[Mapping[str, Label], PlainSerializer(dict)]
+Key = Annotated[str, Limits(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+FileName = Annotated[str, Limits(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")]
+Digest = Annotated[str, Limits(pattern=r"^[0-9a-f]{64}$")]
+Label = Annotated[int, Limits(ge=1, le=255)]
+VoxelCount = Annotated[int, Limits(ge=1)]
+LabelVoxels = Mapping[Label, VoxelCount]
+FileCounts = Mapping[str, int]
+Rois = Mapping[str, Label]
 
 
 @dataclass(frozen=True)
@@ -127,23 +124,16 @@ class Manifest:
     def data_digest(self) -> str:
         """SHA-256 of all images, masks and grids, whatever their keys, order and shards."""
         return digest_json(
-            sorted(
-                [one.image_digest, one.mask_digest or "", _GRID.dump_python(one.grid), one.window_hu or ()] for one in self.cases
-            )
+            sorted([one.image_digest, one.mask_digest or "", vars(one.grid), one.window_hu or ()] for one in self.cases)
         )
-
-
-_GRID = TypeAdapter(Grid)
-_RECORD = TypeAdapter(CaseRecord)
-_REFUSAL = TypeAdapter(Refusal)
-_MANIFEST = TypeAdapter(Manifest)
 
 
 def outcome_json(outcome: CaseRecord | Refusal) -> dict[str, Any]:
     """Give one case as the JSON value that the manifest holds for it."""
-    adapter: TypeAdapter[Any] = _RECORD if isinstance(outcome, CaseRecord) else _REFUSAL
-    value: dict[str, Any] = adapter.dump_python(outcome, mode="json")
-    return value
+    if isinstance(outcome, Refusal):
+        return dict(vars(outcome))
+    voxels = {str(label): count for label, count in outcome.label_voxels.items()}
+    return {**vars(outcome), "grid": vars(outcome.grid), "label_voxels": voxels}
 
 
 def outcome_from_json(value: Mapping[str, Any]) -> CaseRecord | Refusal:
@@ -153,7 +143,7 @@ def outcome_from_json(value: Mapping[str, Any]) -> CaseRecord | Refusal:
         ValueError: it is no case.
         ConfigError: its grid is impossible.
     """
-    return _REFUSAL.validate_python(value) if "reason" in value else _RECORD.validate_python(value)
+    return read_as(Refusal, value) if "reason" in value else read_as(CaseRecord, value)
 
 
 def same_images(records: Sequence[CaseRecord]) -> tuple[tuple[CaseRecord, ...], ...]:
@@ -170,7 +160,14 @@ def same_images(records: Sequence[CaseRecord]) -> tuple[tuple[CaseRecord, ...], 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
     """Give a manifest as the JSON value that `manifest.json` holds."""
-    value = _MANIFEST.dump_python(manifest, mode="json")
+    value = {
+        **vars(manifest),
+        "cases": [outcome_json(one) for one in manifest.cases],
+        "refusals": [outcome_json(one) for one in manifest.refusals],
+        "set_aside": dict(manifest.set_aside),
+        "rois": dict(manifest.rois),
+        "precedence": list(manifest.precedence),
+    }
     # Only what changed labels is told.
     told = {key: value[key] for key in value if key not in MASK_RULES or value[key] != MASK_RULES[key]}
     return {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, **told}
@@ -212,12 +209,8 @@ def read_manifest(paths: DatasetPaths) -> Manifest:
     check_version(value.get("version"), MANIFEST_VERSION, str(paths.manifest))
     _check_seal(paths, content)
     try:
-        manifest = _MANIFEST.validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ShardError(_damaged(paths, f"{where}: {first['msg']}")) from error
-    except ConfigError as error:
+        manifest = read_as(Manifest, value)
+    except (ValueError, ConfigError) as error:
         raise ShardError(_damaged(paths, str(error))) from error
     _check_agreement(paths, manifest)
     return manifest

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from hipseg.errors import ConfigError
 from hipseg.shards.codec import Codec
+from hipseg.shards.schema import WindowHu
 
 STORED_MAX = 255
 """Highest stored value; it stands for the upper end of the window."""
 INT16 = np.iinfo(np.int16)
 INT16_IMAGE: np.dtype[Any] = np.dtype("<i2")
 UINT8_IMAGE: np.dtype[Any] = np.dtype("u1")
-
-WindowHu = tuple[int, int]
-"""Lowest and highest HU that are kept, for an image stored as uint8."""
 
 
 @dataclass(frozen=True)

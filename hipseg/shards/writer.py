@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +16,7 @@ from h5py import h5f, h5g, h5p
 from numpy.typing import NDArray
 
 from hipseg.errors import ShardError
-from hipseg.fsio import digest_file, replacing
+from hipseg.fsio import replacing, sync_and_digest
 from hipseg.geometry import Grid
 from hipseg.shards.codec import Codec, encode_slice, filter_options
 from hipseg.shards.layout import (
@@ -103,7 +104,7 @@ def write_shard(
             for encoded in _encode_all(_checked(slices, case, grid, has_mask), storage, workers):
                 file.add(encoded)
             image_digest, mask_digest = file.finish()
-        return WrittenShard(image_digest, mask_digest, digest_file(temporary), file.label_voxels)
+        return WrittenShard(image_digest, mask_digest, sync_and_digest(temporary), file.label_voxels)
 
 
 def _checked(slices: Iterable[SourceSlice], case: str, grid: Grid, has_mask: bool) -> Iterator[SourceSlice]:
@@ -147,13 +148,22 @@ def _encode_all(slices: Iterable[SourceSlice], storage: Storage, workers: Execut
 def _encode(image: NDArray[np.int16], labels: NDArray[np.uint8] | None, storage: Storage) -> _EncodedSlice:
     encoded_labels, voxels = None, np.zeros(LABEL_NUMBERS, dtype=np.int64)
     if labels is not None:
-        encoded_labels, voxels = _encode_array(labels, storage.codec), count_labels(labels)
+        voxels = count_labels(labels)
+        rows, columns = labels.shape
+        is_drawn = bool(voxels.any())
+        encoded_labels = _encode_array(labels, storage.codec) if is_drawn else _encode_background(rows, columns, storage.codec)
     return _EncodedSlice(_encode_array(to_stored(image, storage.window_hu), storage.codec), encoded_labels, voxels)
 
 
 def _encode_array(pixels: NDArray[Any], codec: Codec) -> _Encoded:
     plain = np.ascontiguousarray(pixels)
     return _Encoded(encode_slice(plain, codec), slice_digest(plain))
+
+
+@lru_cache(maxsize=8)
+def _encode_background(rows: int, columns: int, codec: Codec) -> _Encoded:
+    """Encode a slice on which nothing is drawn; many slices of a scan are such, and all of them alike."""
+    return _encode_array(np.zeros((rows, columns), dtype=LABELS_DTYPE), codec)
 
 
 def count_labels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -167,7 +177,9 @@ def count_labels(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     voxels = np.zeros(LABEL_NUMBERS, dtype=np.int64)
     highest = int(labels.max(initial=0))
     if highest <= FEW_LABELS:
-        voxels[1 : highest + 1] = [np.count_nonzero(labels == label) for label in range(1, highest + 1)]
+        voxels[1:highest] = [np.count_nonzero(labels == label) for label in range(1, highest)]
+        # What is left needs no comparison.
+        voxels[highest] = np.count_nonzero(labels) - voxels.sum()
     else:
         voxels[1:] = np.bincount(labels.ravel(), minlength=LABEL_NUMBERS)[1:]
     return voxels

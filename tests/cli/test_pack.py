@@ -335,3 +335,18 @@ def test_options_that_are_no_structures_are_refused(option):
 def test_one_structure_cannot_have_two_labels():
     with pytest.raises(ConfigError, match="--roi names 'femur' twice"):
         parse_rois(["femur=1", "femur=2"])
+
+
+def test_a_patient_packed_after_the_folds_were_dealt_is_pointed_out_with_the_command(tmp_path, capsys):
+    for seed in range(2):
+        write_patient(tmp_path / "data", f"p{seed}", seed)
+    pack(tmp_path)
+    run(["split", str(tmp_path / "shards"), "--folds", "2"])
+    capsys.readouterr()
+    pack(tmp_path)
+    assert "folds" not in capsys.readouterr().err
+    write_patient(tmp_path / "data", "p2", 2)
+    pack(tmp_path)
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "folds" in line]
+    assert warning.startswith("warning: the folds do not fit the packed cases any more: case c")
+    assert f"`hipseg split {tmp_path / 'shards'} --folds 2 --overwrite`" in warning

@@ -1,8 +1,14 @@
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 
 from hipseg.cli.main import run
 from hipseg.errors import ShardError
+from hipseg.shards.manifest import read_manifest
+from hipseg.shards.verify import verify_dataset
+from hipseg.splits import check_splits_digest
 from tests.shards.builders import pack_noise
 
 
@@ -49,6 +55,46 @@ def test_a_flipped_bit_anywhere_is_found(packed, capsys):
         path.write_bytes(good)
     run(["verify", str(packed.root)])
     assert "every checksum and rule holds" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_in_every_single_byte_of_the_small_files_is_found(packed):
+    """What `hipseg verify` asks of them, without the shards, which are whole."""
+    generator = np.random.default_rng(6)
+    manifest = read_manifest(packed)
+    for path, check in (
+        (packed.manifest, read_manifest),
+        (packed.splits, check_splits_digest),
+        (packed.splits_digest, check_splits_digest),
+    ):
+        good = path.read_bytes()
+        for place, bit in enumerate(generator.integers(0, 8, len(good)).tolist()):
+            path.write_bytes(good[:place] + bytes([good[place] ^ 1 << bit]) + good[place + 1 :])
+            with pytest.raises(ShardError):
+                check(packed)
+        path.write_bytes(good)
+    assert verify_dataset(packed, manifest) == ()
+
+
+def test_a_flipped_bit_in_every_region_of_a_shard_is_found(packed):
+    generator = np.random.default_rng(7)
+    manifest = read_manifest(packed)
+    record = manifest.cases[0]
+    path = packed.shard(record.shard)
+    good = path.read_bytes()
+    alone = dataclasses.replace(manifest, cases=(record,))
+    for other in manifest.cases[1:]:
+        packed.shard(other.shard).unlink()
+    # One bit in each stretch of a 120th of the file: head, tables, slices and the gaps between them.
+    ends = np.linspace(0, len(good), 121).astype(int)
+    for start, end in itertools.pairwise(ends.tolist()):
+        place = int(generator.integers(start, end))
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1 << int(generator.integers(0, 8))]) + good[place + 1 :])
+        problems = verify_dataset(packed, alone)
+        assert problems, place
+        assert all(record.case in line for line in problems)
+    path.write_bytes(good)
+    assert verify_dataset(packed, alone) == ()
 
 
 def test_splits_of_another_program_need_no_digest(packed, capsys):

@@ -30,6 +30,13 @@ def header_cut(good: Good) -> None:
 
 
 @refused(r"damaged file in case .*1 of 6 files")
+def last_slice_not_called_dicom_any_more(good: Good) -> None:
+    content = bytearray(good.paths[5].read_bytes())
+    content[128:132] = b"DIBM"
+    good.paths[5].write_bytes(content)
+
+
+@refused(r"damaged file in case .*1 of 6 files")
 def file_empty(good: Good) -> None:
     good.paths[5].write_bytes(b"")
 
@@ -169,3 +176,24 @@ def enhanced_cut(good: Good) -> None:
 @refused(r"slice gap in case .*1 slice missing")
 def enhanced_with_a_slice_missing(good: Good) -> None:
     _replace_by_enhanced(good, order=(0, 1, 3, 4, 5))
+
+
+@refused(r"giant images in case .*: 65535 x 65535 pixels, at most 16777216 are read; export them again")
+def image_of_giant_size(good: Good) -> None:
+    good.without_masks()
+    good.set(Rows=65535, Columns=65535)
+
+
+@refused(r"damaged file in case .*1 of 6 files beside each other are empty, break off inside the header or unpack too far")
+def sequences_nested_without_end(good: Good) -> None:
+    raw = good.paths[2].read_bytes()
+    place = raw.index(b"\x10\x00\x20\x00LO")
+    sequence, item = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff", b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    good.paths[2].write_bytes(raw[:place] + (sequence + item) * 20_000 + raw[place:])
+
+
+@read_right
+def another_series_in_the_folder(good: Good) -> None:
+    other = write_ct_series(good.folder / "other", good.volume[::-1], series_uid="2.25.99999")
+    for number, path in enumerate(other):
+        path.rename(good.folder / f"other{number}")

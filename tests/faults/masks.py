@@ -95,3 +95,12 @@ def nifti_cut(good: Good) -> None:
 def nifti_cut_at_its_start(good: Good) -> None:
     good.without_masks()
     cut(write_nifti(good.folder / "mask.nii.gz", good.labels.transpose(2, 1, 0), _affine_ras()), 40)
+
+
+@read_right
+def rtstruct_of_another_frame_of_reference(good: Good) -> Truth:
+    good.without_masks()
+    contour = rectangle_mm((-8, -6), (-18, -16), 106)
+    others = {"series_uid": "2.25.801", "frame_uid": "2.25.802", "image_uids": ["2.25.803"]}
+    write_rtstruct(good.folder / "rs", {"bone": [contour]}, **others)
+    return good.volume, None

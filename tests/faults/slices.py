@@ -120,3 +120,12 @@ def pixel_spacing_zero(good: Good) -> None:
 @warned(r"Spacing Between Slices \(0018,0088\) is not the 3\.000 mm between positions")
 def spacing_stated_wrongly(good: Good) -> None:
     good.set(SpacingBetweenSlices=5)
+
+
+@read_right
+def series_oblique(good: Good) -> None:
+    row, column, normal = np.array([0.8, 0.6, 0.0]), np.array([-0.6, 0.8, 0.0]), np.array([0.0, 0.0, 1.0])
+    turn = np.array([[1, 0, 0], [0, 0.6, -0.8], [0, 0.8, 0.6]])
+    row, column, normal = turn @ row, turn @ column, turn @ normal
+    for z in range(len(good.paths)):
+        good.set(z, ImageOrientationPatient=[*row.tolist(), *column.tolist()], ImagePositionPatient=(3.0 * z * normal).tolist())

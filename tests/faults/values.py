@@ -26,9 +26,15 @@ def values_are_electron_density(good: Good) -> None:
     good.set(RescaleType="ED")
 
 
-@refused(r"fractions of a Hounsfield unit")
-def slope_with_a_fraction(good: Good) -> None:
+@warned(r"^\d+ values with fractions of a Hounsfield unit, rounded to whole ones: up to 0\.[45]\d* HU off")
+def slope_with_a_fraction(good: Good) -> Truth:
     good.set(RescaleSlope="0.3")
+    return np.rint((good.volume + 1024) * 0.3 - 1024).astype(np.int16), good.labels
+
+
+@refused(r"values with fractions, the lowest of them 0 HU: no Hounsfield units, in which air is -1000")
+def values_scaled_to_a_range_of_their_own(good: Good) -> None:
+    good.set(RescaleSlope=str(1 / 4096), RescaleIntercept=0)
 
 
 @read_right

@@ -206,7 +206,7 @@ def test_an_empty_folder_and_one_of_texts_and_none_are_refused(tmp_path):
     with pytest.raises(SeriesError, match="no CT series in the folder given: it holds no files"):
         find_cases(tmp_path)
     for number in range(3):
-        (tmp_path / f"{number}.dcm").write_text("text")
+        (tmp_path / f"{number}.txt").write_text("text")
     write_nifti(tmp_path / "v.nii", np.zeros((2, 2, 2), np.uint8), np.eye(4))
     (tmp_path / "empty").touch()
     with pytest.raises(SeriesError, match=r"5 files looked at \(1 NIfTI, 1 empty file, 3 not DICOM or NIfTI\)"):
@@ -262,8 +262,6 @@ def test_one_slice_is_decoded_at_a_time(tmp_path, monkeypatch):
     write_ct_series(tmp_path, volume_hu())
     slices = open_case(the_case(tmp_path), "c0", {}).slices
     opened = []
-    monkeypatch.setattr(
-        "hipseg.ingest.cases.read_slice_hu", lambda path, header: opened.append(path) or np.zeros((10, 12), np.int16)
-    )
+    monkeypatch.setattr("hipseg.ingest.cases.read_slice_hu", lambda path, *_: opened.append(path) or np.zeros((10, 12), np.int16))
     next(slices)
     assert len(opened) == 1

@@ -25,7 +25,7 @@ from hipseg.ingest.dicomfile import (
     text,
     texts,
 )
-from hipseg.ingest.plain import PlainHeader
+from hipseg.ingest.plain import HeaderReader, PlainHeader
 from tests.ingest.builders import Plane, cut, volume_hu, write_ct_series
 
 
@@ -209,7 +209,7 @@ def test_a_header_is_read_plainly_or_by_pydicom_with_equal_answers(tmp_path):
             words = np.frombuffer(dataset[0x60003000].value, "<u2").astype(">u2")
             dataset[0x60003000].value = words.tobytes()
             dataset.save_as(path)
-        header = read_header(path, [0x60000010, 0x60000050, 0x60003000])
+        header = read_header(path, HeaderReader([0x60000010, 0x60000050, 0x60003000]))
         assert isinstance(header, PlainHeader) == (not syntax.endswith("2.2"))
         answers.append((bit_data(header, 0x60003000), numbers(header, 0x60000050, 2), integer(header, 0x60000010)))
     assert answers[0] == answers[1] == answers[2]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.hounsfield import AIR_HU, LOWEST_HU, AirWatch, check_hu
+from hipseg.ingest.hounsfield import AIR_HU, LOWEST_HU, ValueWatch, check_hu
 from hipseg.ingest.scan import scan_tree
 from tests.ingest.builders import volume_hu, write_ct_series
 
@@ -44,9 +44,21 @@ def test_padding_that_was_held_to_the_range_of_int16_is_padding(header):
     [((0, 40), "the lowest value is 0 HU"), ((-499, 0), "-499 HU"), ((AIR_HU, 0), "-500 HU"), ((0, -501), "")],
 )
 def test_a_series_without_air_is_warned_of_once_all_slices_have_passed(lowest, words):
-    watch = AirWatch()
+    watch = ValueWatch()
     slices = [(np.array([[value, 900]], dtype=np.int16), None) for value in lowest]
     assert watch.warnings() == ()
-    assert list(watch.watch(slices)) == slices
+    assert list(watch.watch(slices, "c0")) == slices
     assert bool(watch.warnings()) == bool(words)
     assert all(words in warning for warning in watch.warnings())
+
+
+def test_fractions_without_air_are_no_hounsfield_units_and_with_air_a_warning():
+    for lowest in (0, -1000):
+        watch = ValueWatch()
+        slices = [(watch.rounding.round(np.array([[lowest, value]])).astype(np.int16), None) for value in (0.25, 1)]
+        if lowest == 0:
+            with pytest.raises(SeriesError, match="case c0: values with fractions, the lowest of them 0 HU: no Hounsfield"):
+                list(watch.watch(slices, "c0"))
+            continue
+        assert list(watch.watch(slices, "c0")) == slices
+        assert watch.warnings() == ("1 values with fractions of a Hounsfield unit, rounded to whole ones: up to 0.250 HU off",)

@@ -11,12 +11,19 @@ import SimpleITK as sitk  # noqa: N813 - its own usual name
 
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import affine_ras, grid_distance_mm, make_grid
-from hipseg.ingest.nifti import is_nifti, name_stem, read_grid, read_label_values, read_labels, read_labels_on, write_volume
+from hipseg.ingest.nifti import is_nifti, name_stem, open_labels_on, read_grid, read_label_values, read_labels, write_volume
+from hipseg.ingest.scratch import Scratch
 from tests.ingest.builders import cut, write_nifti
 
 AXES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 GRID = make_grid((4, 3, 5), (3.0, 0.75, 0.5), (-10.0, -20.0, 100.0), AXES)
 OBLIQUE_GRID = make_grid((4, 3, 5), (3.0, 0.75, 0.5), (1.0, 2.0, 3.0), ((0.8, 0.6, 0), (0, 0, -1), (-0.6, 0.8, 0)))
+
+
+def read_on(path, grid):
+    volume = open_labels_on(path, grid, Scratch())
+    assert volume.values == set(read_label_values(path))
+    return np.stack([volume.read(z) for z in range(grid.shape_zyx[0])])
 
 
 def labels_zyx():
@@ -37,7 +44,7 @@ def test_any_order_and_direction_of_axes_comes_onto_the_grid(tmp_path, grid, ord
     turned = nibabel.orientations.apply_orientation(voxels_xyz, turn)
     affine = affine_ras(grid) @ nibabel.orientations.inv_ornt_aff(turn, voxels_xyz.shape)
     path = write_nifti(tmp_path / "labels.nii.gz", turned, affine)
-    assert np.array_equal(read_labels_on(path, grid), labels_zyx())
+    assert np.array_equal(read_on(path, grid), labels_zyx())
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32, np.float64, ">i2", ">f4"])
@@ -65,7 +72,7 @@ def test_the_second_version_of_the_format_and_metres_are_read(tmp_path):
     image.set_sform(affine, code=1)
     image.header.set_xyzt_units("meter")
     nibabel.save(image, tmp_path / "labels.nii")
-    assert np.array_equal(read_labels_on(tmp_path / "labels.nii", GRID), labels_zyx())
+    assert np.array_equal(read_on(tmp_path / "labels.nii", GRID), labels_zyx())
 
 
 @pytest.mark.parametrize(("value", "words"), [(-1000, "from -1000"), (0.5, "from 0 to 0.5"), (256, "to 256"), (np.nan, "nan")])
@@ -92,7 +99,7 @@ def test_a_mask_elsewhere_is_refused_with_both_grids(tmp_path, grid, words):
     path = tmp_path / "labels.nii"
     write_nifti(path, np.zeros(grid.shape_zyx[::-1], np.uint8), affine_ras(grid))
     with pytest.raises(MaskError, match=words):
-        read_labels_on(path, GRID)
+        read_on(path, GRID)
 
 
 def test_a_mask_without_position_is_refused(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 
 from hipseg.errors import SeriesError
 from hipseg.geometry import affine_ras, grid_distance_mm, make_grid, points_to_indices
-from hipseg.ingest import niftiimage
 from hipseg.ingest.niftiimage import find_axial_axes, open_nifti_image, to_whole_hu
+from hipseg.ingest.rounding import Rounding
 from tests.ingest.builders import cut, volume_hu, write_nifti
 
 LPS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
@@ -19,7 +19,7 @@ TILTED = make_grid((4, 10, 12), (3.0, 0.75, 0.5), (1.0, 2.0, 3.0), ((1, 0, 0), (
 
 
 def read(path):
-    grid, slices = open_nifti_image(path)
+    grid, slices = open_nifti_image(path, Rounding())
     return np.stack(list(slices)), grid
 
 
@@ -85,7 +85,6 @@ def test_scaled_values_are_scaled_as_nibabel_does(tmp_path):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (0.5, "slice 3 of 4 as stored: 1 voxels with fractions of a Hounsfield unit"),
         (np.nan, "slice 3 of 4 as stored: 1 voxels hold no number"),
         (np.inf, "slice 3 of 4 as stored: 1 voxels hold no number"),
         (40000, r"slice 3 of 4 as stored: values from -?\d+ to 40000; -10240 to 32767 HU are possible"),
@@ -101,7 +100,16 @@ def test_what_int16_cannot_keep_is_refused_with_its_slice(tmp_path, value, words
 
 def test_what_float32_leaves_of_whole_numbers_is_rounded():
     values = np.array([-1000.0009, 3000.0009, 0.0], np.float32)
-    assert to_whole_hu(values, 1.0, 0.0).tolist() == [-1000, 3000, 0]
+    rounding = Rounding()
+    assert to_whole_hu(values, 1.0, 0.0, rounding).tolist() == [-1000, 3000, 0]
+    assert rounding.warnings() == ()
+
+
+def test_fractions_as_resampling_leaves_them_are_rounded_and_counted():
+    rounding = Rounding()
+    values = np.array([-1000.25, 0.5, 1.5, 7.0], np.float32)
+    assert to_whole_hu(values, 1.0, 0.0, rounding).tolist() == [-1000, 0, 2, 7]
+    assert rounding.warnings() == ("3 values with fractions of a Hounsfield unit, rounded to whole ones: up to 0.500 HU off",)
 
 
 @pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
@@ -128,7 +136,7 @@ def test_a_header_that_announces_more_than_the_file_holds_takes_no_memory(tmp_pa
     raw[42:48] = np.array([30000, 30000, 30000], np.int16).tobytes()
     path.write_bytes(gzip.compress(raw))
     with pytest.raises(SeriesError, match="cut short: its header announces 30000 x 30000 x 30000 voxels"):
-        open_nifti_image(path)
+        open_nifti_image(path, Rounding())
 
 
 def test_a_bomb_behind_the_last_voxel_is_refused(tmp_path):
@@ -144,25 +152,26 @@ def test_voxels_inside_the_header_are_refused(tmp_path):
     raw[108:112] = np.float32(0).tobytes()
     path.write_bytes(raw)
     with pytest.raises(SeriesError, match="voxels at byte 0, inside the header"):
-        open_nifti_image(path)
+        open_nifti_image(path, Rounding())
 
 
 @pytest.mark.parametrize(("shape", "words"), [((12, 10, 4, 3), r"has shape \(12, 10, 4, 3\); one volume")])
 def test_a_series_of_volumes_is_refused(tmp_path, shape, words):
     with pytest.raises(SeriesError, match=f"the NIfTI image {words}"):
-        open_nifti_image(write_nifti(tmp_path / "ct.nii", np.zeros(shape, np.int16), affine_ras(GRID)))
+        open_nifti_image(write_nifti(tmp_path / "ct.nii", np.zeros(shape, np.int16), affine_ras(GRID)), Rounding())
 
 
-def test_a_volume_too_large_to_turn_is_refused_and_a_streamed_one_is_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(niftiimage, "MAX_TURNED_VOXELS", 100)
-    assert np.array_equal(read(write(tmp_path / "ct.nii", volume_hu()))[0], volume_hu())
-    sagittal = make_grid((4, 10, 12), (3.0, 0.75, 0.5), (0, 0, 0), ((0, 1, 0), (0, 0, 1), (1, 0, 0)))
-    with pytest.raises(SeriesError, match="4 x 10 x 12 voxels and is not stored in rising axial slices"):
-        open_nifti_image(write(tmp_path / "turned.nii", volume_hu(), sagittal))
+def test_a_slice_larger_than_memory_should_hold_is_refused(tmp_path):
+    path = write(tmp_path / "ct.nii", volume_hu())
+    raw = bytearray(path.read_bytes())
+    raw[42:48] = np.array([16384, 16384, 1], np.int16).tobytes()
+    path.write_bytes(gzip.compress(raw + bytes(1 << 20), compresslevel=0))
+    with pytest.raises(SeriesError, match=r"too large: its header announces 1 x 16384 x 16384 voxels.* 134217728 bytes for each"):
+        open_nifti_image(path, Rounding())
 
 
 def test_axial_slices_are_read_one_at_a_time(tmp_path):
     path = write(tmp_path / "ct.nii", volume_hu())
     cut(path, path.stat().st_size - 400)
-    _, slices = open_nifti_image(path)
+    _, slices = open_nifti_image(path, Rounding())
     assert np.array_equal([next(slices) for _ in range(2)], volume_hu()[:2])

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import itertools
+import shutil
 
 import nrrd
 import numpy as np
@@ -10,11 +11,19 @@ import pytest
 
 from hipseg.errors import MaskError
 from hipseg.geometry import affine_lps, make_grid
-from hipseg.ingest.nrrd import NrrdSegment, is_nrrd, nrrd_stem, read_nrrd_header, read_nrrd_on, read_nrrd_values
-from tests.ingest.builders import cut
+from hipseg.ingest.cases import find_cases, open_case
+from hipseg.ingest.nrrd import NrrdSegment, is_nrrd, nrrd_stem, open_nrrd_on, read_nrrd_header, read_nrrd_values
+from hipseg.ingest.scratch import Scratch
+from tests.ingest.builders import cut, volume_hu, write_ct_series
+from tests.ingest.media import zip_folder
 
 GRID = make_grid((4, 3, 5), (3.0, 0.75, 0.5), (-10.0, -20.0, 100.0), ((0.8, 0.6, 0), (-0.6, 0.8, 0), (0, 0, 1)))
 SPACES = {"left-posterior-superior": (1, 1, 1), "RAS": (-1, -1, 1), "left-anterior-superior": (1, -1, 1)}
+
+
+def read_on(path, grid, layer=0):
+    volume = open_nrrd_on(path, grid, Scratch(), layer)
+    return np.stack([volume.read(z) for z in range(grid.shape_zyx[0])])
 
 
 def labels_zyx(grid=GRID):
@@ -37,7 +46,7 @@ def write(path, voxels_xyz, **options):
 def test_every_space_and_encoding_gives_the_same_voxels(tmp_path, space, encoding):
     path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), space=space, encoding=encoding)
     assert is_nrrd(path.read_bytes()[:16])
-    assert np.array_equal(read_nrrd_on(path, GRID), labels_zyx())
+    assert np.array_equal(read_on(path, GRID), labels_zyx())
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
@@ -45,23 +54,59 @@ def test_every_order_of_axes_comes_onto_the_grid(tmp_path, order):
     fields = header()
     fields["space directions"] = fields["space directions"][list(order)]
     nrrd.write(str(tmp_path / "m.nrrd"), labels_zyx().transpose(2, 1, 0).transpose(order), fields)
-    assert np.array_equal(read_nrrd_on(tmp_path / "m.nrrd", GRID), labels_zyx())
+    assert np.array_equal(read_on(tmp_path / "m.nrrd", GRID), labels_zyx())
 
 
 @pytest.mark.parametrize("dtype", ["<i1", "<u2", ">i2", "<u4", ">u8", "<f4", ">f8"])
 def test_every_type_that_holds_whole_numbers_is_read(tmp_path, dtype):
     order = "big" if dtype[0] == ">" else "little"
     path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0).astype(dtype), endian=order)
-    assert np.array_equal(read_nrrd_on(path, GRID), labels_zyx())
+    assert np.array_equal(read_on(path, GRID), labels_zyx())
 
 
 def test_voxels_in_a_file_beside_the_header_are_read(tmp_path):
     nrrd.write(str(tmp_path / "m.nhdr"), labels_zyx().transpose(2, 1, 0), header(encoding="raw"))
     assert {path.name for path in tmp_path.iterdir()} == {"m.nhdr", "m.raw"}
-    assert np.array_equal(read_nrrd_on(tmp_path / "m.nhdr", GRID), labels_zyx())
+    assert np.array_equal(read_on(tmp_path / "m.nhdr", GRID), labels_zyx())
     (tmp_path / "m.raw").unlink()
     with pytest.raises(MaskError, match="the file of its voxels is not beside it"):
-        read_nrrd_on(tmp_path / "m.nhdr", GRID)
+        read_on(tmp_path / "m.nhdr", GRID)
+
+
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_the_file_of_voxels_counts_with_its_header(tmp_path, is_zipped):
+    data = tmp_path / "data"
+    write_ct_series(data / "ct", volume_hu(3))
+    grid = find_cases(data).cases[0].images[0]
+    axes = make_grid((3, 10, 12), (3.0, *grid.pixel_spacing_mm), (-10.0, -20.0, 100.0), np.eye(3))
+    labels = np.zeros((3, 10, 12), np.uint8)
+    labels[1, 4:6, 3:7] = 1
+    # So short and empty that it looks like an image that was cut off at once.
+    nrrd.write(str(data / "ct" / "m.nhdr"), labels.transpose(2, 1, 0), header(axes, encoding="gzip"), detached_header=True)
+    assert (data / "ct" / "m.raw.gz").is_file()
+    if is_zipped:
+        zip_folder(data / "ct", data / "p.zip")
+        shutil.rmtree(data / "ct")
+    found = find_cases(data)
+    assert found.set_aside == ({"ZIP archive, looked into": 1} if is_zipped else {})
+    (source,) = found.cases
+    assert source.nrrds[0].voxels is not None
+    assert np.array_equal(np.stack([one for _, one in open_case(source, "c0", {}).slices]), labels)
+
+
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_a_header_without_its_file_of_voxels_is_refused(tmp_path, is_zipped):
+    data = tmp_path / "data"
+    write_ct_series(data / "ct", volume_hu(4))
+    axes = make_grid((4, 10, 12), (3.0, 0.75, 0.5), (-10.0, -20.0, 100.0), np.eye(3))
+    nrrd.write(str(data / "ct" / "m.nhdr"), np.zeros((12, 10, 4), np.uint8), header(axes, encoding="raw"))
+    (data / "ct" / "m.raw").unlink()
+    if is_zipped:
+        zip_folder(data / "ct", data / "p.zip")
+        shutil.rmtree(data / "ct")
+    (source,) = find_cases(data).cases
+    with pytest.raises(MaskError, match=r"mask of case c0: .*the file of its voxels is not beside it"):
+        open_case(source, "c0", {})
 
 
 @pytest.mark.parametrize("name", ["../m.raw", "/etc/passwd", "LIST", "m%03d.raw 1 4 1", "sub/m.raw", ".."])
@@ -70,7 +115,7 @@ def test_voxels_elsewhere_are_never_opened(tmp_path, name):
     text = (tmp_path / "m.nhdr").read_text().replace("data file: m.raw", f"data file: {name}")
     (tmp_path / "m.nhdr").write_text(text)
     with pytest.raises(MaskError, match=r"several files or in another folder|not beside it"):
-        read_nrrd_on(tmp_path / "m.nhdr", GRID)
+        read_on(tmp_path / "m.nhdr", GRID)
 
 
 def test_voxels_behind_a_link_are_not_followed(tmp_path):
@@ -78,7 +123,7 @@ def test_voxels_behind_a_link_are_not_followed(tmp_path):
     (tmp_path / "m.raw").rename(tmp_path / "other")
     (tmp_path / "m.raw").symlink_to(tmp_path / "other")
     with pytest.raises(MaskError, match="behind a symbolic link"):
-        read_nrrd_on(tmp_path / "m.nhdr", GRID)
+        read_on(tmp_path / "m.nhdr", GRID)
 
 
 def slicer(path, layers_xyz, segments):
@@ -99,8 +144,8 @@ def test_segments_of_3d_slicer_have_names_values_and_layers(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"Sch_del", "Schädel".encode()))
     expected = (NrrdSegment("Femur", 1, 0), NrrdSegment("Schädel", 3, 0), NrrdSegment("all", 1, 1))
     assert read_nrrd_header(path).segments == expected
-    assert np.array_equal(read_nrrd_on(path, GRID, 0), first)
-    assert np.array_equal(read_nrrd_on(path, GRID, 1), second)
+    assert np.array_equal(read_on(path, GRID, 0), first)
+    assert np.array_equal(read_on(path, GRID, 1), second)
     assert nrrd_stem(path) == "m"
 
 
@@ -117,13 +162,13 @@ def test_values_that_occur_are_listed(tmp_path):
 @pytest.mark.parametrize("value", [-1, 256, 0.5, np.nan])
 def test_an_image_in_place_of_labels_is_refused(tmp_path, value):
     with pytest.raises(MaskError, match="an NRRD mask is an image, not labels"):
-        read_nrrd_on(write(tmp_path / "m.nrrd", np.full((5, 3, 4), value, np.float32)), GRID)
+        read_on(write(tmp_path / "m.nrrd", np.full((5, 3, 4), value, np.float32)), GRID)
 
 
 def test_another_grid_is_refused(tmp_path):
     moved = make_grid(GRID.shape_zyx, GRID.spacing_mm_zyx, (-10, -20, 101.0), GRID.directions_xyz)
     with pytest.raises(MaskError, match=r"an NRRD mask does not fit: .* first voxel 1\.00 mm from the series'"):
-        read_nrrd_on(write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), grid=moved), GRID)
+        read_on(write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), grid=moved), GRID)
 
 
 @pytest.mark.parametrize("field", ["space", "space directions", "space origin"])
@@ -145,7 +190,7 @@ def test_a_file_that_breaks_off_is_refused_wherever_it_does(tmp_path, encoding):
     for size in range(0, len(whole) - 1, 7):
         cut(path, size)
         with pytest.raises(MaskError):
-            read_nrrd_on(path, GRID)
+            read_on(path, GRID)
         path.write_bytes(whole)
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from hipseg.errors import MaskError
-from hipseg.ingest.overlay import PlaneLayout, lay_onto_image, read_overlay_masks
+from hipseg.ingest.overlay import OverlayReader, PlaneLayout, lay_onto_image
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 
 
 def read(tmp_path, plane, change=None, shape=(10, 12), syntax="1.2.840.10008.1.2.1"):
     paths = write_ct_series(tmp_path, volume_hu(1, *shape), overlays={0: [plane]}, change=change, syntax=syntax)
-    return read_overlay_masks(paths[0], {plane.group}, shape)[plane.group]
+    return OverlayReader({plane.group}).read(paths[0], {plane.group}, shape)[plane.group]
 
 
 def some_mask(rows=10, columns=12):
@@ -76,14 +76,33 @@ def test_only_the_frame_that_belongs_to_the_image_is_used(tmp_path):
     frames = np.random.default_rng(2).random((3, 7, 9)) < 0.5
     assert np.array_equal(read(tmp_path, Plane(frames, frames=3), shape=(7, 9)), frames[0])
     assert np.array_equal(read(tmp_path, Plane(frames, frames=3, frame_origin=1), shape=(7, 9)), frames[0])
-    assert not read(tmp_path, Plane(frames, frames=3, frame_origin=2), shape=(7, 9)).any()
+    assert read(tmp_path, Plane(frames, frames=3, frame_origin=2), shape=(7, 9)) is None
 
 
 def test_frames_that_begin_before_the_image_are_counted_through():
     frames = np.random.default_rng(3).random((3, 7, 9)) < 0.5
     bits = np.packbits(frames.ravel(), bitorder="little").tobytes()
-    for first_frame, expected in ((0, frames[1]), (-1, frames[2]), (-2, np.zeros((7, 9), bool))):
+    for first_frame, expected in ((0, frames[1]), (-1, frames[2])):
         assert np.array_equal(lay_onto_image(bits, PlaneLayout((7, 9), (0, 0), 3, first_frame), (7, 9)), expected)
+    assert lay_onto_image(bits, PlaneLayout((7, 9), (0, 0), 3, -2), (7, 9)) is None
+
+
+def test_a_plane_without_a_set_bit_is_none(tmp_path):
+    assert read(tmp_path, Plane(np.zeros((10, 12), bool))) is None
+    with pytest.raises(MaskError, match="14 bytes of overlay, expected 15"):
+        lay_onto_image(bytes(14), PlaneLayout((10, 12), (0, 0), 1, 1), (10, 12))
+
+
+def test_one_reader_reads_planes_that_differ_in_size_and_place_from_image_to_image(tmp_path):
+    masks = [some_mask(4, 5), some_mask(10, 12), some_mask(4, 5), some_mask(3, 3)]
+    origins = [(2, 3), (1, 1), (4, 4), (8, 10)]
+    overlays = {z: [Plane(mask, origin=origin)] for z, (mask, origin) in enumerate(zip(masks, origins, strict=True))}
+    paths = write_ct_series(tmp_path, volume_hu(4), overlays=overlays)
+    reader = OverlayReader({0x6000})
+    for path, mask, (y, x) in zip(paths * 2, masks * 2, origins * 2, strict=True):
+        expected = np.zeros((10, 12), bool)
+        expected[y - 1 : y - 1 + mask.shape[0], x - 1 : x - 1 + mask.shape[1]] = mask
+        assert np.array_equal(reader.read(path, {0x6000}, (10, 12))[0x6000], expected)
 
 
 def test_missing_bits_are_refused_with_both_numbers(tmp_path):
@@ -143,9 +162,10 @@ def test_padding_bits_and_bytes_after_the_last_pixel_are_passed_over(tmp_path):
 def test_frames_of_an_overlay_belong_to_frames_of_the_image_from_its_origin_on(tmp_path):
     frames = np.random.default_rng(3).random((2, 10, 12)) < 0.4
     paths = write_ct_series(tmp_path, volume_hu(1), overlays={0: [Plane(frames, frames=2, frame_origin=3)]})
-    expected = {1: frames[0] & False, 2: frames[0] & False, 3: frames[0], 4: frames[1], 5: frames[0] & False}
-    for frame, mask in expected.items():
-        assert np.array_equal(read_overlay_masks(paths[0], {0x6000}, (10, 12), frame)[0x6000], mask), frame
+    reader = OverlayReader({0x6000})
+    for frame, mask in {1: None, 2: None, 3: frames[0], 4: frames[1], 5: None}.items():
+        found = reader.read(paths[0], {0x6000}, (10, 12), frame)[0x6000]
+        assert found is None if mask is None else np.array_equal(found, mask), frame
 
 
 @pytest.mark.parametrize(("tag", "words"), [(0x60003000, "without Overlay Data"), (0x60000050, "rows, columns or origin")])

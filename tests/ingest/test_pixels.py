@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000
 from hipseg.errors import SeriesError
 from hipseg.ingest import pixels
 from hipseg.ingest.pixels import read_slice_hu
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scan import scan_tree
 from hipseg.ingest.stored import MAX_FILE_BYTES, read_stored
 from tests.ingest.builders import cut, volume_hu, write_ct_series
@@ -50,12 +51,12 @@ def read(path):
     header = scan(path)
     slow = replace(header, pixels=None)
     try:
-        image_hu = read_slice_hu(path, header)
+        image_hu = read_slice_hu(path, header, Rounding())
     except SeriesError as error:
         with pytest.raises(SeriesError, match=f"^{re.escape(str(error))}$"):
-            read_slice_hu(path, slow)
+            read_slice_hu(path, slow, Rounding())
         raise
-    assert np.array_equal(read_slice_hu(path, slow), image_hu)
+    assert np.array_equal(read_slice_hu(path, slow, Rounding()), image_hu)
     assert image_hu.dtype == np.int16
     assert image_hu.flags.writeable
     return image_hu
@@ -65,7 +66,7 @@ def is_read_plainly(path, monkeypatch):
     """Say whether a slice is read straight into the answer, without any other decoder."""
     calls = []
     monkeypatch.setattr(pixels, "read_stored", lambda *arguments: calls.append(arguments) or read_stored(*arguments))
-    read_slice_hu(path, scan(path))
+    read_slice_hu(path, scan(path), Rounding())
     return not calls
 
 
@@ -130,12 +131,14 @@ def test_a_measured_value_beyond_int16_is_refused_with_the_values(tmp_path):
         read(write(tmp_path, np.array([[0, 0, 0]]), pad))
 
 
-def test_fractions_of_a_unit_are_refused(tmp_path):
+def test_fractions_of_a_unit_are_rounded_and_counted(tmp_path):
     def rescale(dataset, _):
-        dataset.RescaleSlope, dataset.RescaleIntercept = "0.5", "0"
+        dataset.RescaleSlope, dataset.RescaleIntercept = "0.3", "0"
 
-    with pytest.raises(SeriesError, match=r"2 pixels with fractions .*slope 0\.5"):
-        read(write(tmp_path, np.array([[1, 2, 3]]), rescale, intercept=0))
+    path, rounding = write(tmp_path, np.array([[0, 1, 4, -4, 10]]), rescale, intercept=0), Rounding()
+    # 0, 0.3, 1.2, -1.2 and 3.
+    assert read_slice_hu(path, scan(path), rounding).tolist() == [[0, 0, 1, -1, 3]]
+    assert rounding.warnings() == ("3 values with fractions of a Hounsfield unit, rounded to whole ones: up to 0.300 HU off",)
 
 
 def test_a_cut_file_says_how_many_bytes_were_found_and_expected(tmp_path):
@@ -180,7 +183,7 @@ def test_a_file_that_is_gone_is_refused(tmp_path):
     path.unlink()
     for one in (header, replace(header, pixels=None)):
         with pytest.raises(SeriesError, match="no longer be opened"):
-            read_slice_hu(path, one)
+            read_slice_hu(path, one, Rounding())
 
 
 @pytest.mark.parametrize("is_plain", [True, False])
@@ -190,7 +193,7 @@ def test_a_file_that_has_another_size_than_when_it_was_found_is_refused(tmp_path
     header = scan(path)
     os.truncate(path, path.stat().st_size - 140 if size < 0 else size)
     with pytest.raises(SeriesError, match=r"has changed \(\d+ bytes, \d+ when"):
-        read_slice_hu(path, header if is_plain else replace(header, pixels=None))
+        read_slice_hu(path, header if is_plain else replace(header, pixels=None), Rounding())
 
 
 @pytest.mark.parametrize("is_plain", [True, False])
@@ -201,7 +204,7 @@ def test_a_file_that_was_written_to_since_it_was_found_is_refused(tmp_path, is_p
     with pytest.raises(
         SeriesError, match=r"has changed \(written to after .*\); let the copy or export end, then pack the folder again"
     ):
-        read_slice_hu(path, header if is_plain else replace(header, pixels=None))
+        read_slice_hu(path, header if is_plain else replace(header, pixels=None), Rounding())
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
@@ -213,7 +216,7 @@ def test_plain_pixels_are_read_once_and_straight(tmp_path, monkeypatch, syntax):
         pixels.os, "preadv", lambda *arguments: reads.append((arguments[1][0].nbytes, arguments[2])) or preadv(*arguments)
     )
     header = scan(path)
-    read_slice_hu(path, header)
+    read_slice_hu(path, header, Rounding())
     assert reads == [(240, header.pixels.first)]
 
 
@@ -298,7 +301,7 @@ def test_a_file_far_larger_than_a_slice_is_refused_unread(tmp_path, monkeypatch)
     path = write(tmp_path, volume_hu(1)[0], lambda dataset, _: setattr(dataset, "RescaleSlope", 2))
     os.truncate(path, MAX_FILE_BYTES + 1)
     with pytest.raises(SeriesError, match=f"{MAX_FILE_BYTES + 1} bytes in the file of one slice, at most {MAX_FILE_BYTES}"):
-        read_slice_hu(path, scan(path))
+        read_slice_hu(path, scan(path), Rounding())
 
 
 @pytest.mark.parametrize("syntax", ["JPEG 2000", "RLE"])
@@ -310,7 +313,7 @@ def test_compressed_pixels_that_break_off_are_refused(tmp_path, syntax):
     for size in (len(whole) - 60, len(whole) - 120, scan(path).pixels.first + 14, scan(path).pixels.first):
         path.write_bytes(whole[:size])
         with pytest.raises(SeriesError, match=r"cannot be decoded|break off|breaks off"):
-            read_slice_hu(path, scan(path))
+            read_slice_hu(path, scan(path), Rounding())
 
 
 def test_compressed_pixels_in_several_fragments_are_joined(tmp_path):

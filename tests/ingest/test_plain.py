@@ -12,7 +12,7 @@ from hipseg.ingest import plain
 from hipseg.ingest.dicomfile import UnreadableFileError, is_cut, read_dataset
 from hipseg.ingest.elements import OddLayoutError
 from hipseg.ingest.headers import HEADER_TAGS, is_localizer, parse_header
-from hipseg.ingest.plain import FIRST_READ_BYTES, MAX_HEADER_BYTES, read_head, read_plain_header
+from hipseg.ingest.plain import FIRST_READ_BYTES, MAX_HEADER_BYTES, HeaderReader
 from tests.ingest.builders import Plane, cut, volume_hu, write_ct_series
 
 SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
@@ -22,15 +22,17 @@ def write(tmp_path, change=None, **options):
     return write_ct_series(tmp_path, volume_hu(1), change=change and (lambda dataset, _: change(dataset)), **options)[0]
 
 
-def read(path):
+def read(path, headers=None):
+    """Read a header, as the first of its series or after others."""
+    headers = headers or HeaderReader(HEADER_TAGS)
     with path.open("rb", buffering=0) as handle:
-        return read_plain_header(handle, read_head(handle), HEADER_TAGS)
+        return headers.read(handle.fileno(), headers.read_head(handle.fileno()))
 
 
-def is_read_alike(path):
+def is_read_alike(path, headers=None):
     """Say whether a file is read without pydicom; where it is, the header must equal pydicom's."""
     try:
-        ours = read(path)
+        ours = read(path, headers)
     except OddLayoutError:
         return False
     theirs = read_dataset(path, HEADER_TAGS, has_pixels=False)
@@ -168,3 +170,98 @@ def test_short_values_are_remembered_and_long_ones_are_not():
     plain._decode_short(0x00100020, "LO", b"never seen before")
     assert plain._decode_short.cache_info().currsize in (before + 1, plain._decode_short.cache_info().maxsize)
     assert plain.MAX_REMEMBERED_BYTES * plain._decode_short.cache_info().maxsize < 1 << 20
+
+
+def series(tmp_path, slices=6, **options):
+    """Write a series in which many elements differ in value and length from image to image."""
+
+    def change(dataset, z):
+        dataset.SOPInstanceUID = f"2.25.{10**z}"
+        dataset.InstanceNumber = 3 * z
+        dataset.Exposure = 100 + z // 2
+        if z % 2:
+            dataset.PixelPaddingValue = 5 - z
+        if z > 2:
+            dataset.AcquisitionNumber = z
+
+    planes = {z: [Plane(np.full((10, 12), z % 3 > 0), label="bone")] for z in range(1, slices)}
+    return write_ct_series(tmp_path, volume_hu(slices), change=change, overlays=planes, **options)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_the_headers_of_a_series_equal_pydicoms_one_after_another(tmp_path, syntax):
+    headers = HeaderReader(HEADER_TAGS)
+    paths = series(tmp_path, syntax=syntax)
+    for path in paths * 2:
+        assert is_read_alike(path, headers)
+        assert read(path, headers).values == read(path).values
+
+
+def test_a_series_is_walked_over_only_where_it_brings_something_new(tmp_path, monkeypatch):
+    paths = write_ct_series(tmp_path, volume_hu(12))
+    walks = []
+    real = plain.find_elements
+    monkeypatch.setattr(plain, "find_elements", lambda *given: walks.append(1) or real(*given))
+    headers = HeaderReader(HEADER_TAGS)
+    found = [parse_header(read(path, headers), path, ".") for path in paths]
+    # The first one, and where an element differs that did not before.
+    assert len(walks) <= 4
+    assert len({header.position_mm for header in found}) == len(paths)
+
+
+def test_series_that_take_turns_keep_apart(tmp_path):
+    folders = [tmp_path / name for name in "abc"]
+    paths = [
+        write_ct_series(folder, volume_hu(3), change=lambda dataset, _, n=n: setattr(dataset, "PatientID", f"p{n}"))
+        for n, folder in enumerate(folders)
+    ]
+    headers = HeaderReader(HEADER_TAGS)
+    for turn in zip(*paths, strict=True):
+        for n, path in enumerate(turn):
+            assert parse_header(read(path, headers), path, ".").patient_id == f"p{n}"
+            assert is_read_alike(path, headers)
+
+
+def test_kinds_of_headers_beyond_a_number_are_forgotten(tmp_path):
+    headers = HeaderReader(HEADER_TAGS)
+    for number in range(2 * plain.MAX_KNOWN):
+        path = write(tmp_path / str(number), lambda dataset, n=number: dataset.add_new(0x00291000 + n, "LO", ""))
+        assert is_read_alike(path, headers)
+        assert len(headers._known) <= plain.MAX_KNOWN
+
+
+def test_the_sign_of_another_series_does_not_carry_over(tmp_path):
+    def change(sign):
+        def apply(dataset):
+            dataset.PixelRepresentation = sign
+            dataset.add_new("PixelPaddingValue", "SS" if sign else "US", -2000 if sign else 63536)
+
+        return apply
+
+    headers = HeaderReader(HEADER_TAGS)
+    for sign, padding in ((0, (63536, 63536)), (1, (-2000, -2000)), (0, (63536, 63536))):
+        path = write(tmp_path / str(sign), change(sign), syntax=ImplicitVRLittleEndian)
+        assert parse_header(read(path, headers), path, ".").padding == padding
+        assert is_read_alike(path, headers)
+
+
+def test_a_changed_series_reads_as_pydicom_reads_it_or_not_at_all(tmp_path):
+    generator = np.random.default_rng(8)
+    alike = 0
+    for syntax in SYNTAXES:
+        paths = series(tmp_path / syntax, slices=4, syntax=syntax)
+        headers = HeaderReader(HEADER_TAGS)
+        assert all(is_read_alike(path, headers) for path in paths)
+        whole = [path.read_bytes() for path in paths]
+        for number in range(80):
+            path, changed = paths[number % 4], bytearray(whole[number % 4])
+            for place in generator.integers(128, len(changed) - 240, generator.integers(1, 3)):
+                changed[place] = generator.integers(256)
+            path.write_bytes(changed)
+            try:
+                is_whole = not is_cut(read_dataset(path, HEADER_TAGS, has_pixels=False))
+            except UnreadableFileError:
+                is_whole = False
+            alike += is_whole and is_read_alike(path, headers)
+            path.write_bytes(whole[number % 4])
+    assert alike > 30

@@ -11,7 +11,7 @@ from skimage.draw import polygon2mask
 
 from hipseg.errors import MaskError
 from hipseg.ingest.cases import SourceCase, find_cases, list_structures, open_case
-from hipseg.ingest.overlay import read_overlay_masks
+from hipseg.ingest.overlay import OverlayReader
 from hipseg.ingest.scan import scan_tree
 
 pytestmark = pytest.mark.data
@@ -76,7 +76,7 @@ def test_the_seg_of_a_small_series_has_its_one_frame_with_a_mask(data_root):
 def test_the_philips_planes_are_graphics_of_their_own_size_and_no_mask(data_root):
     folder = data_root / "overlay-philips-ct"
     for name, ones in (("I10", 2361), ("I20", 4007), ("I30", 4007)):
-        assert np.count_nonzero(read_overlay_masks(folder / name, {0x6000}, (256, 512))[0x6000]) == ones
+        assert np.count_nonzero(OverlayReader({0x6000}).read(folder / name, {0x6000}, (256, 512))[0x6000]) == ones
     scan = scan_tree(folder)
     assert scan.captures == []
     (source,) = find_cases(folder).cases
@@ -86,7 +86,7 @@ def test_the_philips_planes_are_graphics_of_their_own_size_and_no_mask(data_root
 
 def test_the_siemens_outline_is_read_bit_by_bit(data_root):
     path = data_root / "overlay-siemens-roi" / "MR-SIEMENS-DICOM-WithOverlays.dcm"
-    mask = read_overlay_masks(path, {0x6000}, (484, 484))[0x6000]
+    mask = OverlayReader({0x6000}).read(path, {0x6000}, (484, 484))[0x6000]
     assert np.count_nonzero(mask) == 323
     rows, columns = np.nonzero(mask)
     # A closed outline: every pixel of it has a neighbour, and it encloses more than it covers.

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pydicom.uid import MediaStorageDirectoryStorage, SecondaryCaptureImageStora
 from hipseg.errors import SeriesError
 from hipseg.ingest.elements import OddLayoutError
 from hipseg.ingest.pixels import read_slice_hu
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scan import scan_tree
 from tests.ingest.builders import Plane, cut, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
 
@@ -39,7 +41,7 @@ def test_images_structure_sets_and_volumes_are_told_apart_by_content(tmp_path):
     write_image(tmp_path / "a").rename(tmp_path / "a" / "notes.txt")
     write_rtstruct(tmp_path / "scan.dcm", {"roi": [rectangle_mm((0, 1), (0, 1), 0)]})
     write_nifti(tmp_path / "v.nii", np.zeros((2, 2, 2), np.uint8), np.eye(4)).rename(tmp_path / "volume.dcm")
-    (tmp_path / "image.dcm").write_text("not an image")
+    (tmp_path / "image.img").write_text("not an image")
     scan = scan_tree(tmp_path)
     assert [header.folder for header in scan.images] == ["a"]
     assert [(found.path.name, found.folder) for found in scan.rtstructs + scan.niftis] == [("scan.dcm", "."), ("volume.dcm", ".")]
@@ -138,10 +140,10 @@ def test_what_cannot_be_opened_is_counted(tmp_path, monkeypatch):
     (tmp_path / "locked").write_bytes(b"x" * 200)
     (tmp_path / "closed").mkdir()
     # Permissions do not hold a superuser back, who may be running this.
-    opened, listed = type(tmp_path).open, os.scandir
+    opened, listed = os.open, os.scandir
 
     def refuse(path, *args, **options):
-        if path.name == "locked":
+        if Path(path).name == "locked":
             raise PermissionError
         return opened(path, *args, **options)
 
@@ -150,7 +152,7 @@ def test_what_cannot_be_opened_is_counted(tmp_path, monkeypatch):
             raise PermissionError
         return listed(path)
 
-    monkeypatch.setattr(type(tmp_path), "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(os, "scandir", refuse_listing)
     assert reasons(tmp_path) == {"cannot be opened": 2}
 
@@ -168,7 +170,7 @@ def test_a_link_put_in_place_of_a_found_file_is_refused_when_it_is_read(tmp_path
     path.unlink()
     path.symlink_to(other)
     with pytest.raises(SeriesError, match="has changed"):
-        read_slice_hu(header.path, header)
+        read_slice_hu(header.path, header, Rounding())
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"])
@@ -179,7 +181,7 @@ def test_the_header_found_does_not_depend_on_how_it_is_read(tmp_path, monkeypatc
     def be_odd(*_):
         raise OddLayoutError
 
-    monkeypatch.setattr("hipseg.ingest.scan.read_plain_header", be_odd)
+    monkeypatch.setattr("hipseg.ingest.scan.HeaderReader.read", be_odd)
     assert scan_tree(tmp_path).images == [replace(header, pixels=None) for header in found]
     is_plain = syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
     assert [header.pixels is not None for header in found] == [is_plain] * 3
@@ -190,3 +192,31 @@ def test_plain_files_are_found_without_pydicom(tmp_path, monkeypatch):
     write_ct_series(tmp_path, volume_hu(3))
     monkeypatch.setattr("hipseg.ingest.scan.read_dataset", lambda *_, **__: pytest.fail("read by pydicom"))
     assert len(scan_tree(tmp_path).images) == 3
+
+
+def test_a_file_called_like_an_image_whose_first_bytes_are_damaged_is_damaged_and_no_other_file(tmp_path):
+    paths = write_ct_series(tmp_path, volume_hu(3))
+    content = bytearray(paths[2].read_bytes())
+    content[128] ^= 4
+    paths[2].write_bytes(content)
+    paths[1].write_bytes(b" " + paths[1].read_bytes())
+    paths[1].rename(tmp_path / "moved.dcm")
+    (tmp_path / "._slice.dcm").write_bytes(b"a table of the disk that the folder was copied from")
+    scan = scan_tree(tmp_path)
+    assert [found.path for found in scan.damaged] == [paths[2], tmp_path / "moved.dcm"]
+    assert scan.set_aside == {"not DICOM or NIfTI": 1}
+
+
+def test_voxels_of_headers_are_counted_once_and_an_empty_file_beside_them_is_still_one(tmp_path):
+    fields = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nspace: RAS\nspace origin: (0,0,0)\n"
+    fields += "space directions: (1,0,0) (0,1,0) (0,0,1)\ndata file: m.raw\n"
+    for name in ("a.nhdr", "b.nhdr"):
+        (tmp_path / name).write_text(fields)
+    (tmp_path / "m.raw").write_bytes(bytes(8))
+    (tmp_path / "n.raw").write_bytes(bytes(8))
+    scan = scan_tree(tmp_path)
+    assert len(scan.nrrds) == 2
+    assert [found.path.name for found in scan.damaged] == ["n.raw"]
+    (tmp_path / "m.raw").write_bytes(bytes(range(200)))
+    (tmp_path / "n.raw").write_bytes(bytes(range(200)))
+    assert scan_tree(tmp_path).set_aside == {"not DICOM or NIfTI": 1}

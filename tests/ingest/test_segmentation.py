@@ -12,7 +12,7 @@ from hipseg.geometry import make_grid
 from hipseg.ingest.planes import number_slices
 from hipseg.ingest.scan import scan_tree
 from hipseg.ingest.segmentation import lies_on, open_decoder, open_segment, place_frames, read_segmentation
-from hipseg.ingest.series import order_series
+from hipseg.ingest.series import OrderedSeries, order_series
 from tests.ingest.builders import cut, volume_hu, write_ct_series
 from tests.ingest.seg_builder import read_sources, write_seg
 
@@ -34,7 +34,7 @@ def series(tmp_path):
 
 def read(path, series, segment, threshold=0.5):
     file = read_segmentation(path)
-    placed = place_frames(file, segment, series.grid, number_slices(series.headers))
+    placed = place_frames(file, segment, series, number_slices(series.headers))
     mask = open_segment(file, segment, placed, threshold, open_decoder(path))
     empty = np.zeros(series.grid.shape_zyx[1:], bool)
     return np.stack([empty if (found := mask(z)) is None else found for z in range(series.grid.shape_zyx[0])])
@@ -168,7 +168,7 @@ def test_another_spacing_and_another_plane_are_refused(tmp_path, series):
 
     for change, words in ((stretch, r"of 3\.000 x 1\.500 x 1\.000 mm"), (tip, "frame 1 of a DICOM SEG does not fit")):
         path = write_seg(tmp_path / "seg", series[1], some_masks(1).astype(np.uint8), ["a"], change=change)
-        assert not lies_on(read_segmentation(path), series[0].grid)
+        assert not lies_on(read_segmentation(path), series[0])
         with pytest.raises(MaskError, match=words):
             read(path, series[0], 1)
 
@@ -181,10 +181,10 @@ def test_a_frame_without_place_lies_on_the_image_that_it_names(tmp_path, series)
     masks = some_masks(1)
     path = write_seg(tmp_path / "seg", series[1], masks.astype(np.uint8), ["a"], change=drop)
     file = read_segmentation(path)
-    placed = place_frames(file, 1, series[0].grid, number_slices(series[0].headers))
+    placed = place_frames(file, 1, series[0], number_slices(series[0].headers))
     assert sorted(placed) == [0, 2]
     with pytest.raises(MaskError, match="frame 1 of a DICOM SEG does not say where it lies"):
-        place_frames(file, 1, series[0].grid, {})
+        place_frames(file, 1, series[0], {})
 
 
 def test_two_frames_of_one_segment_on_one_slice_are_refused(tmp_path, series):
@@ -232,4 +232,4 @@ def test_frames_on_a_longer_series_lie_where_they_were_drawn(tmp_path, series):
     grid = series[0].grid
     longer = make_grid((9, *SHAPE[1:]), grid.spacing_mm_zyx, np.array(grid.origin_mm_xyz) - (0, 0, 9), grid.directions_xyz)
     path = write_seg(tmp_path / "seg", series[1], some_masks(1).astype(np.uint8), ["a"])
-    assert sorted(place_frames(read_segmentation(path), 1, longer, {})) == [3, 5]
+    assert sorted(place_frames(read_segmentation(path), 1, OrderedSeries((), longer), {})) == [3, 5]

@@ -6,11 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from hipseg.errors import SeriesError
+from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import affine_lps
 from hipseg.ingest.cases import find_cases, open_case
 from hipseg.ingest.tilt import OUTSIDE_HU
 from tests.ingest.builders import Plane, rectangle_mm, volume_hu, write_ct_series, write_rtstruct
+from tests.ingest.seg_builder import read_sources, write_seg
 
 SPACING_MM_ZYX = (3.0, 0.75, 0.5)
 ORIGIN = np.array([-10.0, -20.0, 100.0])
@@ -118,6 +119,46 @@ def test_an_overlay_of_a_ball_lies_on_the_ball(tmp_path):
     assert labels[distance < RADIUS_MM - 0.376].all()
     assert not labels[distance > RADIUS_MM + 0.376].any()
     assert np.count_nonzero(labels) == np.count_nonzero(mask)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_seg_of_a_ball_on_tilted_slices_gives_what_overlay_planes_on_them_give(tmp_path, is_named):
+    mask = sampled(ball, (9, 40, 50), 0.98, 0.0)
+    planes = {z: [Plane(one)] for z, one in enumerate(mask)}
+    write_ct_series(tmp_path / "drawn", volume_hu(9, 40, 50), change=tilted_by(0.98), overlays=planes)
+    _, _, expected = open_tilted(tmp_path / "drawn")
+    paths = write_ct_series(tmp_path / "ct", volume_hu(9, 40, 50), change=tilted_by(0.98))
+    sources = read_sources(paths)
+    # Where the images are not those that it names, the frame of reference and the place of each frame pair the two.
+    for z, dataset in enumerate(sources if not is_named else []):
+        dataset.SOPInstanceUID, dataset.SeriesInstanceUID = f"2.25.77.{z + 1}", "2.25.77"
+    write_seg(tmp_path / "ct" / "seg.dcm", sources, mask[..., np.newaxis], ["ball"])
+    opened, _, labels = open_tilted(tmp_path / "ct", {"ball": 1})
+    assert opened.mask_kind == "segmentation"
+    assert labels.any()
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_planes_in_a_second_tilted_series_give_what_planes_of_its_own_give(tmp_path):
+    mask = sampled(ball, (9, 40, 50), 0.98, 0.0)
+    planes = {z: [Plane(one, label="ball")] for z, one in enumerate(mask)}
+    write_ct_series(tmp_path / "drawn", volume_hu(9, 40, 50), change=tilted_by(0.98), overlays=planes)
+    _, _, expected = open_tilted(tmp_path / "drawn")
+    both = tmp_path / "both"
+    write_ct_series(both / "ct", volume_hu(9, 40, 50), change=tilted_by(0.98), series_uid="2.25.10")
+    write_ct_series(both / "planes", volume_hu(9, 40, 50), change=tilted_by(0.98), series_uid="2.25.20", overlays=planes)
+    (source,) = [one for one in find_cases(both).cases if one.series_uid == "2.25.10"]
+    slices = list(open_case(source, "c0", {"ball": 1}, untilt=True).slices)
+    np.testing.assert_array_equal([labels for _, labels in slices], expected)
+
+
+def test_a_seg_on_straight_slices_does_not_fit_a_tilted_series(tmp_path):
+    mask = sampled(ball, (9, 40, 50), 0.98, 0.0)
+    straight = read_sources(write_ct_series(tmp_path / "straight", volume_hu(9, 40, 50)))
+    write_ct_series(tmp_path / "ct", volume_hu(9, 40, 50), change=tilted_by(0.98))
+    write_seg(tmp_path / "ct" / "seg.dcm", straight, mask[..., np.newaxis], ["ball"])
+    with pytest.raises(MaskError, match="mask of case c0ffee: frame 1 of a DICOM SEG does not fit"):
+        open_tilted(tmp_path / "ct", {"ball": 1})
 
 
 def test_contours_fall_on_the_straight_grid_by_their_millimetres(tmp_path):

@@ -13,6 +13,7 @@ from hipseg.geometry import make_grid
 from hipseg.learn.session import Session
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import Manifest, write_manifest
+from hipseg.shards.storage import LOSSLESS, Storage
 from hipseg.splits import split_patients, write_splits
 from tests.shards.builders import pack_arrays
 
@@ -34,11 +35,13 @@ def disc_case(seed: int) -> tuple[VolumeI16, VolumeU8]:
     return image, labels
 
 
-def pack_discs(root: Path, patients: int = 3, *, folds: int = 0) -> tuple[DatasetPaths, Manifest]:
+def pack_discs(root: Path, patients: int = 3, *, folds: int = 0, storage: Storage = LOSSLESS) -> tuple[DatasetPaths, Manifest]:
     """Pack one disc case a patient, and deal them into folds where some are asked for."""
     paths = DatasetPaths(root)
     grid = make_grid((SLICES, ROWS, COLUMNS), (3.0, 0.8, 0.8), (-32.0, -38.0, 10.0), np.eye(3))
-    records = [pack_arrays(paths, f"c{number}", f"p{number}", *disc_case(number), grid) for number in range(patients)]
+    records = [
+        pack_arrays(paths, f"c{number}", f"p{number}", *disc_case(number), grid, storage=storage) for number in range(patients)
+    ]
     manifest = Manifest(tuple(records), (), {}, {})
     write_manifest(paths, manifest)
     if folds:

@@ -3,8 +3,19 @@ import pytest
 
 from hipseg.config import FeedSettings
 from hipseg.errors import ConfigError, ShardError
-from hipseg.learn.batches import check_labels, count_batches, deal, normalise, open_feed, separate, share_out, shuffled_order
-from hipseg.shards.reader import open_reader
+from hipseg.learn.batches import (
+    check_labels,
+    count_batches,
+    deal,
+    normalise,
+    open_feed,
+    separate,
+    share_out,
+    shuffled_order,
+    to_hu,
+)
+from hipseg.shards.reader import CaseReader, open_reader
+from hipseg.shards.storage import Storage, hu_of_stored
 from tests.learn.builders import COLUMNS, ROWS, SLICES, disc_case, pack_discs
 
 FEED = FeedSettings(input_side=256, window_hu=(-200, 1000))
@@ -33,6 +44,37 @@ def test_slices_come_in_the_order_asked_for_windowed_and_padded(packed):
         assert np.array_equal(truth.numpy()[inside][..., 1], labels[z] == 2)
     assert images.numpy()[:, 0].max() == 0
     assert truth.numpy().sum() == sum((disc_case(case)[1][z] > 0).sum() for case, z in [(1, 2), (0, 0), (0, SLICES - 1)])
+
+
+@pytest.mark.parametrize("stored_hu", [(-200, 1000), (-1024, 3071), (-1000, 400), (100, 900)])
+def test_values_stored_over_a_window_give_the_batches_of_their_hounsfield_units(tmp_path, monkeypatch, stored_hu):
+    paths, manifest = pack_discs(tmp_path, 2, storage=Storage("lz4", stored_hu))
+    order = np.arange(2 * SLICES)
+    with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
+        ((images, _),) = feed.batches(order, len(order))
+        monkeypatch.setattr(feed, "_stored_hu", None)
+        ((expected, _),) = feed.batches(order, len(order))
+    assert np.array_equal(images, expected)
+
+
+def test_stored_values_are_read_as_they_are_only_where_padding_stays_air(tmp_path, monkeypatch):
+    read = []
+    for name in ("read_image", "read_stored_image"):
+        real = getattr(CaseReader, name)
+        monkeypatch.setattr(CaseReader, name, lambda self, z, name=name, real=real: read.append(name) or real(self, z))
+    for number, (stored_hu, first) in enumerate(
+        [(None, "read_image"), (FEED.window_hu, "read_stored_image"), ((0, 900), "read_image")]
+    ):
+        paths, manifest = pack_discs(tmp_path / str(number), 1, storage=Storage("lz4", stored_hu))
+        read.clear()
+        with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
+            list(feed.batches(np.array([0]), 1))
+        assert read[0] == first
+
+
+@pytest.mark.parametrize("stored_hu", [(-200, 1300), (-1024, 3071), (-4096, 4095), (37, 1012)])
+def test_hounsfield_units_of_stored_values_are_those_of_the_shards(stored_hu):
+    assert np.array_equal(to_hu(np.arange(256, dtype=np.uint8), stored_hu), hu_of_stored(stored_hu))
 
 
 def test_an_epoch_feeds_every_slice_once(packed):

@@ -3,13 +3,14 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 from hipseg.errors import ConfigError, SeriesError, ShardError
-from hipseg.fsio import locked
-from hipseg.ingest.cases import find_cases
+from hipseg.fsio import locked, sync_and_digest
+from hipseg.ingest.cases import find_cases, open_case
 from hipseg.pack.dataset import KeyedCase, check_output, key_cases, pack_cases
 from hipseg.pack.keys import case_key, patient_key
 from hipseg.pack.plan import PackPlan
@@ -178,6 +179,58 @@ def test_threads_do_not_change_a_byte(tmp_path):
         pack(tmp_path / "data", paths, dataclasses.replace(PLAN, jobs=jobs))
         found.append(read_files(paths))
     assert found[0] == found[1] == found[2]
+
+
+def watch_openings(monkeypatch, note):
+    """Have `note` called whenever a case is opened, and again when its slices have all been read."""
+
+    def open_watched(*arguments, **options):
+        note(1)
+        opened = open_case(*arguments, **options)
+
+        def read():
+            yield from opened.slices
+            note(-1)
+
+        return dataclasses.replace(opened, slices=read())
+
+    monkeypatch.setattr("hipseg.pack.dataset.open_case", open_watched)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_more_cases_are_read_at_once_than_there_are_jobs(tmp_path, paths, monkeypatch, jobs):
+    for number in range(6):
+        write_patient(tmp_path / "data", f"Doe{number}", number)
+    at_once, highest, lock = [0], [0], threading.Lock()
+
+    def note(change):
+        with lock:
+            at_once[0] += change
+            highest[0] = max(highest[0], at_once[0])
+
+    watch_openings(monkeypatch, note)
+    assert len(pack(tmp_path / "data", paths, dataclasses.replace(PLAN, jobs=jobs))) == 6
+    assert highest[0] <= jobs
+
+
+def test_the_next_case_is_read_while_the_disk_takes_the_one_before(tmp_path, paths, monkeypatch):
+    for number in range(2):
+        write_patient(tmp_path / "data", f"Doe{number}", number)
+    openings, has_next_begun, met = [], threading.Event(), []
+
+    def note(change):
+        openings.extend([change] * (change > 0))
+        if len(openings) == 2:
+            has_next_begun.set()
+
+    def wait_for_the_next(path):
+        met.append(has_next_begun.wait(timeout=10))
+        return sync_and_digest(path)
+
+    watch_openings(monkeypatch, note)
+    monkeypatch.setattr("hipseg.shards.writer.sync_and_digest", wait_for_the_next)
+    pack(tmp_path / "data", paths)
+    assert met == [True, True]
 
 
 def test_adding_a_patient_keeps_the_bytes_of_the_others(tmp_path, paths):

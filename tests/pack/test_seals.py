@@ -2,6 +2,8 @@ import dataclasses
 import os
 from dataclasses import replace
 
+import nrrd
+import numpy as np
 import pytest
 
 from hipseg.errors import SeriesError
@@ -98,3 +100,12 @@ def test_a_file_that_is_gone_refuses_its_case(tmp_path, files):
     files[1].unlink()
     with pytest.raises(SeriesError, match="a file of case c1 can no longer be opened; pack the folder again"):
         stamp_source(source, "c1")
+
+
+def test_voxels_that_lie_beside_an_nrrd_header_are_sealed_with_it(tmp_path, files):
+    grid = {"space": "LPS", "space directions": np.diag([0.5, 0.75, 3.0]), "space origin": [-10, -20, 100], "encoding": "raw"}
+    nrrd.write(str(tmp_path / "data" / "m.nhdr"), np.ones((12, 10, 4), np.uint8), grid)
+    source = source_of(tmp_path)
+    before = seal(source)
+    (tmp_path / "data" / "m.raw").write_bytes(bytes(480))
+    assert seal(source) != before

@@ -1,9 +1,15 @@
 """Whole packings of the same files, as whole processes: hipseg-pack against what people use now, and a plain copy of the bytes.
 
-    python tools/bench/pack.py [--rounds 5] [--series 4] [--slices 150]
+    nice -n -15 python tools/bench/pack.py [--rounds 5] [--series 4] [--slices 150] [--nnunet-python PATH]
 
-Wall time and peak memory are medians of interleaved rounds; the ratio is the other's time over hipseg's. The others store images
-alone; hipseg stores masks and digests, too. What is not installed is named and left out. Time: about a minute a round.
+Wall time and peak memory (of the largest process) are medians of interleaved rounds; the ratio is the other's time over hipseg's.
+The others store images alone; hipseg stores masks and digests, too. Three lines are limits that no packing can pass: starting
+Python with numpy and h5py, reading the bytes, and copying as many in memory. What is not installed is named and left out; nnU-Net
+has an environment of its own, is measured once, and its conversion to NIfTI is told apart.
+
+All run with their compiled modules (PYTHONDONTWRITEBYTECODE is unset), after a round that is not counted. On a machine that
+others use, give the session priority and not only the process: where /proc/sys/kernel/sched_autogroup_enabled is 1, niceness
+counts within one session alone, and `echo -15 > /proc/self/autogroup` between sessions. Time: about a minute a round.
 """
 
 import argparse
@@ -19,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from series import make_series
+import nnunet
 
 HIPSEG = "hipseg int16 lz4"
 ITK = """
@@ -36,6 +42,25 @@ for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
         file.create_dataset("image", data=volume, dtype="<i2", chunks=(1, *volume.shape[1:]), {filters})
 """
 COPY = "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2])"
+LOAD = "import numpy, h5py"
+READ = """
+import pathlib, sys
+room = bytearray(1 << 24)
+for path in pathlib.Path(sys.argv[1]).rglob("*.dcm"):
+    with path.open("rb", buffering=0) as handle:
+        handle.readinto(room)
+"""
+COPY_IN_MEMORY = """
+import sys
+from_here, to_there = bytearray(1 << 20), bytearray(1 << 20)
+for _ in range(int(sys.argv[1]) >> 20):
+    to_there[:] = from_here
+"""
+MAKE = """
+import pathlib, sys
+from series import make_series
+make_series(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), compressed=sys.argv[4] == "True")
+"""
 MEGABYTE, KIB = 1e6, 1024
 
 
@@ -54,25 +79,37 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--series", type=int, default=4)
     parser.add_argument("--slices", type=int, default=150)
+    parser.add_argument("--nnunet-python", type=Path, help="the Python of an environment in which nnunetv2 is installed")
     options = parser.parse_args()
     for compressed in (False, True):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            make_series(folder / "data", options.series, options.slices, compressed=compressed)
+            # By another process: the peak memory of what is started from here counts from the size of this one.
+            numbers = [str(one) for one in (options.series, options.slices, compressed)]
+            subprocess.run([sys.executable, "-c", MAKE, folder / "data", *numbers], check=True, cwd=Path(__file__).parent)
             (folder / "salt").write_text("5a" * 32)
             (folder / "salt").chmod(0o600)
-            print_table(measure(folder, options.rounds), "JPEG 2000" if compressed else "uncompressed")
+            costs = measure(folder, options.rounds)
+            if options.nnunet_python and not compressed:
+                costs["nnU-Net, from NIfTI"] = [measure_nnunet(options.nnunet_python, folder)]
+            print_table(costs, "JPEG 2000" if compressed else "uncompressed")
+    if not options.nnunet_python:
+        print("nnU-Net: not measured, name its environment with --nnunet-python")
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
     """Give the command lines that can be run here, by name; what is missing is said."""
     data, target = str(folder / "data"), str(folder / "target")
+    size = sum(path.stat().st_size for path in (folder / "data").rglob("*.dcm"))
     hipseg = [sys.executable, "-m", "hipseg", "pack", data, "-o", target, "--salt-file", str(folder / "salt")]
     found = {
         HIPSEG: hipseg,
         "hipseg int16 zstd": [*hipseg, "--codec", "zstd"],
         "hipseg uint8 lz4": [*hipseg, "--store", "uint8", "--window", "-200", "1300"],
         "byte copy": [sys.executable, "-c", COPY, data, target],
+        "limit: load numpy and h5py": [sys.executable, "-c", LOAD],
+        "limit: read the bytes": [sys.executable, "-c", READ, data],
+        "limit: copy them in memory": [sys.executable, "-c", COPY_IN_MEMORY, str(size)],
     }
     if importlib.util.find_spec("SimpleITK"):
         gzip = ITK.format(extra="", filters='compression="gzip", compression_opts=4')
@@ -90,29 +127,38 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[Cost]]:
-    """Run every command in turn, as many rounds as asked for, after one that warms the page cache."""
+    """Run every command in turn, as many rounds as asked for, after one that is not counted."""
     lines = commands(folder)
     costs: dict[str, list[Cost]] = {name: [] for name in lines}
-    run(lines["byte copy"], folder / "target")
-    for _ in range(rounds):
+    for counted in [False] + [True] * rounds:
         for name, line in lines.items():
-            costs[name].append(run(line, folder / "target"))
+            costs[name] += [run(line, folder / "target")] * counted
     return costs
 
 
-def run(line: list[str], target: Path) -> Cost:
+def measure_nnunet(python: Path, folder: Path) -> Cost:
+    """Convert the series to NIfTI, say how long that took, and measure nnU-Net's planning and preprocessing of them."""
+    seconds = nnunet.convert(python, folder / "data", folder / "raw")
+    print(f"nnU-Net: {seconds:.2f} s for the conversion to NIfTI before, with SimpleITK, not counted")
+    settings = nnunet.environment(folder / "raw", folder / "target")
+    return run(nnunet.write_command(python, folder), folder / "target", settings)
+
+
+def run(line: list[str], target: Path, settings: dict[str, str] | None = None) -> Cost:
     """Run one command into a fresh folder, and delete what it wrote."""
-    if line[0] == "dcm2niix":
+    if line[0] == "dcm2niix" or settings:
         target.mkdir()
+    environment = {name: value for name, value in (settings or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
+    errors = subprocess.DEVNULL if settings else None
     started = time.perf_counter()
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{line[:4]} ended with exit code {process.returncode}")
     written = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    shutil.rmtree(target)
+    shutil.rmtree(target, ignore_errors=True)
     return Cost(seconds, usage.ru_maxrss * KIB / MEGABYTE, written / MEGABYTE)
 
 
@@ -120,7 +166,8 @@ def print_table(costs: dict[str, list[Cost]], what: str) -> None:
     """Print a line for each command, and the number of times hipseg is faster."""
     print(f"\n{what:<28}{'seconds':>8}{'times':>8}{'peak MB':>9}{'written MB':>12}")
     for name, found in costs.items():
-        ratio = statistics.median(other.seconds / own.seconds for other, own in zip(found, costs[HIPSEG], strict=True))
+        # nnU-Net has one round.
+        ratio = statistics.median(other.seconds / own.seconds for other, own in zip(found, costs[HIPSEG], strict=False))
         seconds = statistics.median(one.seconds for one in found)
         peak_mb = statistics.median(one.peak_mb for one in found)
         print(f"{name:<28}{seconds:>8.2f}{ratio:>8.2f}{peak_mb:>9.0f}{found[0].written_mb:>12.1f}", flush=True)

@@ -1,0 +1,45 @@
+"""Values that a header scales to fractions of a Hounsfield unit -> whole ones, and what that took."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FRACTION_TOLERANCE_HU = 2e-3
+"""What float32 leaves of a whole number near the ends of int16 (a step of 2 to the -9), once scaled."""
+
+
+class Rounding:
+    """Rounds the values of one case, and counts those that were no whole numbers.
+
+    A rescaled value is a real number, and int16 keeps the nearest whole one: at most half a unit off, where the noise of a CT
+    is ten units and more. Source: DICOM PS3.3 C.11.1.1.2; NIfTI-1, scl_slope.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing rounded."""
+        self._values = 0
+        self._most_hu = 0.0
+
+    @property
+    def has_rounded(self) -> bool:
+        """Say whether any value was no whole number."""
+        return self._values > 0
+
+    def round(self, exact_hu: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Round to the nearest whole numbers, halves to the even one; any shape."""
+        whole: NDArray[np.floating[Any]] = np.rint(exact_hu)
+        off = np.abs(exact_hu - whole)
+        values = int(np.count_nonzero(off > FRACTION_TOLERANCE_HU))
+        if values:
+            self._values += values
+            self._most_hu = max(self._most_hu, float(off.max()))
+        return whole
+
+    def warnings(self) -> tuple[str, ...]:
+        """Give the warning, if there is one; to be asked when all slices have passed."""
+        if not self._values:
+            return ()
+        return (
+            f"{self._values} values with fractions of a Hounsfield unit, rounded to whole ones: up to {self._most_hu:.3f} HU off",
+        )
