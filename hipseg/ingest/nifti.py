@@ -197,7 +197,9 @@ def read_layout(path: Path, what: str = WHAT) -> VoxelLayout:
             raise MaskError("a NIfTI file has lost its header; copy it again")
         try:
             header = _header_class(header_name).from_fileobj(stream, check=False)
-            return _parse_layout(header, what)
+            # numpy would warn of a damaged number on the terminal; what it turns into is refused below.
+            with np.errstate(invalid="ignore"):
+                return _parse_layout(header, what)
         except MaskError:
             raise
         except ConfigError as error:

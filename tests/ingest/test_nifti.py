@@ -203,3 +203,15 @@ def test_sform_goes_before_qform_and_a_form_without_code_says_nothing(tmp_path, 
     image.set_qform(np.diag([1.0, 1.0, 2.0, 1.0]), code=qform_code)
     nibabel.save(image, tmp_path / "m.nii")
     assert read_grid(tmp_path / "m.nii").spacing_mm_zyx[0] == pytest.approx(spacing_mm)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_place_that_is_no_number_is_refused_without_a_word_of_numpys(tmp_path):
+    path = tmp_path / "labels.nii"
+    write(path)
+    content = bytearray(path.read_bytes())
+    srow_x = 280
+    content[srow_x : srow_x + 4] = (0x7FA00000).to_bytes(4, "little")  # a signalling NaN
+    path.write_bytes(content)
+    with pytest.raises(MaskError):
+        read_grid(path)
