@@ -52,10 +52,10 @@ class PairedComparison:
     high: float
     effect_size: float
     smallest_p: float
-    method: str | None
-    p: float
-    p_holm: float
-    reason: str | None
+    method: str | None = None
+    p: float = math.nan
+    p_holm: float = math.nan
+    reason: str | None = None
 
 
 def compare_pairs(arms: Sequence[ArmResult]) -> tuple[PairedComparison, ...]:
@@ -96,7 +96,7 @@ def compare_differences(first: str, second: str, differences: npt.NDArray[np.flo
     """
     rounded = np.round(differences, TIE_DECIMALS)
     nonzero = int(np.count_nonzero(rounded))
-    interval = _median_interval(rounded)
+    low, high = _median_interval(rounded)
     described = PairedComparison(
         first=first,
         second=second,
@@ -104,18 +104,13 @@ def compare_differences(first: str, second: str, differences: npt.NDArray[np.flo
         undefined=undefined,
         zeros=rounded.size - nonzero,
         median_difference=float(np.median(rounded)) if rounded.size else math.nan,
-        low=interval[0],
-        high=interval[1],
+        low=low,
+        high=high,
         effect_size=_rank_biserial(rounded),
         smallest_p=min(2.0 ** (1 - nonzero), 1.0),
-        method=None,
-        p=math.nan,
-        p_holm=math.nan,
-        reason=None,
     )
     if described.smallest_p >= SIGNIFICANCE:
-        who = "patient differs" if nonzero == 1 else "patients differ"
-        return replace(described, reason=f"{nonzero} {who}: p cannot fall below {described.smallest_p:.4g}")
+        return replace(described, reason=f"patients who differ: {nonzero}, p cannot fall below {described.smallest_p:.4g}")
     if rounded.size <= MOST_EXACT_PATIENTS:
         return replace(described, method="exact", p=_exact_p(rounded))
     # The stubs know this method only with keepdims.

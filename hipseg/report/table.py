@@ -59,18 +59,19 @@ UNKNOWN = "n/a"
 """What stands where no number is defined."""
 PERCENT = f"{CONFIDENCE:.0%}"
 DEFINITION = (
-    "Unit: a case is one whole CT volume in its original grid, scored from its counts of TP, FP, FN and TN. Averaging: mean ± "
-    "sample SD over the validation cases of all folds; over folds, of the folds' means; intervals are "
-    f"{PERCENT} t intervals. Empties: where truth and prediction are both empty a score is undefined, left out of the mean and "
-    "counted; where one of them is empty overlap and NSD are 0, HD95 and ASSD are undefined, and 'or diagonal' puts the image's "
-    "diagonal in their place; a miss is an empty prediction of a structure that is there. Spacing: distances are in mm by each "
-    "case's own spacing, from both surfaces together; NSD is the share of both surfaces within 1 or 2 mm; volume difference is "
-    "prediction minus truth. F1 is the same number as Dice. Accuracy counts background too; all-background accuracy is what an "
-    "answer without any foreground would score. Loss is the mean over folds of the validation loss at the best epoch. Neither "
-    "accuracy nor loss ranks. Arms are compared over patients by Wilcoxon's signed-rank test of Dice (two-sided, zeros after "
-    f"Pratt), with Holm's correction over all pairs tested and a distribution-free {PERCENT} interval of the median difference; "
-    "folds are not tested. Slice-wise scores average over single slices of all cases and compare with no other block. "
-    f"Implementation: hipseg {__version__}, surfaces by DeepMind's surface-distance."
+    "Unit: a case is one whole CT volume in its original grid, scored from its counts of TP, FP, FN and TN. Averaging: mean ±"
+    f" sample SD over the validation cases of all folds; over folds, of the folds' means; intervals are {PERCENT} t intervals,"
+    " which take cases, or folds, for independent. Empties: where truth and prediction are both empty a score is undefined, "
+    "left out of the mean and counted; where one of them is empty overlap and NSD are 0, HD95 and ASSD are undefined, and 'or"
+    " diagonal' puts the image's diagonal in their place; a miss is an empty prediction of a structure that is there. "
+    "Spacing: distances are in mm by each case's own spacing, from both surfaces together; NSD is the share of both surfaces "
+    "within 1 or 2 mm; volume difference is prediction minus truth. F1 is the same number as Dice. Accuracy counts background"
+    " too; all-background accuracy is what an answer without any foreground would score. Loss is the mean over folds of the "
+    "validation loss at the best epoch. Neither accuracy nor loss ranks. Arms are compared over patients by Wilcoxon's "
+    "signed-rank test of Dice (two-sided, zeros after Pratt), with Holm's correction over all pairs tested and a "
+    f"distribution-free {PERCENT} interval of the median difference; folds are not tested. Slice-wise scores average over "
+    f"single slices of all cases and compare with no other block. Implementation: hipseg {__version__}, surfaces by DeepMind's"
+    " surface-distance."
 )
 
 
@@ -141,8 +142,32 @@ def compare(collection: Collection) -> Comparison:
 
 def blocks(comparison: Comparison) -> tuple[Block, ...]:
     """Put the table into words, block by block; a block without rows is left out."""
-    rows = comparison.rows
     every = (
+        *_blocks_over_cases(comparison.rows),
+        Block(
+            "Arms compared over patients by Dice, second minus first",
+            ("First", "Second", "Test"),
+            ("Patients", "Cases left out", "Median difference", f"{PERCENT} interval", "Effect size", "p", "p by Holm"),
+            tuple(_compared(pair) for pair in comparison.pairs),
+        ),
+        Block(
+            "Slice-wise, not to be compared with scores over cases",
+            ("Arm", "Scored", "Empty slices"),
+            ("Slices", "Empty", *SLICE_TITLES.values()),
+            tuple(_slice_rows(comparison.rows)),
+        ),
+        Block(
+            "Dice over repeats with other seeds, SD by where it comes from",
+            ("Arm",),
+            ("Repeats", "Cases", "Left out", "Mean", "SD of seeds", "SD of cases", "SD of folds", "SD of the rest"),
+            tuple((arm.arm, *_repeat_numbers(components)) for arm, components in comparison.repeats),
+        ),
+    )
+    return tuple(block for block in every if block.rows)
+
+
+def _blocks_over_cases(rows: Sequence[ArmStatistics]) -> tuple[Block, ...]:
+    return (
         Block(
             "Scores over cases",
             ("Study", "Method", "Scored"),
@@ -173,26 +198,7 @@ def blocks(comparison: Comparison) -> tuple[Block, ...]:
             tuple(VOLUME_TITLES.values()),
             tuple((row.result.arm, _scored(row), *_means(row, VOLUME_TITLES)) for row in rows),
         ),
-        Block(
-            "Arms compared over patients by Dice, second minus first",
-            ("First", "Second", "Test"),
-            ("Patients", "Cases left out", "Median difference", f"{PERCENT} interval", "Effect size", "p", "p by Holm"),
-            tuple(_compared(pair) for pair in comparison.pairs),
-        ),
-        Block(
-            "Slice-wise, not to be compared with scores over cases",
-            ("Arm", "Scored", "Empty slices"),
-            ("Slices", "Empty", *SLICE_TITLES.values()),
-            tuple(_slice_rows(rows)),
-        ),
-        Block(
-            "Dice over repeats with other seeds, SD by where it comes from",
-            ("Arm",),
-            ("Repeats", "Cases", "Left out", "Mean", "SD of seeds", "SD of cases", "SD of folds", "SD of the rest"),
-            tuple((arm.arm, *_repeat_numbers(components)) for arm, components in comparison.repeats),
-        ),
     )
-    return tuple(block for block in every if block.rows)
 
 
 def _names(row: ArmStatistics) -> tuple[str, str, str]:
