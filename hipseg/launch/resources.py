@@ -15,7 +15,7 @@ Option = str | Literal[True]
 MAX_REQUEUES = 10
 """How often a job that saved and stopped, or lost a rank, is started again before it counts as failed."""
 SIGNAL_LEAD_S = 120
-"""How long before its limit a job is told to save: a step, a checkpoint on a slow disk, and the minute Slurm's clock is coarse by."""
+"""How long before its limit a job is told to save: a step, a checkpoint on a slow disk, the minute of Slurm's grid."""
 HOUR_MIN = 60
 DAY_MIN = 24 * HOUR_MIN
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d{1,2}))?(?::(?P<third>\d{1,2}))?", re.ASCII)
