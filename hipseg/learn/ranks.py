@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hipseg.errors import HipsegError, TrainError
+from hipseg.errors import HipsegError, RankLost, TrainError
 from hipseg.learn.rank_env import Place, gloo_variables
 from hipseg.learn.rendezvous import find_meeting, interface_of, open_meeting, own_address
 from hipseg.learn.watchdog import Watch
@@ -117,7 +117,8 @@ def join_ranks(place: Place | None, folder: Path, stall_limit_s: float, environm
         stall_limit_s: how long a rank may stay where it is while others wait.
         environment: the process's own, which Horovod reads.
     Raises:
-        TrainError: Horovod is missing, the ranks do not find each other, or one of them died, failed or stalled: it is named.
+        TrainError: Horovod is missing, or the ranks do not find each other.
+        RankLost: one of them died, failed or stalled: it is named.
     """
     if place is None:
         yield ALONE
@@ -156,7 +157,7 @@ def _start_horovod(place: Place, address: tuple[str, int], environment: MutableM
         horovod.init()
     # Horovod raises whatever its build raises; the class differs between Gloo and MPI.
     except Exception as error:
-        raise TrainError(
+        raise RankLost(
             f"rank {place.rank} of {place.size} on {socket.gethostname()} cannot join the others at {address[0]}: {error}"
         ) from error
     if (horovod.rank(), horovod.size()) != (place.rank, place.size):
@@ -176,7 +177,7 @@ def _naming_failures(watch: Watch) -> Iterator[None]:
         if not any(mark in str(error) for mark in FAILURE_MARKS):
             watch.tell(f"{type(error).__name__}")
             raise
-        raise TrainError(watch.explain()) from error
+        raise RankLost(watch.explain()) from error
     except HipsegError as error:
         watch.tell(str(error))
         raise

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from hipseg.errors import TrainError
+from hipseg.errors import RankLost, TrainError
 from hipseg.learn.history import read_history
 from hipseg.runs import FoldPaths
 from tests.horovod.starting import end_ranks, run_ranks, start_ranks, wait_for
@@ -118,7 +118,7 @@ def test_a_killed_rank_ends_the_other_which_names_it(folder):
     began_s = time.monotonic()
     (code, _, said), _ = end_ranks(processes, DEATH_LIMIT_S)
     assert time.monotonic() - began_s < DEATH_LIMIT_S
-    assert code == TrainError.exit_code
+    assert code == RankLost.exit_code
     assert f"rank 1 (process {processes[1].pid} on " in said
     assert "is dead or frozen: no sign of life for 1" in said
 
@@ -128,13 +128,13 @@ def test_rank_0_is_named_too(folder):
     wait_for(folder / f"halted{processes[1].pid}")
     os.kill(processes[0].pid, signal.SIGKILL)
     _, (code, _, said) = end_ranks(processes, DEATH_LIMIT_S)
-    assert code == TrainError.exit_code
+    assert code == RankLost.exit_code
     assert "rank 0 is dead or frozen: no answer from 127.0.0.1" in said
 
 
 def test_a_rank_that_lives_and_does_not_come_is_named_and_all_end(folder):
     ended = end_ranks(start_ranks(program(folder, "stuck", stall_limit_s=STALL_LIMIT_S), 2))
-    assert [code for code, _, _ in ended] == [TrainError.exit_code] * 2
+    assert [code for code, _, _ in ended] == [RankLost.exit_code] * 2
     for _, _, said in ended:
         assert "rank 1 (process " in said
         assert "stalls: it has been at epoch 1, step 1 for" in said
