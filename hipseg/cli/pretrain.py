@@ -12,7 +12,7 @@ from hipseg.learn.pretraining import pretrain
 from hipseg.learn.rank_env import find_place
 from hipseg.learn.ranks import join_ranks
 from hipseg.learn.resume import Resume
-from hipseg.learn.runtime import take_card
+from hipseg.learn.runtime import prepare_runtime, take_card
 from hipseg.runs import StudyPaths
 from hipseg.signals import StopRequests
 
@@ -52,6 +52,8 @@ def command(
     folder, limit_s = StudyPaths(settings.results).pretraining.root, settings.pretrain.train.stall_limit_s
     with stops.listening():
         take_card(place)
+        # Horovod starts TensorFlow, whose threads cannot be set any more then.
+        prepare_runtime(settings.pretrain.train)
         with join_ranks(place, folder, limit_s, os.environ) as ranks:
             pretrain(
                 settings, resume=resume, overwrite=overwrite, environment=os.environ, console=console, stops=stops, ranks=ranks

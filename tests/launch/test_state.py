@@ -43,7 +43,7 @@ def test_without_a_study_the_cure_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format_version", 2, "has format 2; this version reads 1"),
+        ("format_version", 3, "has format 3; this version reads 1 and 2"),
         ("records", [{"stage": "asleep", "job": {"arguments": [], "after": []}}], "unknown stage 'asleep'"),
         ("records", [{"stage": "done"}], "KeyError: 'job'"),
         ("driver_pid", "many", "ValueError"),

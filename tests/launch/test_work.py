@@ -6,7 +6,8 @@ import pytest
 from submitit.core.utils import DelayedSubmission
 
 from hipseg.errors import ConfigError, ReportError
-from hipseg.launch.work import Outcome, RunCommand, masking
+from hipseg.launch.private import masking
+from hipseg.launch.work import Outcome, RunCommand
 
 
 @pytest.fixture(autouse=True)
