@@ -28,6 +28,8 @@ COMMANDS = {
     "evaluate": "Score a fold's validation cases anew, from its best weights and with the settings it was trained with.",
     "submit": "Run the whole study: pretraining, every fold of every arm, aggregation.",
     "status": "Show how far a submitted study is.",
+    "cancel": "End what is queued or runs of a submitted study.",
+    "resubmit": "Submit again what failed, was cancelled or never ran.",
     "doctor": "Show what this machine offers for a study, what is missing, and how to mend it.",
     "aggregate": "Write the methods-comparison table.",
 }

@@ -171,12 +171,13 @@ def refuse_impossible(site: SiteProfile, names: str | None, wanted: Resources, w
     )
     if wanted.constraint:
         asked += f", constraint {wanted.constraint}"
-    has = "; ".join(f"{name} has {_describe(partition)}" for name, partition in chosen.items())
+    has = "; ".join(f"{name} has {describe(partition)}" for name, partition in chosen.items())
     cures = [cure for partition in chosen.values() for cure in find_cures(partition, wanted)]
     others = [name for name, partition in site.partitions.items() if name not in chosen and fits(partition, wanted)]
     cures += [f"--partition {name}" for name in others]
-    fitting = f"what would fit: {' or '.join(dict.fromkeys(cures))}" if cures else "ask for less of several at once"
-    raise LaunchError(f"{what} cannot run on this cluster: asked {asked}; {has}; {fitting}")
+    raise LaunchError(
+        f"{what} cannot run on this cluster: asked {asked}; {has}; what would fit: {' or '.join(dict.fromkeys(cures))}"
+    )
 
 
 def fits(partition: Partition, wanted: Resources) -> bool:
@@ -189,50 +190,48 @@ def fits(partition: Partition, wanted: Resources) -> bool:
 
 
 def find_cures(partition: Partition, wanted: Resources) -> list[str]:
-    """Name each option that alone, and with which value at most, would make the request fit into a partition."""
-    kinds = partition.kinds
-    values: dict[str, tuple[str, set[int]]] = {
-        "gpus_per_node": ("--gpus", {kind.gpus for kind in kinds}),
-        "mem_gb": ("--mem", {kind.memory_mb // MB_A_GB for kind in kinds}),
-        "cpus_per_rank": ("--cpus", {kind.cpus // wanted.ranks_per_node for kind in kinds}),
-        "time_min": ("--time", {partition.time_limit_min} if partition.time_limit_min else set()),
-    }
+    """Name the options that would make a request fit onto one kind of a partition's nodes, where the fewest have to change."""
+    cures = [_bring_down(partition, kind, wanted) for kind in partition.kinds if _has_features(kind, wanted)]
+    if not cures:
+        return ["another --constraint"]
+    fewest = min(map(len, cures))
+    return [" ".join(cure) for cure in cures if len(cure) == fewest]
+
+
+def _bring_down(partition: Partition, kind: NodeKind, wanted: Resources) -> list[str]:
+    most_nodes = kind.nodes if partition.max_nodes is None else min(kind.nodes, partition.max_nodes)
+    most_cpus = kind.cpus // wanted.ranks_per_node
     cures = []
-    for name, (option, candidates) in values.items():
-        for value in sorted(candidates, reverse=True):
-            if (
-                0 <= value < getattr(wanted, name)
-                and (value or name == "gpus_per_node")
-                and _would_fit(partition, wanted, name, value)
-            ):
-                cures.append(f"{option} {format_time(value) if name == 'time_min' else value}")
-                break
-    # Fewer nodes mean fewer ranks, or more on each: not what `wanted` can say, so only a single node is tried.
-    if wanted.nodes > 1 and _would_fit(partition, wanted, "nodes", 1):
-        cures.append("fewer --nodes")
+    if wanted.nodes > most_nodes:
+        cures.append(f"--nodes {most_nodes}")
+    if wanted.gpus_per_node > kind.gpus:
+        cures.append(f"--gpus {kind.gpus}")
+    if wanted.cpus_per_rank > most_cpus:
+        cures.append(f"--cpus {most_cpus}" if most_cpus else f"{kind.cpus} --ranks a node")
+    if wanted.mem_gb * MB_A_GB > kind.memory_mb:
+        cures.append(f"--mem {kind.memory_mb // MB_A_GB}")
+    if partition.time_limit_min is not None and wanted.time_min > partition.time_limit_min:
+        cures.append(f"--time {format_time(partition.time_limit_min)}")
     return cures
 
 
-def _would_fit(partition: Partition, wanted: Resources, name: str, value: int) -> bool:
-    return fits(partition, Resources(**{**vars(wanted), name: value}))
+def _has_features(kind: NodeKind, wanted: Resources) -> bool:
+    # A constraint may be a whole formula, which Slurm judges.
+    named = wanted.constraint if wanted.constraint and _PLAIN_FEATURE.fullmatch(wanted.constraint) else None
+    return named is None or named in kind.features
 
 
 def _offers(kind: NodeKind, wanted: Resources) -> bool:
-    has_features = (
-        wanted.constraint is None
-        # A constraint may be a whole formula, which Slurm judges.
-        or _PLAIN_FEATURE.fullmatch(wanted.constraint) is None
-        or wanted.constraint in kind.features
-    )
     return (
-        has_features
+        _has_features(kind, wanted)
         and kind.gpus >= wanted.gpus_per_node
         and kind.cpus >= wanted.ranks_per_node * wanted.cpus_per_rank
         and kind.memory_mb >= wanted.mem_gb * MB_A_GB
     )
 
 
-def _describe(partition: Partition) -> str:
+def describe(partition: Partition) -> str:
+    """Tell a partition's nodes and time limit in words."""
     limit = "" if partition.time_limit_min is None else f", at most {format_time(partition.time_limit_min)}"
     return " and ".join(map(str, partition.kinds)) + limit
 
