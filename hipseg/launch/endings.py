@@ -29,14 +29,13 @@ class Start:
     """One start of a job on the cluster, as Slurm's variables name it.
 
     Args:
-        job_id: as squeue writes it, 123 or 123_4 in an array.
-        raw_id: what scontrol takes for this task of an array alone.
+        job_id: as squeue writes it, 123 or 123_4 in an array. SLURM_JOB_ID would not do: for one task of an array it is the
+            number of the whole array, and what is done to it is done to all.
         restart: how often the job had been started before.
         rank: of this process; 0 in the batch script.
     """
 
     job_id: str
-    raw_id: str
     restart: int
     rank: int
 
@@ -74,7 +73,7 @@ def find_start(environment: Mapping[str, str]) -> Start:
         raise LaunchError(f"SLURM_JOB_ID is {raw!r}; this runs inside a job of Slurm only")
     array, task = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
     job_id = f"{array}_{task}" if array and task else raw
-    return Start(job_id, raw, int(environment.get("SLURM_RESTART_COUNT") or 0), int(environment.get("SLURM_PROCID") or 0))
+    return Start(job_id, int(environment.get("SLURM_RESTART_COUNT") or 0), int(environment.get("SLURM_PROCID") or 0))
 
 
 def write_ending(folder: Path, job_id: str, ending: Ending) -> None:

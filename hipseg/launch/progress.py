@@ -17,7 +17,7 @@ from hipseg.launch.state import Record, StudyState, is_alive
 from hipseg.runs import FoldPaths, StudyPaths
 
 LOG_TAIL_BYTES = 4096
-OTHERS_PREFIXES = ("submitit ", "srun: ", "slurmstepd: ", "hipseg: ")
+OTHERS_PREFIXES = ("submitit ", "srun: ", "slurmstepd", "hipseg: ")
 """What lines in a log begin with that are not the command's own."""
 LOST_TEXT = "its process is gone and nobody recorded how it ended"
 

@@ -59,11 +59,11 @@ def main(folder: Path, max_requeues: int, step_code: int) -> int:
     endings = [one for one in read_endings(folder).get(start.job_id, ()) if one.restart == start.restart]
     verdict = decide(endings, step_code, start.restart, max_requeues)
     try:
-        # A job that somebody cancels stops and saves, too, and must not come back.
-        if verdict.is_requeued and not _is_cancelled(start.raw_id):
+        # A job that somebody cancels stops and saves, too, and must not come back; one that gives way is put back by Slurm.
+        if verdict.is_requeued and _runs(start.job_id):
             _write(folder, start.job_id, verdict)
             _say(f"{verdict.error}; back into the queue, start {start.restart + 2}")
-            ask("scontrol", "requeue", start.raw_id)
+            ask("scontrol", "requeue", start.job_id)
             return verdict.exit_code or step_code
     except LaunchError as error:
         verdict = Ending(start.restart, None, exit_code=verdict.exit_code, error=f"{verdict.error}; not started again: {error}")
@@ -78,8 +78,8 @@ def _write(folder: Path, job_id: str, verdict: Ending) -> None:
     write_ending(folder, job_id, Ending(**{**vars(verdict), "finished_s": time.time()}))
 
 
-def _is_cancelled(raw_id: str) -> bool:
-    return "JobState=CANCELLED" in ask("scontrol", "show", "job", "--oneliner", raw_id)
+def _runs(job_id: str) -> bool:
+    return "JobState=RUNNING" in ask("scontrol", "show", "job", "--oneliner", job_id)
 
 
 def _describe_silence(endings: Sequence[Ending], step_code: int) -> str:

@@ -41,8 +41,8 @@ class FakeSlurm:
     folder: Path
 
     def say(self, program, text="", code=0, error=""):
-        """Let a program print and end so; "scontrol ping" names one that differs by its first words."""
-        name = "-".join(program.split()) + "-" * (program.count(" ") == 1)
+        """Let a program print and end so; "scontrol show job" names one that differs by its first words."""
+        name = "-".join(program.split()) + "-" * (program == "scontrol ping")
         for suffix, value in (("out", text), ("err", error), ("code", str(code))):
             path = self.folder / f"{name}.{suffix}"
             path.write_text(value) if value else path.unlink(missing_ok=True)
