@@ -14,8 +14,8 @@ STOPPED_EXIT_CODE = 75
 LOST_EXIT_CODE = 76
 """Exit code of a rank that lost the others. Source: sysexits.h, EX_PROTOCOL, the other side broke off."""
 OUTRANKING = 192
-"""Added to the exit code of a rank of several that failed by itself. srun gives the highest code of all ranks and ends the others
-when one ends badly; what they end with then, 143 at most, must not hide the mistake."""
+"""Added to the exit code of a rank of several that failed by itself. When one ends badly srun ends the others and gives a code
+that may be theirs, but it names each: such a code can be told from those of ranks that were ended."""
 
 
 class HipsegError(Exception):

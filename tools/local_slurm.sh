@@ -307,16 +307,13 @@ end_node() {
   rm -f "$dir/pid/$1"
 }
 
+# At once: nothing of what they hold is kept.
 end_service() {
-  local name=$1 pid deadline=$((SECONDS + 10))
-  runs "$name" "$name" || return 0
-  pid=$(cat "$dir/pid/$name")
-  kill -TERM "$pid" 2> /dev/null || true
-  while kill -0 "$pid" 2> /dev/null; do
-    [ "$SECONDS" -lt "$deadline" ] || kill -KILL "$pid" 2> /dev/null || true
-    sleep 0.05
-  done
-  rm -f "$dir/pid/$name"
+  runs "$1" "$1" || return 0
+  local pid
+  pid=$(cat "$dir/pid/$1")
+  kill -KILL "$pid"
+  while kill -0 "$pid" 2> /dev/null; do sleep 0.05; done
 }
 
 bring_down() {

@@ -36,6 +36,7 @@ PROGRAMS = {
     "srun": """
         while [[ $1 == --* ]]; do shift; done
         "$@"
+        echo "$SAID" >&2
         exit "${CODE:-0}" """,
     "squeue": 'echo "$*" > asked; echo "${STATE:-RUNNING}"',
     "scontrol": 'echo "$*" > requeued',
@@ -54,7 +55,7 @@ def run_script(name, arguments, folder, **variables):
         (programs / program).chmod(0o755)
     run = folder / "my run"
     run.mkdir(exist_ok=True)
-    given = {"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(folder), "RUN": str(run), **TASK, **variables}
+    given = {"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(folder), "RUN": str(run), "SAID": "", **TASK, **variables}
     script = ["bash", str(FOLDER / f"{name}.sbatch"), *arguments]
     done = subprocess.run(script, env=given, cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -81,7 +82,7 @@ def test_each_file_is_shell_that_parses_and_fails_at_the_first_error(name):
 
 
 def test_what_a_job_does_when_its_step_ends_is_the_same_in_each_file():
-    endings = {(FOLDER / f"{name}.sbatch").read_text().partition("\n# 75: ")[2] for name in REQUEUEING}
+    endings = {(FOLDER / f"{name}.sbatch").read_text().partition("\ncode=")[2] for name in REQUEUEING}
     assert len(endings) == 1
     assert "scontrol requeue" in endings.pop()
 
@@ -145,7 +146,6 @@ def test_a_task_of_an_array_goes_back_alone(tmp_path):
     ("code", "expected"),
     [
         (ConfigError.exit_code, ConfigError.exit_code),
-        (OUTRANKING + ConfigError.exit_code, ConfigError.exit_code),
         (OUT_OF_MEMORY, OUT_OF_MEMORY),
     ],
 )
@@ -153,6 +153,15 @@ def test_a_mistake_ends_the_job_with_its_own_code(code, expected, tmp_path):
     ended, _ = run_script("finetune", [], tmp_path, CODE=str(code))
     assert ended == expected
     assert not (tmp_path / "requeued").exists()
+
+
+@pytest.mark.parametrize("who", ["task 0", "tasks 0-1"])
+def test_a_mistake_of_one_rank_counts_whatever_the_others_end_with(who, tmp_path):
+    code = OUTRANKING + ConfigError.exit_code
+    said = f"srun: error: node1: {who}: Exited with exit code {code}\nsrun: error: node2: task 1: Killed"
+    ended, log = run_script("finetune", [], tmp_path, CODE=str(KILLED), SAID=said)
+    assert (ended, (tmp_path / "requeued").exists()) == (ConfigError.exit_code, False)
+    assert said in log
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "COMPLETING", "PENDING", ""])

@@ -1,0 +1,167 @@
+"""`hipseg submit` on a real Slurm: two ranks a run on two nodes, and the table out of the aggregation job."""
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from hipseg.learn.provenance import read_provenance
+from hipseg.runs import StudyPaths
+from tests.slurm.cluster import ARM, ask, make_project, submit, wait_for_end
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.horovod]
+
+SMALL = ("--nodes", "2", "--ranks", "2", "--gpus", "0", "--cpus", "1", "--mem", "4")
+FOLDS = 2
+LIMIT_S = 400
+
+
+def hipseg(folder, *arguments):
+    return ask(sys.executable, "-m", "hipseg", *arguments, folder=folder)
+
+
+def look(folder):
+    jobs = json.loads(hipseg(folder, "status", "--json"))["jobs"]
+    return {job["name"]: job for job in jobs}
+
+
+def wait_until(folder, is_there, what):
+    deadline = time.monotonic() + LIMIT_S
+    while not is_there(jobs := look(folder)):
+        assert time.monotonic() < deadline, f"waited for {what}: {jobs}"
+        time.sleep(0.5)
+    return jobs
+
+
+def have_ended(jobs):
+    return all(job["stage"] not in ("queued", "running") for job in jobs.values())
+
+
+@pytest.fixture
+def root(cluster, tmp_path):
+    root = make_project(tmp_path, folds=FOLDS)
+    hipseg(root, "split", "shards", "--folds", FOLDS)
+    return root
+
+
+def test_a_whole_study_comes_out_as_the_table_and_is_not_submitted_twice(root):
+    said = hipseg(root, "submit", "--folds", FOLDS, "--max-running", 1, *SMALL)
+    assert [line.split(":")[0] for line in said.splitlines()[:3]] == [
+        "submitted pretraining",
+        f"submitted train {ARM}",
+        "submitted aggregate",
+    ]
+    again = hipseg(root, "submit", "--folds", FOLDS, "--max-running", 1, *SMALL)
+    assert again.startswith("submitted before: 4 jobs\n")
+    jobs = wait_until(root, have_ended, "the study")
+    assert {job["stage"] for job in jobs.values()} == {"done"}, jobs
+    results = StudyPaths(root / "results")
+    assert f"| {ARM} | 2/2 |" in results.comparison("md").read_text()
+    for fold in range(FOLDS):
+        assert read_provenance(results.fold(ARM, fold)).ranks == 2
+        assert 0.0 <= jobs[f"train {ARM} fold {fold}"]["dice"] <= 1.0
+    files = [path for path in results.jobs.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert stat.S_IMODE(results.jobs.stat().st_mode) == 0o700
+    assert "submitted aggregate: 1 job" in hipseg(root, "submit", "--folds", FOLDS, *SMALL)
+
+
+def ranks_of(job, root):
+    """The processes of a job, by their rank."""
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        if "submitit.core._submit" in (process.info["cmdline"] or ()) and str(root) in process.info["cmdline"][-1]:
+            variables = process.environ()
+            if variables.get("SLURM_ARRAY_TASK_ID") == job.partition("_")[2] and "SLURM_STEP_ID" in variables:
+                found[int(variables["SLURM_PROCID"])] = process
+    return found
+
+
+def test_a_stop_and_a_killed_rank_put_their_own_job_back_and_no_other(root):
+    many = ("--set", "train.epochs=30")
+    hipseg(root, "submit", "--folds", FOLDS, "--set", f"arms.{ARM}.transfer=false", *many, *SMALL)
+    first, second = (f"train {ARM} fold {fold}" for fold in range(FOLDS))
+    jobs = wait_until(root, lambda jobs: all((jobs[name]["epoch"] or 0) >= 1 for name in (first, second)), "an epoch of each")
+    subprocess.run(["scancel", "--signal=USR2", jobs[first]["slurm_id"]], check=True)
+    ranks_of(jobs[second]["slurm_id"], root)[1].send_signal(signal.SIGKILL)
+    jobs = wait_until(root, have_ended, "the study")
+    assert {job["stage"] for job in jobs.values()} == {"done"}, jobs
+    assert [jobs[name]["requeued"] for name in (first, second, "aggregate")] == [1, 1, 0]
+    results = StudyPaths(root / "results")
+    for name in (first, second):
+        assert "going on in epoch" in (results.root / jobs[name]["log"]).read_text()
+    for fold in range(FOLDS):
+        epochs = [line.split(",")[0] for line in results.fold(ARM, fold).history.read_text().splitlines()[1:]]
+        assert epochs == [str(one) for one in range(1, 31)]
+
+
+def test_what_is_cancelled_stays_cancelled_until_it_is_submitted_again(root):
+    options = ("--folds", FOLDS, "--set", f"arms.{ARM}.transfer=false", "--set", "train.epochs=30")
+    hipseg(root, "submit", *options, *SMALL)
+    name = f"train {ARM} fold 0"
+    wait_until(root, lambda jobs: (jobs[name]["epoch"] or 0) >= 1, "an epoch")
+    assert hipseg(root, "cancel").startswith("cancelled 3 jobs: ")
+    time.sleep(5)
+    assert {job["stage"] for job in look(root).values()} == {"cancelled"}
+    assert hipseg(root, "resubmit").count("submitted ") == 2
+    jobs = wait_until(root, have_ended, "the study")
+    assert {job["stage"] for job in jobs.values()} == {"done"}, jobs
+    assert "going on in epoch" in (root / "results" / jobs[name]["log"]).read_text()
+
+
+def test_a_failed_fold_leaves_the_others_and_is_all_that_is_submitted_again(root):
+    options = ("--folds", FOLDS, "--set", f"arms.{ARM}.transfer=false")
+    folder = StudyPaths(root / "results").fold(ARM, 1).root
+    folder.parent.mkdir(parents=True)
+    folder.write_text("a file where the folder of the run has to be")
+    hipseg(root, "submit", *options, *SMALL)
+    jobs = wait_until(root, have_ended, "the study")
+    assert {name: job["stage"] for name, job in jobs.items()} == {
+        f"train {ARM} fold 0": "done",
+        f"train {ARM} fold 1": "failed",
+        "aggregate": "not run",
+    }
+    assert jobs["aggregate"]["error"] == f"waits for train {ARM} fold 1, which failed"
+    assert jobs[f"train {ARM} fold 1"]["requeued"] == 0
+    folder.unlink()
+    said = hipseg(root, "resubmit")
+    assert f"submitted train {ARM}: 1 job as" in said
+    assert "complete before: 1 jobs" in said
+    assert {job["stage"] for job in wait_until(root, have_ended, "the study").values()} <= {"done", "skipped"}
+
+
+def test_a_path_with_awkward_characters_does_no_harm(root):
+    odd = 'it\'s; $(touch harm) `touch harm` "quoted" & more'
+    hipseg(root, "submit", "--folds", FOLDS, "--fold", 0, "--set", f"arms.{ARM}.transfer=false", "--results", odd, *SMALL)
+    deadline = time.monotonic() + LIMIT_S
+    while not StudyPaths(root / odd).fold(ARM, 0).is_complete:
+        assert time.monotonic() < deadline, hipseg(root, "status", odd)
+        time.sleep(0.5)
+    assert not list(root.rglob("harm"))
+    assert [path.name for path in (root / odd / "jobs").iterdir()] == [f"train-{ARM}"]
+
+
+def test_sbatch_says_no_and_the_reason_is_given(root):
+    done = subprocess.run(
+        [sys.executable, "-m", "hipseg", "submit", "--folds", str(FOLDS), "--constraint", "(a&b)", *SMALL],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 7
+    assert "error: Slurm refused pretraining: Batch job submission failed: " in done.stderr
+
+
+def test_the_array_number_means_one_task_only(root):
+    """What the requeueing rests on: for one task SLURM_JOB_ID is the number of the whole array."""
+    script = root / "show.sh"
+    script.write_text('#!/bin/bash\n#SBATCH --array=0-1\n#SBATCH --output=%a.log\necho "$SLURM_JOB_ID"\n')
+    job = submit(root, script)
+    assert set(wait_for_end(job).values()) == {"COMPLETED"}
+    assert job in {(root / f"{task}.log").read_text().strip() for task in (0, 1)}
