@@ -49,8 +49,8 @@ demo: env ## phantom -> pack -> study -> table, on this machine
 	@tools/demo.sh
 
 # The one list of checks: lint and pytest. pre-commit and .ci/run call these targets and add nothing.
-test: lint slurm ## every check; real CT data from HIPSEG_TEST_DATA
-	@$(BIN)/python -m pytest
+test: lint slurm ## every check; real CT data from HIPSEG_TEST_DATA; what had to be left out is named at the end
+	@$(BIN)/python -m pytest -rs
 
 slurm: ## Debian's packages for a Slurm on this machine, where they can be had; its tests are skipped by name where not
 	@tools/local_slurm.sh install || echo "make: the tests on a real Slurm are going to be skipped" >&2

@@ -61,10 +61,10 @@ def test_tasks_that_come_at_the_same_time_deal_the_folds_once(study):
     command = [sys.executable, "-m", "hipseg", "prepare", "--config", str(study.shards.parent / "study.yaml"), *ARM]
     tasks = [
         subprocess.Popen([*command, "--fold", str(fold)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for fold in range(3)
+        for fold in range(2)
     ]
     said = [task.communicate()[1] for task in tasks]
-    assert [task.returncode for task in tasks] == [0] * 3, said
+    assert [task.returncode for task in tasks] == [0] * 2, said
     assert sum("dealt the patients" in one for one in said) == 1
 
 
