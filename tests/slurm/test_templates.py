@@ -1,20 +1,30 @@
 """The sbatch files on a real Slurm, given as a user gives them: bare, from the project's root."""
 
 import json
+import shutil
+import sys
 
 import pytest
 
 from hipseg.learn.provenance import read_provenance
 from hipseg.runs import StudyPaths
-from tests.slurm.cluster import ARM, read_logs, submit, wait_for_end
+from tests.slurm.cluster import ARM, ask, read_logs, submit, wait_for_end
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 
-def test_bare_commands_lead_from_packed_scans_to_the_table(project):
-    pretraining = submit(project, "--nodes=2", "--cpus-per-task=1", "slurm/pretrain.sbatch")
-    folds = submit(project, f"--dependency=afterok:{pretraining}", "--kill-on-invalid-dep=yes", "slurm/finetune.sbatch")
-    table = submit(project, f"--dependency=afterok:{folds}", "--kill-on-invalid-dep=yes", "slurm/aggregate.sbatch")
+def submit_after(project, job, *words):
+    return submit(project, f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes", *words)
+
+
+def test_bare_commands_lead_from_scans_to_the_table(project):
+    shutil.rmtree(project / "shards")
+    phantom = ("--patients", 5, "--slices", 4, "--matrix", 64)
+    ask(sys.executable, "-m", "hipseg", "phantom", "data", *phantom, folder=project)
+    packed = submit(project, "slurm/pack.sbatch")
+    pretraining = submit_after(project, packed, "--nodes=2", "--cpus-per-task=1", "slurm/pretrain.sbatch")
+    folds = submit_after(project, pretraining, "slurm/finetune.sbatch")
+    table = submit_after(project, folds, "slurm/aggregate.sbatch")
     assert wait_for_end(table) == {table: "COMPLETED"}, read_logs(project)
     assert wait_for_end(folds) == {f"{folds}_{fold}": "COMPLETED" for fold in range(5)}
     study = StudyPaths(project / "results")
