@@ -92,12 +92,16 @@ def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...])
         LaunchError: a run was made or begun with other settings, or started from another pretraining; it is never overwritten.
     """
     done = set()
+    earlier: dict[str, StudySettings] = {}
     for job in jobs:
         run = _run_of(paths, job)
         if run is None or not (run.is_complete or is_begun(run)):
             continue
-        made, wanted = (decisive_settings(one, job.arm) for one in (load_settings(run.settings), settings))
-        different = first_difference(made, wanted)
+        # The runs of a study have the same settings, and reading them takes longer than all else here.
+        text = run.settings.read_text(encoding="utf-8") if run.settings.is_file() else ""
+        if text not in earlier:
+            earlier[text] = load_settings(run.settings)
+        different = first_difference(*(decisive_settings(one, job.arm) for one in (earlier[text], settings)))
         if different:
             state = "complete but was made" if run.is_complete else "unfinished and was begun"
             raise LaunchError(

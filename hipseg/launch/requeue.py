@@ -83,6 +83,8 @@ def _runs(job_id: str) -> bool:
 
 
 def _describe_silence(endings: Sequence[Ending], step_code: int) -> str:
+    if step_code == LOST_EXIT_CODE:
+        return "a rank lost the others; its log says whom"
     silent = [one.rank for one in endings if one.exit_code is None]
     who = f"rank {' and '.join(map(str, silent))}" if silent else "the step"
     return f"{who} ended without a word (exit code {step_code}): killed, perhaps for want of memory (--mem), or its node was lost"

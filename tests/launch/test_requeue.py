@@ -32,6 +32,11 @@ def test_a_rank_that_lost_the_others_goes_back():
     assert (verdict.is_requeued, verdict.exit_code, verdict.error) == (True, 76, "rank 1 is dead")
 
 
+def test_a_rank_that_had_to_end_itself_to_get_away_goes_back_too():
+    verdict = decide((rank(0), rank(1)), 76, 0, 10)
+    assert (verdict.is_requeued, verdict.error) == (True, "a rank lost the others; its log says whom")
+
+
 def test_a_mistake_ends_the_job_even_where_the_other_ranks_were_shot_for_it():
     endings = (rank(0), rank(1, 6, "the second", 9.0), rank(2, 2, "the first", 8.0), rank(3, 75, "stopped", 7.0))
     assert decide(endings, 137, 0, 10) == Ending(0, None, exit_code=2, error="the first")
