@@ -18,6 +18,9 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.horovod]
 
 SMALL = ("--nodes", "2", "--ranks", "2", "--gpus", "0", "--cpus", "1", "--mem", "4")
 FOLDS = 2
+EPOCHS = 60
+LONG = ("--folds", FOLDS, "--set", f"arms.{ARM}.transfer=false", "--set", f"train.epochs={EPOCHS}")
+"""Two runs that something can happen to."""
 LIMIT_S = 400
 
 
@@ -82,36 +85,47 @@ def ranks_of(job, root):
     return found
 
 
+def wait_for_epoch(root, fold):
+    """Wait for the first epoch by the file itself: on a busy machine the run may end while `hipseg status` starts."""
+    history, deadline = StudyPaths(root / "results").fold(ARM, fold).history, time.monotonic() + LIMIT_S
+    while not history.is_file():
+        assert time.monotonic() < deadline, look(root)
+        time.sleep(0.05)
+
+
 def test_a_stop_and_a_killed_rank_put_their_own_job_back_and_no_other(root):
-    many = ("--set", "train.epochs=30")
-    hipseg(root, "submit", "--folds", FOLDS, "--set", f"arms.{ARM}.transfer=false", *many, *SMALL)
+    hipseg(root, "submit", *LONG, *SMALL)
     first, second = (f"train {ARM} fold {fold}" for fold in range(FOLDS))
-    jobs = wait_until(root, lambda jobs: all((jobs[name]["epoch"] or 0) >= 1 for name in (first, second)), "an epoch of each")
-    subprocess.run(["scancel", "--signal=USR2", jobs[first]["slurm_id"]], check=True)
-    ranks_of(jobs[second]["slurm_id"], root)[1].send_signal(signal.SIGKILL)
+    numbers = {name: job["slurm_id"] for name, job in look(root).items()}
+    wait_for_epoch(root, 0)
+    subprocess.run(["scancel", "--signal=USR2", numbers[first]], check=True)
+    wait_for_epoch(root, 1)
+    ranks_of(numbers[second], root)[1].send_signal(signal.SIGKILL)
     jobs = wait_until(root, have_ended, "the study")
     assert {job["stage"] for job in jobs.values()} == {"done"}, jobs
-    assert [jobs[name]["requeued"] for name in (first, second, "aggregate")] == [1, 1, 0]
     results = StudyPaths(root / "results")
-    for name in (first, second):
+    for fold, name in enumerate((first, second)):
+        assert jobs[name]["requeued"] >= 1
         assert "going on in epoch" in (results.root / jobs[name]["log"]).read_text()
-    for fold in range(FOLDS):
+        # Nobody but the job itself put it back: what is done to one task of an array is easily done to all.
+        verdicts = (results.root / jobs[name]["log"]).parent.glob(f"{numbers[name]}.*.batch.json")
+        assert sum(json.loads(path.read_text())["is_requeued"] for path in verdicts) == jobs[name]["requeued"]
         epochs = [line.split(",")[0] for line in results.fold(ARM, fold).history.read_text().splitlines()[1:]]
-        assert epochs == [str(one) for one in range(1, 31)]
+        assert epochs == [str(one) for one in range(1, EPOCHS + 1)]
 
 
 def test_what_is_cancelled_stays_cancelled_until_it_is_submitted_again(root):
-    options = ("--folds", FOLDS, "--set", f"arms.{ARM}.transfer=false", "--set", "train.epochs=30")
-    hipseg(root, "submit", *options, *SMALL)
-    name = f"train {ARM} fold 0"
-    wait_until(root, lambda jobs: (jobs[name]["epoch"] or 0) >= 1, "an epoch")
+    hipseg(root, "submit", *LONG, *SMALL)
+    for fold in range(FOLDS):
+        wait_for_epoch(root, fold)
     assert hipseg(root, "cancel").startswith("cancelled 3 jobs: ")
-    time.sleep(5)
+    time.sleep(10)
     assert {job["stage"] for job in look(root).values()} == {"cancelled"}
     assert hipseg(root, "resubmit").count("submitted ") == 2
     jobs = wait_until(root, have_ended, "the study")
     assert {job["stage"] for job in jobs.values()} == {"done"}, jobs
-    assert "going on in epoch" in (root / "results" / jobs[name]["log"]).read_text()
+    for fold in range(FOLDS):
+        assert "going on in epoch" in (root / "results" / jobs[f"train {ARM} fold {fold}"]["log"]).read_text()
 
 
 def test_a_failed_fold_leaves_the_others_and_is_all_that_is_submitted_again(root):
