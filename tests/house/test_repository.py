@@ -27,8 +27,9 @@ NO_MIRRORS = {
     "launch/test_sbatch.py": "reads the job scripts in slurm/",
     "pack/test_real_patients.py": "packs real CT data sets",
     "shards/test_golden.py": "reads files of every format version",
-    "test_readme.py": "runs the README",
+    "slurm/test_study.py": "submits a study to a real Slurm",
     "test_privacy.py": "searches every output of every command",
+    "test_readme.py": "runs the README",
 }
 """Test modules that stand for no single module, and what for."""
 
