@@ -27,7 +27,10 @@ NO_MIRRORS = {
     "launch/test_sbatch.py": "reads the job scripts in slurm/",
     "pack/test_real_patients.py": "packs real CT data sets",
     "shards/test_golden.py": "reads files of every format version",
+    "slurm/test_local_slurm.py": "brings a real Slurm up and down",
     "slurm/test_study.py": "submits a study to a real Slurm",
+    "slurm/test_survival.py": "makes a real Slurm stop and kill runs",
+    "slurm/test_templates.py": "submits slurm/*.sbatch to a real Slurm",
     "test_privacy.py": "searches every output of every command",
     "test_readme.py": "runs the README",
 }
