@@ -19,7 +19,8 @@ from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_m
 from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
 from hipseg.launch.request import Request
 from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
-from hipseg.launch.state import Record, StudyState
+from hipseg.launch.state import Record, StudyState, read_state
+from hipseg.launch.stopping import wait_for_cancelled
 from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
 from hipseg.runs import StudyPaths
 
@@ -71,6 +72,8 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
         show_plan(plan, click.echo)
         return
     with locked(paths.lock, f"the study in {paths.root}"):
+        if paths.state.is_file():
+            wait_for_cancelled(read_state(paths))
         plan = _plan_for_cluster(settings, request, jobs, site)
         for warning in plan.allocation.warnings:
             click.echo(f"warning: {warning}", err=True)

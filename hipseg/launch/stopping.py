@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import time
 
 from hipseg.errors import LaunchError
 from hipseg.launch.cluster import cancel_jobs, look_up, read_queue
@@ -11,6 +12,9 @@ from hipseg.launch.state import Record, StudyState, is_alive, is_seen_from_here,
 from hipseg.runs import StudyPaths
 
 CANCELLED = "cancelled with `hipseg cancel`"
+ENDING_LIMIT_S = 90.0
+"""Slurm gives a cancelled job KillWait, 30 s unless a site says otherwise, to save."""
+POLL_S = 1.0
 
 
 def cancel_on_cluster(paths: StudyPaths, state: StudyState) -> tuple[str, ...]:
@@ -33,6 +37,27 @@ def cancel_on_cluster(paths: StudyPaths, state: StudyState) -> tuple[str, ...]:
         state = state.with_record(dataclasses.replace(record, stage="cancelled", error=CANCELLED))
     write_state(paths, state)
     return tuple(record.job.name for record in live)
+
+
+def wait_for_cancelled(state: StudyState, limit_s: float = ENDING_LIMIT_S) -> None:
+    """Wait until jobs that were cancelled have saved and gone: a run's folder belongs to one job at a time.
+
+    Args:
+        state: the study.
+        limit_s: how long.
+    Raises:
+        LaunchError: one is still there.
+    """
+    numbers = [record.submitit_id for record in state.records if record.stage == "cancelled" and record.submitit_id]
+    deadline_s = time.monotonic() + limit_s
+    while numbers:
+        queue = read_queue()
+        left = [number for number in numbers if (entry := look_up(queue, number)) is not None and entry.is_live]
+        if not left:
+            return
+        if time.monotonic() > deadline_s:
+            raise LaunchError(f"job {left[0]} was cancelled and is still ending; try again in a minute (`squeue --me` shows it)")
+        time.sleep(POLL_S)
 
 
 def stop_here(state: StudyState) -> tuple[str, ...]:

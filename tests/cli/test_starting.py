@@ -165,6 +165,16 @@ def test_cancel_ends_what_is_live_and_resubmit_takes_up_what_is_left(folder, slu
     assert call(cancel).output == "cancelled 0 jobs; nothing was queued or running\n"
 
 
+def test_a_study_of_this_machine_is_taken_up_here_with_its_own_options(folder, no_cluster):
+    ended = submit_unet("--max-running", 2, "--ranks", 2)
+    assert isinstance(ended.exception, LaunchError)  # the manifests are none, which the first job finds out
+    shown = call(resubmit, "--dry-run").output
+    assert "train unet fold 0 (2 ranks)" in shown
+    assert "modified" not in shown
+    assert shown.endswith("4 jobs, 2 at once; nothing was started\n")
+    assert call(cancel).output == "cancelled 0 jobs; nothing was queued or running\n"
+
+
 def test_status_shows_what_the_cluster_says(folder, slurm):
     submit_unet()
     slurm.say("squeue", LIVE.replace("102_0|PENDING|Dependency", "102_0|RUNNING|None"))

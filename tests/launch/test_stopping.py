@@ -3,13 +3,14 @@ import signal
 import socket
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from hipseg.errors import LaunchError
 from hipseg.launch.graph import Job
 from hipseg.launch.state import Record, StudyState, read_state
-from hipseg.launch.stopping import CANCELLED, cancel_on_cluster, stop_here
+from hipseg.launch.stopping import CANCELLED, cancel_on_cluster, stop_here, wait_for_cancelled
 from hipseg.runs import StudyPaths
 
 JOBS = tuple(Job(f"train unet fold {k}", ("train",), (), "unet", k) for k in range(3))
@@ -38,6 +39,25 @@ def test_jobs_that_are_queued_or_run_are_cancelled_and_that_is_written_down(slur
         ("cancelled", CANCELLED),
         ("cancelled", CANCELLED),
     ]
+
+
+def test_who_submits_again_waits_until_cancelled_jobs_are_gone(slurm, monkeypatch):
+    records = (Record(JOBS[0], "cancelled", submitit_id="8_0"), Record(JOBS[1], "queued", submitit_id="8_1"))
+    state = StudyState(records, "head", 1, 0.0, cluster="fake")
+    answers = iter(["8_0|COMPLETING|None\n8_1|RUNNING|None\n", "8_0|CANCELLED|None\n8_1|RUNNING|None\n"])
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: slurm.say("squeue", next(answers)))
+    monkeypatch.setattr("hipseg.launch.stopping.time", clock)
+    slurm.say("squeue", next(answers))
+    wait_for_cancelled(state)
+    assert len(slurm.calls) == 2
+    slurm.say("squeue", "8_0|COMPLETING|None\n")
+    with pytest.raises(LaunchError, match=r"job 8_0 was cancelled and is still ending; try again in a minute"):
+        wait_for_cancelled(state, limit_s=-1.0)
+
+
+def test_where_nothing_was_cancelled_nobody_waits(slurm):
+    wait_for_cancelled(StudyState((Record(JOBS[0], "queued", submitit_id="8_0"),), "head", 1, 0.0, cluster="fake"))
+    assert slurm.calls == []
 
 
 def test_the_command_that_runs_a_study_here_is_asked_to_stop(sleeper):
