@@ -323,7 +323,8 @@ bring_down() {
   for node in $names; do
     [ -e "/run/netns/$(netns "$node")" ] || continue
     end_node "$node"
-    ip netns del "$(netns "$node")"   # and with it both ends of its cable
+    ip link del "v$number-$node"      # both ends of the cable; the kernel would do it some time after the network is gone
+    ip netns del "$(netns "$node")"
   done
   for service in slurmctld slurmdbd mariadbd munged; do end_service "$service"; done
   ip link del "hipseg$number" 2> /dev/null || true

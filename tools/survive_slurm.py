@@ -46,7 +46,7 @@ RESULTS_MB = 48
 EPOCHS, EPOCHS_TOGETHER, EPOCHS_LIMIT = 24, 60, 400
 """So many that a run outlasts the blows; those of the time limit last half a minute of fast epochs."""
 DOWN_LIMIT_S = 60
-WAIT_LIMIT_S = 300
+WAIT_LIMIT_S = 900
 POLL_S = 0.1
 
 
