@@ -1,5 +1,6 @@
 """The local cluster: nodes that are apart, graphics cards, accounts, several clusters at once, and nothing left of it."""
 
+import re
 import subprocess
 
 import pytest
@@ -37,24 +38,23 @@ def test_up_again_changes_nothing(cluster):
     assert ask("bash", "-c", f"cat {cluster}/pid/*") == before
 
 
-def networks():
-    return {line.split()[0] for line in ask("ip", "-brief", "link").splitlines()}
-
-
 def test_another_cluster_lives_beside_it_and_leaves_nothing(cluster, tmp_path, monkeypatch):
-    before, own = networks(), tmp_path / "another"
+    own = tmp_path / "another"
     monkeypatch.setenv("HIPSEG_SLURM_NODES", "1")
     try:
         said = ask(LOCAL_SLURM, "up", own)
         monkeypatch.setenv("SLURM_CONF", said.strip().removeprefix("export SLURM_CONF="))
         assert ask("srun", "hostname") == "node1\n"
-        left_behind = subprocess.Popen(["srun", "sleep", "600"])
+        number = re.search(r"number=(\d+)", (own / "facts").read_text())[1]
+        assert f"hipseg{number} " in ask("ip", "-brief", "link")
+        left_behind = subprocess.Popen(["srun", "sleep", "600"], stderr=subprocess.DEVNULL)
     finally:
         ask(LOCAL_SLURM, "down", own)
     left_behind.kill()
     left_behind.wait()
     assert str(own) not in ask("ps", "-e", "-o", "args")
-    assert networks() == before
+    links = ask("ip", "-brief", "link") + ask("ip", "netns")
+    assert not re.search(rf"\b(hipseg{number}|v{number})\b", links)
     assert sorted(path.name for path in own.iterdir()) == ["lock", "log"]
 
 
