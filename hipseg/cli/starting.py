@@ -12,7 +12,7 @@ from hipseg.config import StudySettings, dump_settings
 from hipseg.errors import ConfigError, LaunchError
 from hipseg.fsio import locked, write_text
 from hipseg.launch.allocation import allocate
-from hipseg.launch.cluster import read_queue
+from hipseg.launch.cluster import look_up, read_queue
 from hipseg.launch.graph import AGGREGATE, Job, Packing, choose_part, give_ranks, plan_study, share_threads
 from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
@@ -97,7 +97,7 @@ def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job
             jobs = share_threads(jobs, allocation.resources["finetune"].cpus_per_rank)
     jobs = give_ranks(jobs, allocation.ranks)
     done = find_done(paths, settings, jobs)
-    earlier = check_earlier(paths, manifests, done)
+    earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
     live, replaced = find_live(jobs, done, earlier, read_queue()) if earlier is not None else ({}, frozenset[str]())
     if live:
         refuse_other_settings(paths, settings)
@@ -122,12 +122,30 @@ def _make_plan(settings: StudySettings, request: Request) -> Plan:
     return Plan(paths, settings, request, jobs, done, manifests, machine, runs_at_once)
 
 
+def _of_cluster(paths: StudyPaths, earlier: StudyState | None, site: SiteProfile) -> StudyState | None:
+    """Give an earlier study if this cluster was to run it; one of this machine has left nothing that is queued anywhere."""
+    if earlier is None or earlier.cluster is None:
+        return None
+    if earlier.cluster != site.cluster:
+        raise LaunchError(
+            f"the study in {paths.root} was submitted to the cluster {earlier.cluster}, and this is {site.cluster}; choose "
+            f"another folder with --results, or delete {paths.state} if nothing runs there any more"
+        )
+    return earlier
+
+
 def _refuse_queued(paths: StudyPaths, earlier: StudyState | None) -> None:
     """Refuse to run here what a cluster may be running."""
     if earlier is None or earlier.cluster is None or not earlier.live_ids:
         return
-    queue = read_queue()
-    live = [one for one in sorted(earlier.live_ids) if (entry := queue.get(one)) is not None and entry.is_live]
+    try:
+        queue = read_queue()
+    except LaunchError as error:
+        raise LaunchError(
+            f"the study in {paths.root} was submitted to the cluster {earlier.cluster}, which cannot be asked from here "
+            f"({error}); choose another folder with --results, or delete {paths.state} if nothing runs there any more"
+        ) from error
+    live = [one for one in sorted(earlier.live_ids) if (entry := look_up(queue, one)) is not None and entry.is_live]
     if live:
         raise LaunchError(
             f"{len(live)} jobs of this study are queued or run on the cluster {earlier.cluster} ({live[0]} is the first); "

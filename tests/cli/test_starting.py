@@ -145,6 +145,15 @@ def test_what_a_cluster_runs_is_not_run_here_as_well(folder, slurm):
     assert str(ended.exception).startswith("4 jobs of this study are queued or run on the cluster fake (101 is the first)")
 
 
+def test_a_study_of_a_cluster_that_is_out_of_sight_is_left_alone(folder, slurm):
+    submit_unet()
+    slurm.say("squeue", code=1, error="squeue: fatal: Could not establish a configuration source\n")
+    ended = submit_unet("--local")
+    assert "the cluster fake, which cannot be asked from here (squeue failed: squeue: fatal" in str(ended.exception)
+    slurm.say("scontrol show config", "ClusterName = other\n")
+    assert "was submitted to the cluster fake, and this is other; " in str(submit_unet().exception)
+
+
 def test_options_of_a_cluster_are_refused_without_one(folder, no_cluster):
     ended = submit_unet("--nodes", 2, "--time", 30)
     assert str(ended.exception).startswith("--nodes and --time is for a Slurm cluster")
