@@ -73,8 +73,8 @@ def command(
 ) -> None:
     """Run the whole study: pretraining, every fold of every arm, aggregation.
 
-    On a Slurm cluster: submits everything and comes back. The options SBATCH_PARTITION, SBATCH_ACCOUNT and so on hold, those of
-    the command line come before them. A job that reaches its time limit or gives way to others saves and goes on in the queue.
+    On a Slurm cluster: submits everything and comes back. The variables SBATCH_PARTITION, SBATCH_ACCOUNT and so on hold, options of
+    this command come before them. A job that reaches its time limit or gives way to others saves and goes on in the queue.
 
     Elsewhere: stays until the last job has ended. Ctrl-C lets what runs save its state, and a second one cancels it.
 
@@ -90,7 +90,7 @@ def command(
     }
     settings = load_settings(config, (*overrides, *as_overrides(given)))
     named = {"scans": settings.shards, "results": settings.results, "pretraining scans": settings.pretrain.shards}
-    refuse_control_characters({**named, **({"scans to pack": Path(asked["pack"])} if asked["pack"] else {})})
+    refuse_control_characters({**named, "scans to pack": Path(asked["pack"] or ".")})
     time_min = parse_time(time_limit) if time_limit is not None else None
     request = Request(arms=arms, folds=chosen_folds, time_min=time_min, **{**asked, "pack": _shorten(asked["pack"])})
     if local or not has_cluster():

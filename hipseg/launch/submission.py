@@ -138,18 +138,7 @@ def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
     make_private(plan.paths.jobs)
     write_text(plan.paths.settings, dump_settings(plan.settings))
     cancel_jobs(plan.replaced)
-    names = {job.name for job in plan.jobs}
-    others = [record for record in plan.earlier if record.job.name not in names]
-    records = [*others, *(_record_before(plan, job) for job in plan.jobs)]
-    state = StudyState(
-        tuple(records),
-        socket.gethostname(),
-        os.getpid(),
-        time.time(),
-        plan.manifests,
-        cluster=plan.cluster,
-        request=plan.request,
-    )
+    state = _begin(plan)
     write_state(plan.paths, state)
     numbers = dict(plan.live)
     whole: set[str] = set()
@@ -165,6 +154,14 @@ def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
         write_state(plan.paths, state)
         say(f"submitted {batch.name}: {_count(batch)} as {base}" + (f", {waits.replace(':', ' ', 1)}" if waits else ""))
     return state
+
+
+def _begin(plan: ClusterPlan) -> StudyState:
+    """Give the study as it is before anything is submitted."""
+    names = {job.name for job in plan.jobs}
+    others = [record for record in plan.earlier if record.job.name not in names]
+    records = (*others, *(_record_before(plan, job) for job in plan.jobs))
+    return StudyState(records, socket.gethostname(), os.getpid(), time.time(), plan.manifests, plan.cluster, plan.request)
 
 
 def _record_before(plan: ClusterPlan, job: Job) -> Record:
