@@ -73,8 +73,8 @@ def command(
 ) -> None:
     """Run the whole study: pretraining, every fold of every arm, aggregation.
 
-    On a Slurm cluster: submits everything and comes back. The variables SBATCH_PARTITION, SBATCH_ACCOUNT and so on hold, options of
-    this command come before them. A job that reaches its time limit or gives way to others saves and goes on in the queue.
+    On a Slurm cluster: submits everything and comes back. The variables SBATCH_PARTITION, SBATCH_ACCOUNT and so on hold, options
+    of this command come before them. A job that reaches its time limit or gives way to others saves and goes on in the queue.
 
     Elsewhere: stays until the last job has ended. Ctrl-C lets what runs save its state, and a second one cancels it.
 
