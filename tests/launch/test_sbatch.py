@@ -82,7 +82,10 @@ def test_each_file_is_shell_that_parses_and_fails_at_the_first_error(name):
 
 
 def test_what_a_job_does_when_its_step_ends_is_the_same_in_each_file():
-    endings = {(FOLDER / f"{name}.sbatch").read_text().partition("\n# When one rank ends badly")[2] for name in REQUEUEING}
+    endings = {
+        (FOLDER / f"{name}.sbatch").read_text().partition("\n# When one rank ends badly srun ends the others, and")[2]
+        for name in REQUEUEING
+    }
     assert len(endings) == 1
     assert "scontrol requeue" in endings.pop()
 
