@@ -1,6 +1,5 @@
 """A real Slurm for tests: what to ask it, and a project's root to submit from."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -63,9 +62,3 @@ def make_project(root, *, folds=5):
 def read_logs(root):
     """Read what all jobs of a project said."""
     return "\n".join(path.read_text() for path in sorted(root.glob("hipseg-*.log")))
-
-
-def variables(conf):
-    """Give what a process needs to know of a cluster, besides what this one has."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
-    return plain | {"SLURM_CONF": str(conf)}
