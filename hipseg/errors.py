@@ -11,6 +11,12 @@ PARTIAL_EXIT_CODE = 10
 STOPPED_EXIT_CODE = 75
 """Exit code of a run that a signal stopped and that goes on when it is started again. Source: sysexits.h, EX_TEMPFAIL."""
 
+LOST_EXIT_CODE = 76
+"""Exit code of a rank that lost the others. Source: sysexits.h, EX_PROTOCOL, the other side broke off."""
+OUTRANKING = 192
+"""Added to the exit code of a rank of several that failed by itself. When one ends badly srun ends the others and gives a code
+that may be theirs, but it names each: such a code can be told from those of ranks that were ended."""
+
 
 class HipsegError(Exception):
     """Something that a user can mend; the command line prints it as one line and ends with `exit_code`."""
@@ -46,6 +52,12 @@ class TrainError(HipsegError):
     """Training, pretraining, evaluation or prediction cannot go on."""
 
     exit_code = 6
+
+
+class RankLost(TrainError):  # noqa: N818 - what happened, to another process
+    """Another rank was killed, froze or failed; the run can go on from its last checkpoint."""
+
+    exit_code = LOST_EXIT_CODE
 
 
 class LaunchError(HipsegError):

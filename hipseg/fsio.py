@@ -8,12 +8,15 @@ import json
 import math
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hipseg.errors import ConfigError, HipsegError
+
+LOCK_POLL_S = 0.2
 
 
 @contextlib.contextmanager
@@ -123,13 +126,14 @@ def sync_and_digest(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str, *, is_shared: bool = False) -> Iterator[None]:
+def locked(path: Path, what: str, *, is_shared: bool = False, wait_s: float = 0.0) -> Iterator[None]:
     """Hold a lock on a file while the block runs.
 
     Args:
         path: the lock file; made where it is missing, and left behind.
         what: what is locked, for the message.
         is_shared: whether others may hold it at the same time, if they share it, too.
+        wait_s: how long to wait for another process that holds it.
     Raises:
         ConfigError: another process holds it, or the file cannot be written.
     """
@@ -139,8 +143,16 @@ def locked(path: Path, what: str, *, is_shared: bool = False) -> Iterator[None]:
     except OSError as error:
         raise unwritable(path, error) from error
     with handle:
-        try:
-            fcntl.flock(handle, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"another hipseg command is at work on {what}; wait for it or stop it") from error
+        _take(handle, what, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX, time.monotonic() + wait_s)
         yield
+
+
+def _take(handle: IO[str], what: str, kind: int, deadline_s: float) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if time.monotonic() >= deadline_s:
+                raise ConfigError(f"another hipseg command is at work on {what}; wait for it or stop it") from error
+        time.sleep(LOCK_POLL_S)

@@ -171,6 +171,13 @@ class StudyPaths:
         """Folder of one attempt at a job: what was submitted, what came back, its log."""
         return self.jobs / job.replace(" ", "-") / f"attempt_{number}"
 
+    def next_attempt(self, job: str) -> Path:
+        """Folder of the first attempt that is not there yet."""
+        number = 1
+        while self.attempt(job, number).exists():
+            number += 1
+        return self.attempt(job, number)
+
     @property
     def state(self) -> Path:
         """The graph of jobs and how far each is."""

@@ -2,6 +2,8 @@ import errno
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -106,3 +108,21 @@ def test_a_lock_keeps_another_process_out_until_it_is_given_back(tmp_path):
     assert second.returncode != 0
     assert "another hipseg command is at work on the data set" in second.stderr
     assert subprocess.run([sys.executable, "-c", attempt], check=False).returncode == 0
+
+
+def test_who_waits_gets_the_lock_once_it_is_given_back(tmp_path):
+    lock = tmp_path / ".lock"
+    holding = threading.Event()
+
+    def hold():
+        with locked(lock, "the data set"):
+            holding.set()
+            time.sleep(0.3)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    holding.wait()
+    with locked(lock, "the data set", wait_s=60):
+        assert not other.is_alive() or other.join(1) is None
+    with locked(lock, "the data set"), pytest.raises(ConfigError, match="at work"), locked(lock, "the data set", wait_s=0.1):
+        pass

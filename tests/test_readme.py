@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.launch.conftest import no_cluster, slurm
+
+__all__ = ["no_cluster", "slurm"]
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S) for line in block.splitlines()]
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_runs_in_order(tmp_path):
+def test_every_command_of_the_readme_runs_in_order(tmp_path, no_cluster):
     environment = os.environ | {
         "HOME": str(tmp_path / "home"),
         "XDG_CONFIG_HOME": str(tmp_path / "home" / ".config"),

@@ -19,10 +19,10 @@ run hipseg-pack demo/organs -o demo/shards-pretrain --salt-file demo/private/sal
   --roi liver=1 --roi bladder=2 --roi lungs=3 --roi kidneys=4 --roi bone=5
 
 say "3 of 5: the study: pretraining, three arms, two folds each, aggregation"
-run hipseg submit --config configs/demo.yaml --folds 2
+run hipseg submit --local --config configs/demo.yaml --folds 2
 
 say "4 of 5: one run by two Horovod ranks, a few epochs (on two cores it is slower than one process with two threads)"
-run hipseg submit --config configs/demo.yaml --folds 2 --arm modified-unet --fold 0 --ranks 2 --epochs 3 --results demo/ranks
+run hipseg submit --local --config configs/demo.yaml --folds 2 --arm modified-unet --fold 0 --ranks 2 --epochs 3 --results demo/ranks
 
 say "5 of 5: what came out"
 run hipseg status demo/results

@@ -2,15 +2,19 @@
 
 import gc
 import importlib
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
 
 from hipseg import __version__
-from hipseg.errors import HipsegError, Stopped
+from hipseg.errors import LOST_EXIT_CODE, OUTRANKING, STOPPED_EXIT_CODE, HipsegError
 from hipseg.signals import StopRequests
 
+BUG_EXIT_CODE = 1
+INTERRUPTED_EXIT_CODE = 130
 COMMANDS = {
     "pack": "Pack CT series and their masks into shards.",
     "phantom": "Write a made-up pediatric hip CT data set into DIR, a new or empty folder.",
@@ -19,11 +23,14 @@ COMMANDS = {
     "unpack": "Give the packed cases back as NIfTI in their original grid.",
     "model": "Show the layers and parameters of the network NAME, as the settings make it.",
     "split": "Deal the patients of a packed data set into folds.",
+    "prepare": "Check what a run needs before it is started, deal the folds if nobody has, and print its folder.",
     "train": "Train one arm on one fold and score the fold's validation cases.",
     "pretrain": "Train the network of the arms with transfer on organs, one output an organ.",
     "evaluate": "Score a fold's validation cases anew, from its best weights and with the settings it was trained with.",
     "submit": "Run the whole study: pretraining, every fold of every arm, aggregation.",
     "status": "Show how far a submitted study is.",
+    "cancel": "End what is queued or runs of a submitted study.",
+    "resubmit": "Submit again what failed, was cancelled or never ran.",
     "doctor": "Show what this machine offers for a study, what is missing, and how to mend it.",
     "aggregate": "Write the methods-comparison table.",
     "report": "Write the page of a study, whole or still running, and its figures.",
@@ -84,18 +91,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `hipseg` program and end the process with its exit code."""
     try:
         run(sys.argv[1:] if arguments is None else arguments)
-    except Stopped as stop:
-        click.echo(str(stop), err=True)
-        sys.exit(stop.exit_code)
     except HipsegError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        click.echo(str(error) if error.exit_code == STOPPED_EXIT_CODE else f"error: {error}", err=True)
+        sys.exit(_outrank(error.exit_code))
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(_outrank(error.exit_code))
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED_EXIT_CODE)
+    except Exception:
+        # As Python does it, but for the code.
+        traceback.print_exc()
+        sys.exit(_outrank(BUG_EXIT_CODE))
+
+
+def _outrank(exit_code: int) -> int:
+    """Let the mistake of one rank of several that srun started stand above the ends of the others."""
+    is_one_of_several = int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1
+    return exit_code + OUTRANKING * (is_one_of_several and exit_code not in (STOPPED_EXIT_CODE, LOST_EXIT_CODE))
 
 
 def pack_main() -> None:

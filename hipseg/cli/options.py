@@ -71,12 +71,11 @@ def study_options(**keys: str) -> Callable[[Command], Command]:
     return add
 
 
-def run_options(*, training: str, shards: str) -> Callable[[Command], Command]:
-    """Give a command the options of a run that trains: those of a study, `--epochs`, `--batch-size`, `--resume`, `--overwrite`.
+def training_options(training: str) -> Callable[[Command], Command]:
+    """Give a command `--epochs`, `--batch-size`, `--resume` and `--overwrite`.
 
     Args:
         training: where in the settings the run's training stands, as `train`.
-        shards: where its data set stands.
     """
     options = (
         click.option("--epochs", type=int, help=f"In place of `{training}.epochs`."),
@@ -92,9 +91,23 @@ def run_options(*, training: str, shards: str) -> Callable[[Command], Command]:
     )
 
     def add(command: Command) -> Command:
-        command = study_options(shards=shards, epochs=f"{training}.epochs", batch_size=f"{training}.batch_size")(command)
         for option in reversed(options):
             command = option(command)
         return command
+
+    return add
+
+
+def run_options(*, training: str, shards: str) -> Callable[[Command], Command]:
+    """Give a command the options of a run that trains: those of a study and of its training.
+
+    Args:
+        training: where in the settings the run's training stands, as `train`.
+        shards: where its data set stands.
+    """
+
+    def add(command: Command) -> Command:
+        of_study = study_options(shards=shards, epochs=f"{training}.epochs", batch_size=f"{training}.batch_size")
+        return training_options(training)(of_study(command))
 
     return add

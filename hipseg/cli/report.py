@@ -83,8 +83,8 @@ def _collect(paths: StudyPaths, runs: list[Run]) -> Collection:
 def _list_standings(paths: StudyPaths, runs: list[Run]) -> tuple[Standing, ...]:
     """Say how far each job is; where the runs were started by hand, how far each folder shows them to be."""
     if paths.state.is_file():
-        progress = read_progress(paths, read_state(paths))
-        return tuple(Standing(one.record.job.name, put_in_words(one), one.record.error or "") for one in progress)
+        progress = read_progress(paths, read_state(paths)).jobs
+        return tuple(Standing(one.record.job.name, put_in_words(one), one.reason or "") for one in progress)
     return tuple(
         Standing(name_run(arm, fold, repeat), "done" if paths.fold(arm, fold, repeat).is_complete else "not complete")
         for arm, repeat, fold in runs

@@ -7,6 +7,11 @@ from hipseg.launch.progress import Progress
 
 def put_in_words(one: Progress) -> str:
     """Say how far a job is."""
+    again = f", requeued {one.requeued} times" if one.requeued > 1 else ", requeued once" if one.requeued else ""
+    return _say_stage(one) + again
+
+
+def _say_stage(one: Progress) -> str:
     if one.stage == "skipped" and one.record.job.arm is None:
         return "complete before"
     if one.stage in ("done", "skipped"):
@@ -19,7 +24,7 @@ def put_in_words(one: Progress) -> str:
         of = f"/{one.epochs}" if one.epochs is not None else ""
         left = f", {_duration(one.remaining_s)} left" if one.remaining_s is not None else ""
         return f"running, epoch {one.epoch}{of}{left}"
-    return one.stage
+    return f"queued ({one.reason})" if one.stage == "queued" and one.reason else one.stage
 
 
 def _duration(seconds: float) -> str:

@@ -1,35 +1,20 @@
-"""`hipseg submit`: run a whole study as dependent jobs on this machine."""
+"""`hipseg submit`: a whole study as dependent jobs, on a Slurm cluster where there is one, else on this machine."""
 
-import time
-from dataclasses import dataclass
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from hipseg.cli.options import as_overrides, config_options
-from hipseg.config import StudySettings, dump_settings, load_settings
-from hipseg.errors import LaunchError
-from hipseg.fsio import locked, write_text
-from hipseg.launch.graph import AGGREGATE, Job, Part, choose_part, give_ranks, plan_study, share_threads
-from hipseg.launch.local import refuse_cluster, run_study
-from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
-from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
-from hipseg.launch.state import Record, StudyState
-from hipseg.runs import DatasetPaths, StudyPaths
-from hipseg.splits import say_whose_folds
+from hipseg.cli.starting import start_here, start_on_cluster
+from hipseg.config import load_settings
+from hipseg.launch.cluster import has_cluster
+from hipseg.launch.ready import refuse_control_characters
+from hipseg.launch.request import Request
+from hipseg.launch.resources import MAX_REQUEUES, parse_time
 
-
-@dataclass(frozen=True)
-class Plan:
-    """A study that is ready to start."""
-
-    paths: StudyPaths
-    settings: StudySettings
-    jobs: tuple[Job, ...]
-    done: frozenset[str]
-    manifests: dict[str, str]
-    machine: Machine
-    runs_at_once: int
+COUNT = click.IntRange(min=1)
 
 
 @click.command("submit")
@@ -37,13 +22,40 @@ class Plan:
 @click.option("--shards", help="Folder of the packed scans, in place of the settings' `shards`.")
 @click.option("--results", help="Folder of the study's results, in place of the settings' `results`.")
 @click.option("--folds", type=click.IntRange(min=2), help="Number of folds.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every run, the pretraining run included.")
+@click.option("--epochs", type=COUNT, help="Epochs of every run, the pretraining run included.")
 @click.option("--arm", "arms", multiple=True, metavar="ARM", help="Run this arm only; may be repeated.")
 @click.option("--fold", "chosen_folds", multiple=True, type=int, metavar="K", help="Run this fold only, from 0; may be repeated.")
-@click.option("--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share each run.")
-@click.option("--max-running", type=click.IntRange(min=1), help="Jobs at once. [default: what cores, memory and cards carry]")
+@click.option(
+    "--ranks", type=COUNT, help="Processes that share each run. [default: one for each graphics card and node, at least 1]"
+)
+@click.option(
+    "--max-running",
+    type=COUNT,
+    help="Jobs at once; on a cluster, folds of an arm at once. [default: what cores, memory and cards carry; on a cluster all]",
+)
+@click.option("--nodes", type=COUNT, help="Slurm: nodes that each run spans. [default: 1]")
+@click.option("--gpus", type=click.IntRange(min=0), help="Slurm: graphics cards of each node. [default: 1 where there are any]")
+@click.option("--cpus", type=COUNT, help="Slurm: processor cores of each rank. [default: 8, or what a node has]")
+@click.option("--mem", "mem_gb", type=COUNT, metavar="GB", help="Slurm: memory of each node. [default: 32, or what a run needs]")
+@click.option(
+    "--time", "time_limit", metavar="TIME", help="Slurm: limit of one attempt at a run, which the next goes on. [default: a day]"
+)
+@click.option("--partition", help="Slurm: where the jobs go. [default: the cluster's own]")
+@click.option("--account", help="Slurm: whom the jobs are charged to.")
+@click.option("--constraint", help="Slurm: what the nodes have to have.")
+@click.option(
+    "--max-requeues",
+    type=click.IntRange(min=0),
+    default=MAX_REQUEUES,
+    show_default=True,
+    help="Slurm: how often a job that was stopped or lost a node is started again.",
+)
+@click.option(
+    "--pack", metavar="DATA", help="Slurm: pack the scans in this folder first; more options by hand, with hipseg-pack."
+)
+@click.option("--pack-parts", type=COUNT, default=8, show_default=True, help="Slurm: jobs that pack side by side.")
 @click.option("--local", is_flag=True, help="Run here even though this machine belongs to a Slurm cluster.")
-@click.option("--dry-run", is_flag=True, help="Show the jobs and their commands; start and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the jobs, with every script for Slurm; start and write nothing.")
 def command(
     *,
     config: Path | None,
@@ -54,108 +66,42 @@ def command(
     epochs: int | None,
     arms: tuple[str, ...],
     chosen_folds: tuple[int, ...],
-    ranks: int,
-    max_running: int | None,
+    time_limit: str | None,
     local: bool,
     dry_run: bool,
+    **asked: Any,
 ) -> None:
     """Run the whole study: pretraining, every fold of every arm, aggregation.
 
-    Stays until the last job has ended; `hipseg status` shows how far it is, from any other terminal. Ctrl-C lets what
-    runs save its state, and a second one cancels it. The same command goes on where it was stopped: complete runs are kept,
-    others go on from their checkpoints.
+    On a Slurm cluster: submits everything and comes back. The variables SBATCH_PARTITION, SBATCH_ACCOUNT and so on hold, options
+    of this command come before them. A job that reaches its time limit or gives way to others saves and goes on in the queue.
+
+    Elsewhere: stays until the last job has ended. Ctrl-C lets what runs save its state, and a second one cancels it.
+
+    `hipseg status` shows how far it is, from any terminal. The same command goes on where a study stopped: complete runs and
+    jobs in the queue are kept, others go on from their checkpoints.
     """
-    given = {"shards": shards, "results": results, "folds": folds, "train.epochs": epochs, "pretrain.train.epochs": epochs}
+    given = {
+        "shards": _shorten(shards),
+        "results": _shorten(results),
+        "folds": folds,
+        "train.epochs": epochs,
+        "pretrain.train.epochs": epochs,
+    }
     settings = load_settings(config, (*overrides, *as_overrides(given)))
-    part = choose_part(settings, arms, chosen_folds)
-    if dry_run:
-        _show(_make_plan(settings, part, ranks, max_running))
-        return
-    if not local:
-        refuse_cluster()
-    paths = StudyPaths(settings.results)
-    _make_plan(settings, part, ranks, max_running)  # what cannot start leaves no results folder behind
-    _warn_of_folds(settings)
-    with locked(paths.lock, f"the study in {paths.root}"):
-        _run(_make_plan(settings, part, ranks, max_running))
-
-
-def _make_plan(settings: StudySettings, part: Part, ranks: int, max_running: int | None) -> Plan:
-    paths = StudyPaths(settings.results)
-    manifests = check_shards(settings, part)
-    jobs = plan_study(settings, paths.settings, part, has_splits=has_splits(settings))
-    done = find_done(paths, settings, jobs)
-    check_earlier(paths, manifests, done)
-    machine = look_at_machine()
-    memory_bytes = estimate_memory_bytes(settings, {settings.arm(arm).network for arm in part.arms}, ranks)
-    runs_at_once = max_running or count_runs(machine, memory_bytes, ranks)
-    if runs_at_once * ranks > 1 and settings.train.threads == 0:
-        jobs = share_threads(jobs, count_threads(machine, runs_at_once * ranks))
-    jobs = give_ranks(jobs, ranks)
-    return Plan(paths, settings, jobs, done, manifests, machine, runs_at_once)
-
-
-def _warn_of_folds(settings: StudySettings) -> None:
-    if whose := say_whose_folds(DatasetPaths(settings.shards), settings.folds, settings.split_seed):
-        click.echo(f"warning: {whose}", err=True)
-
-
-def _show(plan: Plan) -> None:
-    for job in plan.jobs:
-        note = " (complete, not run again)" if job.name in plan.done else f" ({job.ranks} ranks)" if job.ranks > 1 else ""
-        after = f"  after {', '.join(job.after)}" if job.after else ""
-        click.echo(f"{job.name}{note}\n  {job.command}")
-        if after:
-            click.echo(after)
-    click.echo(f"{len(plan.jobs)} jobs, {plan.runs_at_once} at once; nothing was started")
-
-
-def _run(plan: Plan) -> None:
-    write_text(plan.paths.settings, dump_settings(plan.settings))
-    waiting = len(plan.jobs) - len(plan.done)
-    click.echo(f"jobs: {waiting}, complete before: {len(plan.done)}, at once: {plan.runs_at_once}; results: {plan.paths.root}")
-    state = run_study(
-        plan.paths,
-        plan.jobs,
-        plan.done,
-        runs_at_once=plan.runs_at_once,
-        report=lambda record: _tell(plan.paths, record),
-        gpus=plan.machine.gpus,
-        manifests=plan.manifests,
-    )
-    for record in state.records:
-        click.echo(_describe(record))
-    _finish(plan, state)
-
-
-def _finish(plan: Plan, state: StudyState) -> None:
-    stages = [record.stage for record in state.records]
-    if {"stopped", "cancelled"} & set(stages) or any(record.error == "the study was stopped" for record in state.records):
-        click.echo("stopped; the same command goes on from here", err=True)
-        raise SystemExit(130)
-    failed = [record.job.name for record in state.records if record.stage == "failed"]
-    if failed:
-        raise LaunchError(
-            f"{len(failed)} of {len(stages)} jobs failed ({', '.join(failed)}), {stages.count('not run')} were not run; "
-            f"`hipseg status {plan.paths.root}` says why, and the same command runs what is left"
-        )
-    if any(job.name == AGGREGATE for job in plan.jobs):
-        click.echo(f"table: {plan.paths.comparison('md')}")
+    named = {"scans": settings.shards, "results": settings.results, "pretraining scans": settings.pretrain.shards}
+    refuse_control_characters({**named, "scans to pack": Path(asked["pack"] or ".")})
+    time_min = parse_time(time_limit) if time_limit is not None else None
+    request = Request(arms=arms, folds=chosen_folds, time_min=time_min, **{**asked, "pack": _shorten(asked["pack"])})
+    if local or not has_cluster():
+        start_here(settings, request, dry_run=dry_run)
     else:
-        click.echo(f"only some folds were run; once all are complete, `hipseg aggregate {plan.paths.root}` makes the table")
+        start_on_cluster(settings, request, dry_run=dry_run)
 
 
-def _tell(paths: StudyPaths, record: Record) -> None:
-    more = f": {record.error}" if record.error else ""
-    if record.stage == "running" and record.log:
-        more = f", log {paths.root / record.log}"
-    click.echo(f"{time.strftime('%H:%M:%S')} {record.stage} {record.job.name}{more}")
-
-
-def _describe(record: Record) -> str:
-    if record.stage == "skipped":
-        return f"{record.job.name}: complete before"
-    took = ""
-    if record.started_s is not None and record.finished_s is not None:
-        took = f" after {record.finished_s - record.started_s:.0f} s"
-    return f"{record.job.name}: {record.stage}{took}" + (f": {record.error}" if record.error else "")
+def _shorten(path: str | None) -> str | None:
+    """Write a path from the working folder on where both have a folder in common: a home folder's name is nobody's business."""
+    if path is None or not Path(path).is_absolute():
+        return path
+    here = Path.cwd()
+    return os.path.relpath(path, here) if Path(os.path.commonpath([path, here])) != Path("/") else path

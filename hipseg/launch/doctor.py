@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hipseg.errors import LaunchError
+from hipseg.launch.cluster import has_cluster
 from hipseg.launch.machine import look_at_machine
+from hipseg.launch.site import PROFILE, ask_site, describe
 
 PROBE_LIMIT_S = 120
 """Loading TensorFlow from a busy file system can take minutes."""
@@ -131,7 +134,18 @@ def _judge_machine(folder: Path) -> tuple[Finding, ...]:
 
 
 def _judge_slurm() -> Finding:
-    programs = [name for name in ("sbatch", "srun") if shutil.which(name)]
-    if len(programs) == 1:
-        return Finding("Slurm", f"{programs[0]} alone", "ask for a node with all of Slurm's programs")
-    return Finding("Slurm", "sbatch and srun" if programs else "none; studies run on this machine")
+    programs = [name for name in ("sbatch", "srun", "squeue", "scontrol", "sinfo") if shutil.which(name)]
+    if not programs:
+        return Finding("Slurm", "none; studies run on this machine")
+    if len(programs) < 5:
+        return Finding("Slurm", f"{' and '.join(programs)} alone", "ask for a node with all of Slurm's programs")
+    try:
+        if not has_cluster():
+            return Finding("Slurm", "its programs, and no cluster; studies run on this machine")
+        site = ask_site()
+    except LaunchError as error:
+        return Finding("Slurm", str(error), "studies run on this machine with --local until then")
+    known = f"profile {PROFILE}" if PROFILE.is_file() else f"no {PROFILE}"
+    partitions = "; ".join(f"{name} with {describe(partition)}" for name, partition in site.partitions.items())
+    cure = None if PROFILE.is_file() else "`hipseg doctor --write-profile` writes it, for an account or a partition of your own"
+    return Finding("Slurm", f"cluster {site.cluster}: {partitions}; {known}", cure)

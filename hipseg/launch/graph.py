@@ -1,12 +1,14 @@
 """A study as a graph of jobs: what each runs, and after which others."""
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from hipseg.config import StudySettings
 from hipseg.errors import ConfigError
 
+PACK = "pack"
 SPLIT = "split"
 PRETRAINING = "pretraining"
 AGGREGATE = "aggregate"
@@ -34,7 +36,15 @@ class Job:
     @property
     def command(self) -> str:
         """The command line as one would type it."""
-        return " ".join(("hipseg", *self.arguments))
+        return shlex.join(("hipseg", *self.arguments))
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Scans that are packed before anything else: the folder that holds them, and how many jobs share them."""
+
+    data: Path
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,9 @@ def needs_pretraining(settings: StudySettings, part: Part) -> bool:
     return any(settings.arm(arm).transfer for arm in part.arms)
 
 
-def plan_study(settings: StudySettings, settings_file: Path, part: Part, *, has_splits: bool) -> tuple[Job, ...]:
+def plan_study(
+    settings: StudySettings, settings_file: Path, part: Part, *, has_splits: bool, packing: Packing | None = None
+) -> tuple[Job, ...]:
     """Lay out the jobs of a study.
 
     The table is made at the end only where no fold is left out: without one of its folds an arm has no row.
@@ -83,17 +95,19 @@ def plan_study(settings: StudySettings, settings_file: Path, part: Part, *, has_
         settings_file: where the resolved settings lie; every job reads them there.
         part: the arms and folds wanted.
         has_splits: the folds have been dealt already, so that no job for that is needed.
+        packing: scans to pack first; None where they are packed.
     Returns:
         The jobs; each stands behind those that it waits for.
     """
     config = ("--config", str(settings_file))
-    jobs: list[Job] = []
+    jobs = list(_plan_packing(settings, packing)) if packing else []
+    ready = tuple(job.name for job in jobs if job.name == PACK)
     if not has_splits:
         dealing = ("--folds", str(settings.folds), "--seed", str(settings.split_seed))
-        jobs.append(Job(SPLIT, ("split", str(settings.shards), *dealing)))
+        jobs.append(Job(SPLIT, ("split", str(settings.shards), *dealing), ready))
     if needs_pretraining(settings, part):
         jobs.append(Job(PRETRAINING, ("pretrain", *config)))
-    dealt = tuple(job.name for job in jobs if job.name == SPLIT)
+    dealt = ready if has_splits else (SPLIT,)
     for arm in part.arms:
         after = (*dealt, PRETRAINING) if settings.arm(arm).transfer else dealt
         for fold in part.folds:
@@ -103,6 +117,16 @@ def plan_study(settings: StudySettings, settings_file: Path, part: Part, *, has_
         runs = tuple(job.name for job in jobs if job.arm is not None)
         jobs.append(Job(AGGREGATE, ("aggregate", str(settings.results)), runs))
     return tuple(jobs)
+
+
+def _plan_packing(settings: StudySettings, packing: Packing) -> tuple[Job, ...]:
+    """Pack the scans in parts, each a job, and join the parts."""
+    output = ("-o", str(settings.shards))
+    parts = tuple(
+        Job(f"{PACK} part {n}", (PACK, str(packing.data), *output, "--part", f"{n}/{packing.parts}"))
+        for n in range(1, packing.parts + 1)
+    )
+    return (*parts, Job(PACK, (PACK, "--merge", *output), tuple(job.name for job in parts)))
 
 
 def share_threads(jobs: tuple[Job, ...], threads: int) -> tuple[Job, ...]:

@@ -3,10 +3,8 @@
 import contextlib
 import dataclasses
 import os
-import shutil
 import signal
 import socket
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +14,10 @@ from typing import Any
 
 from hipseg.errors import STOPPED_EXIT_CODE, LaunchError
 from hipseg.launch.graph import Job
+from hipseg.launch.private import PRIVATE_UMASK, make_private, masking
+from hipseg.launch.request import Request
 from hipseg.launch.state import Record, Stage, StudyState, write_state
-from hipseg.launch.work import BUG_EXIT_CODE, INTERRUPTED_EXIT_CODE, Outcome, RunCommand, masking
+from hipseg.launch.work import BUG_EXIT_CODE, INTERRUPTED_EXIT_CODE, Outcome, RunCommand
 from hipseg.runs import StudyPaths
 
 POLL_S = 0.25
@@ -27,8 +27,6 @@ CANCEL_WAIT_S = 15.0
 """submitit's controller interrupts a job, waits a second and kills it; this leaves room on a busy machine."""
 NO_TIME_LIMIT_MIN = 60 * 24 * 365
 """submitit ends a local job after two minutes unless it is told otherwise."""
-PRIVATE_UMASK = 0o077
-SLURM_SUBMIT = "sbatch"
 STDERR_DESCRIPTOR = 2
 CONTROLLER_LOG = "controller.log"
 STOPPED = Outcome(INTERRUPTED_EXIT_CODE, "stopped by the user")
@@ -37,19 +35,6 @@ KILLED = Outcome(
 )
 
 Report = Callable[[Record], None]
-
-
-def refuse_cluster() -> None:
-    """Refuse to run a study on what looks like a cluster's login node.
-
-    Raises:
-        LaunchError: Slurm's sbatch is on PATH.
-    """
-    if shutil.which(SLURM_SUBMIT):
-        raise LaunchError(
-            "this machine belongs to a Slurm cluster (sbatch is on PATH), and this version of hipseg runs studies on one machine "
-            "only; add --local where this machine may compute, else use the sbatch files in slurm/"
-        )
 
 
 def run_study(
@@ -61,6 +46,7 @@ def run_study(
     report: Report,
     gpus: tuple[str, ...] = (),
     manifests: Mapping[str, str] | None = None,
+    request: Request | None = None,
 ) -> StudyState:
     """Run the jobs of a study in this machine's processes and stay until the last has ended.
 
@@ -76,6 +62,7 @@ def run_study(
         report: called with a job's record when it starts and when it ends.
         gpus: graphics cards to deal out, one a rank of a running job as far as they reach.
         manifests: digests of the data, kept in study.json.
+        request: what was asked for, kept there, too.
     Returns:
         The study as it ended; jobs are `stopped`, `cancelled` or `not run` where it was stopped.
     Raises:
@@ -83,7 +70,9 @@ def run_study(
     """
     make_private(paths.jobs)
     records = tuple(Record(job, "skipped" if job.name in done else "queued") for job in jobs)
-    state = StudyState(records, socket.gethostname(), os.getpid(), time.time(), dict(manifests or {}))
+    state = StudyState(
+        records, socket.gethostname(), os.getpid(), time.time(), dict(manifests or {}), request=request or Request()
+    )
     driver = _Driver(paths, state, runs_at_once, gpus, report)
     with catching_stops() as stops:
         driver.drive(stops)
@@ -104,20 +93,6 @@ def catching_stops() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def make_private(folder: Path) -> None:
-    """Make a folder that nobody else may enter: what lies there is unpickled, which amounts to running it.
-
-    Raises:
-        LaunchError: it belongs to somebody else or cannot be made.
-    """
-    try:
-        with masking(PRIVATE_UMASK):
-            folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(stat.S_IRWXU)
-    except OSError as error:
-        raise LaunchError(f"cannot make {folder} private: {error.strerror}; choose another folder with --results") from error
 
 
 class _Driver:
@@ -178,7 +153,7 @@ class _Driver:
         name = record.job.name
         ranks = record.job.ranks
         self.cards[name], self.free_gpus = self.free_gpus[:ranks], self.free_gpus[ranks:]
-        submitted = start_job(_next_attempt(self.paths, name), record.job.arguments, ",".join(self.cards[name]), ranks)
+        submitted = start_job(self.paths.next_attempt(name), record.job.arguments, ",".join(self.cards[name]), ranks)
         self.running[name] = submitted
         log = os.path.relpath(submitted.task(0).paths.stdout, self.paths.root.absolute())
         started = dataclasses.replace(
@@ -291,10 +266,3 @@ def _stderr_into(path: Path) -> Iterator[None]:
     finally:
         os.dup2(kept, STDERR_DESCRIPTOR)
         os.close(kept)
-
-
-def _next_attempt(paths: StudyPaths, name: str) -> Path:
-    number = 1
-    while paths.attempt(name, number).exists():
-        number += 1
-    return paths.attempt(name, number)

@@ -1,6 +1,7 @@
-"""How far a study is, read from its files only: study.json, each run's history and summary, and the ends of the logs."""
+"""How far a study is: study.json, each run's history and summary, the ends of the logs and, on a cluster, Slurm's queue."""
 
 import csv
+import dataclasses
 import math
 import statistics
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from hipseg.config import load_settings
 from hipseg.errors import ReportError
 from hipseg.fsio import read_json
 from hipseg.launch.graph import PRETRAINING
+from hipseg.launch.standing import BAD_STAGES, Sight, Standing, look_at_study
 from hipseg.launch.state import Record, StudyState, is_alive
 from hipseg.runs import FoldPaths, StudyPaths
 
 LOG_TAIL_BYTES = 4096
-SUBMITIT_PREFIX = "submitit "
-"""What submitit's own lines in a log begin with."""
+OTHERS_PREFIXES = ("submitit ", "srun: ", "slurmstepd", "hipseg: ")
+"""What lines in a log begin with that are not the command's own."""
+LOST_TEXT = "its process is gone and nobody recorded how it ended"
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,21 @@ class Progress:
 
     Args:
         record: what study.json says.
-        stage: the record's, or `lost` where a job's process is gone and nobody recorded how it ended.
+        stage: how far it is now; `lost` where it is gone and nobody recorded how it ended.
+        reason: why it waits, or how it ended.
+        requeued: how often a cluster put it back into the queue.
+        exit_code: of its command line; None while it runs.
         epoch, epochs: the last epoch that ended, and how many there will be.
         remaining_s: seconds of training still to come, from the median epoch so far.
         dice: mean over the validation cases of a complete run.
-        last_line: what a failed, cancelled or lost job said last.
+        last_line: what a job that did not end well said last.
     """
 
     record: Record
     stage: str
+    reason: str | None = None
+    requeued: int = 0
+    exit_code: int | None = None
     epoch: int | None = None
     epochs: int | None = None
     remaining_s: float | None = None
@@ -41,40 +50,63 @@ class Progress:
     last_line: str | None = None
 
 
+@dataclass(frozen=True)
+class StudyProgress:
+    """A study and how far it is.
+
+    Args:
+        jobs: one entry a job, in the order of the graph.
+        blind: why the cluster could not be asked; None where it could, or was not needed.
+    """
+
+    jobs: tuple[Progress, ...]
+    blind: str | None = None
+
+
 def is_driven(state: StudyState) -> bool:
-    """Say whether the command that starts the study's jobs still runs; on another host it is taken to."""
-    return is_alive(state.driver_pid, state.driver_started_s, state.host) is not False
+    """Say whether somebody starts the study's jobs: a cluster, or the command that does; on another host it is taken to."""
+    return state.cluster is not None or is_alive(state.driver_pid, state.driver_started_s, state.host) is not False
 
 
-def read_progress(paths: StudyPaths, state: StudyState) -> tuple[Progress, ...]:
+def read_progress(paths: StudyPaths, state: StudyState) -> StudyProgress:
     """Read how far each job is.
 
     Args:
         paths: the results.
         state: what study.json says.
-    Returns:
-        One entry a job, in the order of the graph.
     Raises:
         ReportError: the summary of a complete run is damaged.
     """
     epochs = _planned_epochs(paths)
-    driven = is_driven(state)
-    return tuple(_look_at(paths, state, record, epochs, driven) for record in state.records)
+    if state.cluster is None:
+        driven = is_driven(state)
+        standings = {record.job.name: _stand_here(paths, state, record, driven=driven) for record in state.records}
+        sight = Sight(standings)
+    else:
+        runs = {record.job.name: _run_of(paths, record) for record in state.records}
+        sight = look_at_study(paths, state, frozenset(name for name, run in runs.items() if run and run.is_complete))
+    jobs = tuple(_look_at(paths, record, sight.standings[record.job.name], epochs) for record in state.records)
+    return StudyProgress(jobs, sight.blind)
 
 
-def _look_at(paths: StudyPaths, state: StudyState, record: Record, epochs: dict[str, int], driven: bool) -> Progress:
-    run = _run_of(paths, record)
-    stage: str = record.stage
-    if stage == "running" and not driven and is_alive(record.pid, record.started_s, state.host) is False:
+def _stand_here(paths: StudyPaths, state: StudyState, record: Record, *, driven: bool) -> Standing:
+    """Tell how far a job on this machine is."""
+    if record.stage == "running" and not driven and is_alive(record.pid, record.started_s, state.host) is False:
         # Nobody was left to write down how it ended; a run that came to its end shows that itself.
-        stage = "done" if run and run.is_complete else "lost"
-    if stage in ("done", "skipped"):
-        return Progress(record, stage, dice=_read_dice(run) if run and record.job.arm else None)
-    if stage == "running" and run:
-        planned = epochs.get(PRETRAINING if record.job.arm is None else "train")
-        return _measure(run, record, planned)
-    ended_badly = stage in ("failed", "stopped", "cancelled", "lost")
-    return Progress(record, stage, last_line=_read_last_line(paths.root / record.log) if ended_badly and record.log else None)
+        run = _run_of(paths, record)
+        return Standing("done") if run and run.is_complete else Standing("lost", LOST_TEXT)
+    return Standing(record.stage, record.error, exit_code=record.exit_code)
+
+
+def _look_at(paths: StudyPaths, record: Record, standing: Standing, epochs: dict[str, int]) -> Progress:
+    run, base = _run_of(paths, record), Progress(record, standing.stage, standing.reason, standing.requeued, standing.exit_code)
+    if standing.stage in ("done", "skipped"):
+        return dataclasses.replace(base, dice=_read_dice(run) if run and record.job.arm else None)
+    if standing.stage == "running" and run:
+        return _measure(run, base, epochs.get(PRETRAINING if record.job.arm is None else "train"))
+    if standing.stage in BAD_STAGES and record.log:
+        return dataclasses.replace(base, last_line=_read_last_line(paths.root / record.log))
+    return base
 
 
 def _run_of(paths: StudyPaths, record: Record) -> FoldPaths | None:
@@ -91,14 +123,14 @@ def _planned_epochs(paths: StudyPaths) -> dict[str, int]:
     return {"train": settings.train.epochs, PRETRAINING: settings.pretrain.train.epochs}
 
 
-def _measure(run: FoldPaths, record: Record, epochs: int | None) -> Progress:
-    rows = _read_history(run.history, record.started_s or 0.0)
+def _measure(run: FoldPaths, base: Progress, epochs: int | None) -> Progress:
+    rows = _read_history(run.history, base.record.started_s or 0.0)
     if not rows:
-        return Progress(record, "running", epoch=0, epochs=epochs)
+        return dataclasses.replace(base, epoch=0, epochs=epochs)
     epoch = rows[-1][0]
     pace_s = statistics.median(seconds for _, seconds in rows)
     remaining_s = max(0, epochs - epoch) * pace_s if epochs is not None else None
-    return Progress(record, "running", epoch=epoch, epochs=epochs, remaining_s=remaining_s)
+    return dataclasses.replace(base, epoch=epoch, epochs=epochs, remaining_s=remaining_s)
 
 
 def _read_history(path: Path, since_s: float) -> list[tuple[int, float]]:
@@ -130,5 +162,5 @@ def _read_last_line(path: Path) -> str | None:
             lines = handle.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    said = [line.strip() for line in lines if line.strip() and not line.startswith(SUBMITIT_PREFIX)]
+    said = [line.strip() for line in lines if line.strip() and not line.startswith(OTHERS_PREFIXES)]
     return said[-1] if said else None

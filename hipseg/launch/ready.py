@@ -1,12 +1,13 @@
 """What has to hold before a study starts: packed data, folds that fit, and finished runs that were made the same way."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from hipseg.config import StudySettings, load_settings
 from hipseg.errors import ConfigError, LaunchError, ShardError
 from hipseg.fsio import digest_file, read_json
 from hipseg.launch.graph import PRETRAINING, Job, Part, needs_pretraining
-from hipseg.launch.state import Record, is_alive, is_seen_from_here, read_state
+from hipseg.launch.state import Record, StudyState, is_alive, is_seen_from_here, read_state
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
 from hipseg.sameness import decisive_settings, first_difference
 
@@ -14,24 +15,38 @@ HIP_SHARDS = "shards"
 PRETRAINING_SHARDS = "pretraining shards"
 
 
-def check_shards(settings: StudySettings, part: Part) -> dict[str, str]:
+def refuse_control_characters(paths: Mapping[str, Path]) -> None:
+    """Refuse paths that would break a line of a log or a script.
+
+    Args:
+        paths: what each is for, in words -> the path.
+    Raises:
+        ConfigError: one holds a line break or another control character.
+    """
+    for what, path in paths.items():
+        if not str(path).isprintable():
+            raise ConfigError(f"the path of the {what} holds a line break or another control character: {str(path)!r}; rename it")
+
+
+def check_shards(settings: StudySettings, part: Part, *, packs_first: bool = False) -> dict[str, str]:
     """Check that the data sets of a study are packed.
 
     Args:
         settings: the study.
         part: the arms and folds wanted.
+        packs_first: a job of the study packs the scans.
     Returns:
         SHA-256 of the manifest of each data set that is used, by the name of the data set.
     Raises:
         LaunchError: one is not packed; says which command packs it.
     """
     hip = DatasetPaths(settings.shards).manifest
-    if not hip.is_file():
+    if not hip.is_file() and not packs_first:
         raise LaunchError(
             f"no packed scans at {settings.shards} (no {hip.name}); pack them with `hipseg-pack DATA -o {settings.shards}` "
             f"or name their folder with --shards"
         )
-    manifests = {HIP_SHARDS: digest_file(hip)}
+    manifests = {} if packs_first else {HIP_SHARDS: digest_file(hip)}
     organs = DatasetPaths(settings.pretrain.shards).manifest
     if organs.is_file():
         manifests[PRETRAINING_SHARDS] = digest_file(organs)
@@ -72,17 +87,21 @@ def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...])
         settings: the study as it would be run now.
         jobs: the graph.
     Returns:
-        Names of jobs that need not run.
+        Names of jobs that need not run; the pretraining is among them where every run that starts from it is complete.
     Raises:
-        LaunchError: a run was made or begun with other settings; it is never overwritten.
+        LaunchError: a run was made or begun with other settings, or started from another pretraining; it is never overwritten.
     """
     done = set()
+    earlier: dict[str, StudySettings] = {}
     for job in jobs:
         run = _run_of(paths, job)
         if run is None or not (run.is_complete or is_begun(run)):
             continue
-        made, wanted = (decisive_settings(one, job.arm) for one in (load_settings(run.settings), settings))
-        different = first_difference(made, wanted)
+        # The runs of a study have the same settings, and reading them takes longer than all else here.
+        text = run.settings.read_text(encoding="utf-8") if run.settings.is_file() else ""
+        if text not in earlier:
+            earlier[text] = load_settings(run.settings)
+        different = first_difference(*(decisive_settings(one, job.arm) for one in (earlier[text], settings)))
         if different:
             state = "complete but was made" if run.is_complete else "unfinished and was begun"
             raise LaunchError(
@@ -91,7 +110,34 @@ def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...])
             )
         if run.is_complete:
             done.add(job.name)
-    return frozenset(done)
+    children = {job.name: run for job in jobs if PRETRAINING in job.after and (run := _run_of(paths, job))}
+    _check_pretraining(
+        paths, {name: run for name, run in children.items() if name in done}, is_needed=not children.keys() <= done
+    )
+    return frozenset(done | ({PRETRAINING} if children and children.keys() <= done else set()))
+
+
+def _check_pretraining(paths: StudyPaths, children: Mapping[str, FoldPaths], *, is_needed: bool) -> None:
+    """Hold the complete runs that started from a pretraining against the one that is there.
+
+    Raises:
+        LaunchError: it has been trained anew since, or is gone while others are still to start from one.
+    """
+    pretraining = paths.pretraining
+    now = None
+    if pretraining.is_complete:
+        now = read_json(pretraining.summary, LaunchError, "summary of the pretraining").get("model_digest")
+    for name, run in children.items():
+        if not run.transfer.is_file():
+            continue
+        then = read_json(run.transfer, LaunchError, "record of the transfer").get("source_digest")
+        cure = f"delete {run.root} to make it anew, or choose another folder with --results"
+        if now is not None and then != now:
+            raise LaunchError(f"{name} started from another pretraining than {pretraining.root}, trained anew since; {cure}")
+        if now is None and is_needed:
+            raise LaunchError(
+                f"{name} started from a pretraining that is no longer in {pretraining.root}, and others need one; {cure}"
+            )
 
 
 def is_begun(run: FoldPaths) -> bool:
@@ -99,18 +145,20 @@ def is_begun(run: FoldPaths) -> bool:
     return run.checkpoint("last").is_file() and run.settings.is_file()
 
 
-def check_earlier(paths: StudyPaths, manifests: Mapping[str, str], done: frozenset[str]) -> None:
+def check_earlier(paths: StudyPaths, manifests: Mapping[str, str], done: frozenset[str]) -> StudyState | None:
     """Hold a new start against the study that these results began with.
 
     Args:
         paths: the results.
         manifests: what `check_shards` gave.
         done: what `find_done` gave.
+    Returns:
+        That study; None where there is none.
     Raises:
-        LaunchError: a job of that study still runs, or finished runs were made on data that has been packed anew since.
+        LaunchError: a job of that study still runs on a machine, or finished runs were made on data packed anew since.
     """
     if not paths.state.is_file():
-        return
+        return None
     earlier = read_state(paths)
     running = [record for record in earlier.records if record.stage == "running" and _still_runs(record, earlier.host)]
     if running:
@@ -127,6 +175,7 @@ def check_earlier(paths: StudyPaths, manifests: Mapping[str, str], done: frozens
                 f"the {name} have been packed anew since {paths.root} was begun, and {len(done)} of its runs are done; "
                 f"choose another folder with --results, or delete those runs"
             )
+    return earlier
 
 
 def _still_runs(record: Record, host: str) -> bool:

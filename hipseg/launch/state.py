@@ -11,9 +11,12 @@ import psutil
 from hipseg.errors import LaunchError
 from hipseg.fsio import read_json, write_json
 from hipseg.launch.graph import Job
+from hipseg.launch.request import Request, dump_request, read_request
 from hipseg.runs import StudyPaths
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 knows no cluster and no request."""
 CLOCK_TOLERANCE_S = 60.0
 """A process that began later than this after its job is another one that was given the same number."""
 
@@ -28,8 +31,8 @@ class Record:
 
     Args:
         job: what it runs.
-        stage: how far it is.
-        submitit_id: what submitit calls it.
+        stage: how far it is; on a cluster only `queued`, `skipped` or `cancelled`, since nobody stays to write more.
+        submitit_id: what submitit calls it; on a cluster Slurm's number, 123 or 123_4 in an array.
         pid: its process on the study's host.
         started_s, finished_s: seconds since 1970, UTC.
         exit_code: of the command line.
@@ -54,9 +57,11 @@ class StudyState:
 
     Args:
         records: one a job, in the order of the graph.
-        host: the machine that the jobs run on.
+        host: the machine that the jobs run on, or were submitted from.
         driver_pid, driver_started_s: the process that starts the jobs, and since when.
         manifests: packed data set ("shards", "pretraining shards") -> SHA-256 of its manifest file when the study began.
+        cluster: name of the Slurm cluster that runs the jobs; None where this machine does.
+        request: what it was asked to be run with.
     """
 
     records: tuple[Record, ...]
@@ -64,10 +69,17 @@ class StudyState:
     driver_pid: int
     driver_started_s: float
     manifests: Mapping[str, str] = field(default_factory=dict)
+    cluster: str | None = None
+    request: Request = field(default_factory=Request)
 
     def record(self, name: str) -> Record:
         """Look a job up by its name."""
         return next(record for record in self.records if record.job.name == name)
+
+    @property
+    def live_ids(self) -> frozenset[str]:
+        """Slurm's numbers of all jobs that were submitted and not cancelled."""
+        return frozenset(record.submitit_id for record in self.records if record.submitit_id and record.stage == "queued")
 
     def with_record(self, changed: Record) -> "StudyState":
         """Give the same study with one job's record changed."""
@@ -77,7 +89,8 @@ class StudyState:
 
 def write_state(paths: StudyPaths, state: StudyState) -> None:
     """Write study.json whole or not at all."""
-    write_json(paths.state, {"format_version": FORMAT_VERSION, **dataclasses.asdict(state)})
+    value = {**dataclasses.asdict(state), "request": dump_request(state.request)}
+    write_json(paths.state, {"format_version": FORMAT_VERSION, **value})
 
 
 def read_state(paths: StudyPaths) -> StudyState:
@@ -88,13 +101,17 @@ def read_state(paths: StudyPaths) -> StudyState:
     """
     value = read_json(paths.state, LaunchError, "study (`hipseg submit` starts one)")
     try:
-        if value["format_version"] != FORMAT_VERSION:
-            raise LaunchError(
-                f"study at {paths.state} has format {value['format_version']!r}; this version reads {FORMAT_VERSION}"
-            )
-        records = tuple(_read_record(record) for record in value["records"])
+        if value["format_version"] not in READABLE_VERSIONS:
+            readable = " and ".join(map(str, READABLE_VERSIONS))
+            raise LaunchError(f"study at {paths.state} has format {value['format_version']!r}; this version reads {readable}")
         return StudyState(
-            records, value["host"], int(value["driver_pid"]), float(value["driver_started_s"]), dict(value["manifests"])
+            tuple(_read_record(record) for record in value["records"]),
+            value["host"],
+            int(value["driver_pid"]),
+            float(value["driver_started_s"]),
+            dict(value["manifests"]),
+            value.get("cluster"),
+            read_request(value.get("request", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise LaunchError(

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hipseg.errors import HipsegError, TrainError
+from hipseg.errors import HipsegError, RankLost, TrainError
 from hipseg.learn.rank_env import Place, gloo_variables
 from hipseg.learn.rendezvous import find_meeting, interface_of, open_meeting, own_address
 from hipseg.learn.watchdog import Watch
@@ -117,7 +117,8 @@ def join_ranks(place: Place | None, folder: Path, stall_limit_s: float, environm
         stall_limit_s: how long a rank may stay where it is while others wait.
         environment: the process's own, which Horovod reads.
     Raises:
-        TrainError: Horovod is missing, the ranks do not find each other, or one of them died, failed or stalled: it is named.
+        TrainError: Horovod is missing, or the ranks do not find each other.
+        RankLost: one of them died, failed or stalled: it is named.
     """
     if place is None:
         yield ALONE
@@ -158,7 +159,7 @@ def _start_horovod(place: Place, address: tuple[str, int], environment: MutableM
     # Horovod raises whatever its build raises; the class differs between Gloo and MPI.
     except Exception as error:
         unknown = f"rank {place.rank} of {place.size} on {socket.gethostname()} cannot join the others at {address[0]}: {error}"
-        raise TrainError(watch.explain(unknown)) from error
+        raise RankLost(watch.explain(unknown)) from error
     if (horovod.rank(), horovod.size()) != (place.rank, place.size):
         raise TrainError(
             f"Horovod says rank {horovod.rank()} of {horovod.size()}, {place.launcher} said {place.rank} of {place.size}; "
@@ -177,7 +178,7 @@ def _naming_failures(watch: Watch) -> Iterator[None]:
             watch.tell(f"{type(error).__name__}")
             raise
         unknown = f"rank {watch.place.rank} lost the others, and none of {watch.place.size} ranks is known to have died"
-        raise TrainError(watch.explain(f"{unknown}; the logs of the other ranks may say more")) from error
+        raise RankLost(watch.explain(f"{unknown}; the logs of the other ranks may say more")) from error
     except HipsegError as error:
         watch.tell(str(error))
         raise

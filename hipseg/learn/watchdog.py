@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from hipseg.errors import TrainError
+from hipseg.errors import LOST_EXIT_CODE
 from hipseg.learn.rank_env import Place
 from hipseg.learn.rendezvous import NOTHING_WRONG, Meeting
 
@@ -184,7 +184,7 @@ class Watch:
             time.sleep(3 * BEAT_S)
         sys.stderr.write(f"error: {why}\n")
         sys.stderr.flush()
-        os._exit(TrainError.exit_code)
+        os._exit(LOST_EXIT_CODE)
 
 
 class Bench:

@@ -44,3 +44,19 @@ def test_an_unknown_command_is_refused():
 def test_run_raises_what_main_turns_into_an_exit_code(tmp_path):
     with pytest.raises(errors.ShardError):
         program.run(["inspect", str(tmp_path / "nowhere")])
+
+
+@pytest.mark.parametrize(("tasks", "offset"), [("1", 0), ("2", errors.OUTRANKING)])
+def test_the_mistake_of_one_of_several_ranks_stands_above_the_ends_of_the_others(monkeypatch, tasks, offset):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", tasks)
+    codes = {}
+    for kind in (errors.ConfigError, errors.Stopped, errors.RankLost, RuntimeError):
+
+        def fail(_arguments, kind=kind):
+            raise kind("it failed")
+
+        monkeypatch.setattr(program, "run", fail)
+        with pytest.raises(SystemExit) as ending:
+            program.main([])
+        codes[kind.__name__] = ending.value.code
+    assert codes == {"ConfigError": 2 + offset, "Stopped": 75, "RankLost": 76, "RuntimeError": 1 + offset}

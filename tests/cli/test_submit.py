@@ -1,7 +1,7 @@
-import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -15,30 +15,30 @@ from hipseg.runs import DatasetPaths, StudyPaths
 
 GRAPH = """\
 split
-  hipseg split SHARDS --folds 2 --seed 0
+  hipseg split shards --folds 2 --seed 0
 pretraining
-  hipseg pretrain --config RESULTS/settings.yaml
+  hipseg pretrain --config results/settings.yaml
 train modified-unet-tl fold 0
-  hipseg train --config RESULTS/settings.yaml --arm modified-unet-tl --fold 0
+  hipseg train --config results/settings.yaml --arm modified-unet-tl --fold 0
   after split, pretraining
 train modified-unet-tl fold 1
-  hipseg train --config RESULTS/settings.yaml --arm modified-unet-tl --fold 1
+  hipseg train --config results/settings.yaml --arm modified-unet-tl --fold 1
   after split, pretraining
 train modified-unet fold 0
-  hipseg train --config RESULTS/settings.yaml --arm modified-unet --fold 0
+  hipseg train --config results/settings.yaml --arm modified-unet --fold 0
   after split
 train modified-unet fold 1
-  hipseg train --config RESULTS/settings.yaml --arm modified-unet --fold 1
+  hipseg train --config results/settings.yaml --arm modified-unet --fold 1
   after split
 aggregate
-  hipseg aggregate RESULTS
+  hipseg aggregate results
   after train modified-unet-tl fold 0, train modified-unet-tl fold 1, train modified-unet fold 0, train modified-unet fold 1
 7 jobs, 1 at once; nothing was started
 """
 
 
 @pytest.fixture
-def options(tmp_path, monkeypatch):
+def options(tmp_path, monkeypatch, no_cluster):
     """Options for a study of two folds, whose data sets are empty but there."""
     monkeypatch.chdir(tmp_path)
     for name in ("shards", "organs"):
@@ -56,7 +56,7 @@ def test_a_dry_run_shows_the_graph_and_leaves_nothing_behind(options, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     ended = submit(*options, "--dry-run", "--arm", "modified-unet-tl", "--arm", "modified-unet")
     assert ended.exit_code == 0
-    assert ended.output.replace(f"{tmp_path}/results", "RESULTS").replace(f"{tmp_path}/shards", "SHARDS") == GRAPH
+    assert ended.output == GRAPH
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -74,17 +74,6 @@ def test_a_study_that_cannot_start_leaves_no_results_folder(options, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_on_a_slurm_machine_nothing_starts_without_being_told_to(options, tmp_path, monkeypatch):
-    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
-    (tmp_path / "sbatch").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    ended = submit(*options)
-    assert isinstance(ended.exception, LaunchError)
-    assert "--local" in str(ended.exception)
-    assert not (tmp_path / "results").exists()
-    assert submit(*options, "--dry-run").exit_code == 0
-
-
 def test_two_submits_do_not_drive_one_study(options, tmp_path):
     paths = StudyPaths(tmp_path / "results")
     with locked(paths.lock, "the study"):
@@ -100,7 +89,7 @@ def test_a_study_whose_first_job_fails_runs_nothing_else_and_says_so(options, tm
     assert isinstance(ended.exception, LaunchError)
     assert str(ended.exception).startswith("1 of 4 jobs failed (split), 3 were not run; `hipseg status ")
     lines = ended.output.splitlines()
-    assert lines[0] == f"jobs: 4, complete before: 0, at once: 1; results: {paths.root}"
+    assert lines[0] == "jobs: 4, complete before: 0, at once: 1; results: results"
     assert lines[-3:] == [
         "train unet fold 0: not run: waits for split, which failed",
         "train unet fold 1: not run: waits for split, which failed",
@@ -111,7 +100,7 @@ def test_a_study_whose_first_job_fails_runs_nothing_else_and_says_so(options, tm
     assert sorted(state.manifests) == ["pretraining shards", "shards"]
     settings = load_settings(paths.settings)
     assert (settings.folds, settings.train.epochs, settings.pretrain.train.epochs) == (2, 3, 3)
-    assert settings.shards == tmp_path / "shards"
+    assert settings.shards == Path("shards")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hipseg.config import TrainSettings
-from hipseg.errors import STOPPED_EXIT_CODE, TrainError
+from hipseg.errors import STOPPED_EXIT_CODE, RankLost
 from hipseg.learn.checkpoints import load_checkpoint
 from hipseg.learn.history import read_history
 from hipseg.learn.ranks import ALONE
@@ -171,7 +171,7 @@ def end_of(folder, rank):
 @pytest.mark.parametrize("fault", ["killed1", "unborn"])
 def test_a_killed_rank_ends_the_other_within_a_minute_and_is_named(endings, fault):
     folder, left, dead = endings(fault)
-    assert (left.code, dead.code) == (TrainError.exit_code, -9)
+    assert (left.code, dead.code) == (RankLost.exit_code, -9)
     assert left.at_s - end_of(folder, dead) < DEATH_LIMIT_S
     assert f"rank 1 (process {dead.pid} on " in left.said
     assert "is dead or frozen: no sign of life for 3" in left.said
@@ -179,7 +179,7 @@ def test_a_killed_rank_ends_the_other_within_a_minute_and_is_named(endings, faul
 
 def test_rank_0_is_named_too(endings):
     folder, dead, left = endings("killed0")
-    assert (left.code, dead.code) == (TrainError.exit_code, -9)
+    assert (left.code, dead.code) == (RankLost.exit_code, -9)
     assert left.at_s - end_of(folder, dead) < DEATH_LIMIT_S
     assert "rank 0 is dead or frozen: no answer from 127.0.0.1" in left.said
 
@@ -187,6 +187,6 @@ def test_rank_0_is_named_too(endings):
 def test_a_rank_that_lives_and_does_not_come_is_named_and_all_end(endings):
     _, *ended = endings("stuck")
     for rank in ended:
-        assert rank.code == TrainError.exit_code, rank.said
+        assert rank.code == RankLost.exit_code, rank.said
         assert "rank 1 (process " in rank.said
         assert "stalls: it has been at epoch 1, step 1 for" in rank.said

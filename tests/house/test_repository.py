@@ -30,8 +30,12 @@ NO_MIRRORS = {
     "pack/test_lost_folder.py": "takes the folder away while cases are packed",
     "pack/test_real_patients.py": "packs real CT data sets",
     "shards/test_golden.py": "reads files of every format version",
-    "test_readme.py": "runs the README",
+    "slurm/test_local_slurm.py": "brings a real Slurm up and down",
+    "slurm/test_study.py": "submits a study to a real Slurm",
+    "slurm/test_survival.py": "makes a real Slurm stop and kill runs",
+    "slurm/test_templates.py": "submits slurm/*.sbatch to a real Slurm",
     "test_privacy.py": "searches every output of every command",
+    "test_readme.py": "runs the README",
 }
 """Test modules that stand for no single module, and what for."""
 

@@ -9,6 +9,8 @@ from hipseg.launch import doctor
 from hipseg.launch.doctor import TENSORFLOW_PROBE, examine, probe
 from hipseg.launch.machine import Machine
 
+from .fakes import NOT_CONFIGURED
+
 TENSORFLOW = {"version": "2.21.0", "cuda": True, "gpus": ["Card"]}
 HOROVOD = {"version": "0.28.1", "gloo": True, "nccl": False, "mpi": False}
 
@@ -72,3 +74,20 @@ def test_the_environment_that_runs_this_is_sound():
     assert found["TensorFlow"].cure is None
     assert found["Horovod"].cure is None
     assert "gloo yes" in found["Horovod"].found
+
+
+@pytest.mark.parametrize(
+    ("answer", "found", "cure"),
+    [
+        ({}, "cluster fake: cpu with 4 nodes of 16 cores, 64 GB, at most 2-00:00:00; gpu with ", "hipseg doctor --write-profile"),
+        ({"code": 1, "error": NOT_CONFIGURED}, "its programs, and no cluster; studies run on this machine", None),
+        ({"text": "Slurmctld(primary) at head is DOWN", "code": 1}, "Slurm's controller does not answer", "--local"),
+    ],
+)
+def test_a_cluster_is_told_from_programs_without_one(slurm, monkeypatch, tmp_path, answer, found, cure):
+    monkeypatch.chdir(tmp_path)
+    if answer:
+        slurm.say("scontrol ping", **answer)
+    finding = doctor._judge_slurm()
+    assert finding.found.startswith(found)
+    assert (finding.cure is None) if cure is None else (cure in finding.cure)

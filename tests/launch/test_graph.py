@@ -4,7 +4,7 @@ import pytest
 
 from hipseg.config import StudySettings
 from hipseg.errors import ConfigError
-from hipseg.launch.graph import Job, Part, choose_part, give_ranks, plan_study, share_threads
+from hipseg.launch.graph import Job, Packing, Part, choose_part, give_ranks, plan_study, share_threads
 
 FILE = Path("results/settings.yaml")
 SETTINGS = StudySettings(folds=2, split_seed=7)
@@ -28,6 +28,19 @@ def test_a_whole_study_is_dealt_pretrained_trained_and_aggregated_in_that_order(
         *runs,
         Job("aggregate", ("aggregate", "results"), tuple(run.name for run in runs)),
     )
+
+
+def test_scans_are_packed_in_parts_joined_and_only_then_dealt():
+    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS, ("unet",)), has_splits=False, packing=Packing(Path("my scans"), 2))
+    assert jobs[:4] == (
+        Job("pack part 1", ("pack", "my scans", "-o", "shards", "--part", "1/2")),
+        Job("pack part 2", ("pack", "my scans", "-o", "shards", "--part", "2/2")),
+        Job("pack", ("pack", "--merge", "-o", "shards"), ("pack part 1", "pack part 2")),
+        Job("split", ("split", "shards", "--folds", "2", "--seed", "7"), ("pack",)),
+    )
+    assert jobs[0].command == "hipseg pack 'my scans' -o shards --part 1/2"
+    dealt = plan_study(SETTINGS, FILE, choose_part(SETTINGS, ("unet",)), has_splits=True, packing=Packing(Path("d"), 2))
+    assert [job.after for job in dealt if job.arm] == [("pack",), ("pack",)]
 
 
 def test_each_job_stands_behind_those_it_waits_for():

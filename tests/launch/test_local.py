@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import stat
@@ -12,7 +13,8 @@ from submitit.core.utils import DelayedSubmission
 from hipseg.config import dump_settings
 from hipseg.errors import STOPPED_EXIT_CODE, LaunchError, ReportError
 from hipseg.launch.graph import Job
-from hipseg.launch.local import make_private, refuse_cluster, run_study
+from hipseg.launch.local import run_study
+from hipseg.launch.private import make_private
 from hipseg.launch.state import read_state
 from hipseg.runs import StudyPaths
 
@@ -44,6 +46,21 @@ def wait_for_task(record):
     while not controller.children() and time.monotonic() < deadline:
         time.sleep(0.05)
     return controller.children()[0]
+
+
+@contextlib.contextmanager
+def held_open(pipe):
+    """Wait until the command has come to its settings, and keep them from ending while the block runs."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # fails while nobody reads
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    yield
+    os.close(writer)
 
 
 def stages(state):
@@ -141,13 +158,16 @@ def test_each_attempt_keeps_its_own_log(paths):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_what_runs_and_says_so(paths, tmp_path, capfd, number):
+    kept = contextlib.ExitStack()
+
     def stop(record):
         if record.stage == "running":
-            wait_for_task(record)
+            kept.enter_context(held_open(tmp_path / "study.yaml"))
             os.kill(os.getpid(), number)
 
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    state = run(paths, [Job("endless", endless(tmp_path)), Job("never", QUICK, ("endless",))], report=stop)
+    with kept:
+        state = run(paths, [Job("endless", endless(tmp_path)), Job("never", QUICK, ("endless",))], report=stop)
     assert stages(state) == {"endless": "stopped", "never": "not run"}
     assert state.record("endless").exit_code == STOPPED_EXIT_CODE
     assert "SIGTERM" in state.record("endless").error
@@ -219,12 +239,3 @@ def test_a_folder_that_cannot_be_made_private_is_refused(tmp_path):
     (tmp_path / "jobs").write_text("a file")
     with pytest.raises(LaunchError, match=r"cannot make .*/jobs private: File exists; choose another folder with --results"):
         make_private(tmp_path / "jobs")
-
-
-def test_a_machine_with_slurm_is_refused_and_the_cure_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    refuse_cluster()
-    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
-    (tmp_path / "sbatch").chmod(0o755)
-    with pytest.raises(LaunchError, match=r"sbatch is on PATH.*add --local"):
-        refuse_cluster()

@@ -40,7 +40,7 @@ def running(job, pid=None):
 
 
 def look(paths, record, **study_facts):
-    (progress,) = read_progress(paths, study(record, **study_facts))
+    (progress,) = read_progress(paths, study(record, **study_facts)).jobs
     return progress
 
 

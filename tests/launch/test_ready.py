@@ -3,6 +3,7 @@ import json
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from hipseg.config import StudySettings, dump_settings, load_settings
 from hipseg.errors import ConfigError, LaunchError, ShardError
 from hipseg.fsio import digest_file
 from hipseg.launch.graph import choose_part, plan_study
-from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
+from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits, refuse_control_characters
 from hipseg.launch.state import Record, StudyState, read_state, write_state
 from hipseg.runs import DatasetPaths, StudyPaths
 
@@ -151,6 +152,42 @@ def test_what_fine_tuning_holds_fixed_is_no_matter_of_the_pretraining_run(settin
     paths, jobs = plan(settings)
     finish(paths.pretraining, settings)
     assert find_done(paths, change(settings, "pretrain.freeze=[down1]"), jobs) == {"pretraining"}
+
+
+def fine_tune(paths, settings, fold, digest):
+    run = paths.fold("modified-unet-tl", fold)
+    finish(run, settings)
+    run.transfer.write_text(json.dumps({"source_digest": digest}))
+
+
+def test_a_run_that_started_from_another_pretraining_is_found_out(settings):
+    paths, jobs = plan(settings)
+    finish(paths.pretraining, settings)
+    paths.pretraining.summary.write_text(json.dumps({"model_digest": "new"}))
+    fine_tune(paths, settings, 0, "new")
+    assert find_done(paths, settings, jobs) == {"pretraining", "train modified-unet-tl fold 0"}
+    fine_tune(paths, settings, 1, "old")
+    with pytest.raises(LaunchError, match=r"fold 1 started from another pretraining than .*trained anew since"):
+        find_done(paths, settings, jobs)
+
+
+def test_a_pretraining_that_is_gone_is_missed_only_by_runs_that_are_left_to_do(settings):
+    paths, jobs = plan(settings)
+    fine_tune(paths, settings, 0, "old")
+    with pytest.raises(LaunchError, match=r"fold 0 started from a pretraining that is no longer in .*, and others need one"):
+        find_done(paths, settings, jobs)
+    fine_tune(paths, settings, 1, "old")
+    assert find_done(paths, settings, jobs) == {"pretraining", "train modified-unet-tl fold 0", "train modified-unet-tl fold 1"}
+
+
+def test_scans_that_a_job_packs_need_not_be_there(settings):
+    assert check_shards(settings, choose_part(settings, ("unet",)), packs_first=True) == {}
+
+
+def test_a_line_break_in_a_path_is_refused(settings):
+    refuse_control_characters({"scans": settings.shards})
+    with pytest.raises(ConfigError, match=r"path of the scans holds a line break .*; rename it"):
+        refuse_control_characters({"scans": Path("a\nb")})
 
 
 @pytest.mark.parametrize("other", ["networks.unet.base_filters=8", "pretrain.train.epochs=5"])

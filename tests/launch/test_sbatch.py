@@ -1,4 +1,4 @@
-"""The sbatch files: shell that parses, and `hipseg` command lines that the program knows."""
+"""The sbatch files: shell that parses, `hipseg` command lines that the program knows, and what they do when these end."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hipseg.cli.main import root
+from hipseg.errors import LOST_EXIT_CODE, OUTRANKING, STOPPED_EXIT_CODE, ConfigError
 
 FOLDER = Path(__file__).resolve().parents[2] / "slurm"
 FINETUNE = ["train", "--arm", "modified-unet-tl", "--fold", "3"]
@@ -23,22 +24,45 @@ RUNS = [
 ]
 """File, its arguments, and the `hipseg` command line that it runs."""
 NAMES = sorted({name for name, _, _ in RUNS})
+REQUEUEING = ["finetune", "pack", "pretrain"]
+KILLED = 128 + 9
+OUT_OF_MEMORY = 253
+"""srun's code for a step that the cluster ended for want of memory."""
+
+PROGRAMS = {
+    "hipseg": """
+        if [ "$1" = prepare ]; then echo "$RUN"; exit; fi
+        printf '%s\\n' "$@" > ran""",
+    "srun": """
+        while [[ $1 == --* ]]; do shift; done
+        "$@"
+        echo "$SAID" >&2
+        exit "${CODE:-0}" """,
+    "squeue": 'echo "$*" > asked; echo "${STATE:-RUNNING}"',
+    "scontrol": 'echo "$*" > requeued',
+}
+"""The outside programs, in shell: each notes what it was called with; CODE and STATE are what they answer."""
+TASK = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "8"}
+ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3"}
 
 
 def run_script(name, arguments, folder, **variables):
-    """Run a script with a `hipseg` of ours on PATH that shows its arguments in place of doing the work."""
-    (folder / ".venv/bin").mkdir(parents=True)
-    program = folder / ".venv/bin/hipseg"
-    program.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
-    program.chmod(0o755)
-    environment = {"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(folder), "SLURM_ARRAY_TASK_ID": "3", **variables}
+    """Run a script as the only thing in a folder, among programs of ours; gives its exit code and output."""
+    programs = folder / ".venv/bin"
+    programs.mkdir(parents=True, exist_ok=True)
+    for program, text in PROGRAMS.items():
+        (programs / program).write_text(f"#!/bin/bash\n{text}\n")
+        (programs / program).chmod(0o755)
+    run = folder / "my run"
+    run.mkdir(exist_ok=True)
+    given = {"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(folder), "RUN": str(run), "SAID": "", **TASK, **variables}
     script = ["bash", str(FOLDER / f"{name}.sbatch"), *arguments]
-    return subprocess.run(script, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    done = subprocess.run(script, env=given, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
-def test_each_task_of_an_array_packs_its_part(tmp_path):
-    found = run_script("pack", ["scans", "-o", "out"], tmp_path, SLURM_ARRAY_TASK_COUNT="16")
-    assert found == ["pack", "scans", "-o", "out", "--part", "3/16"]
+def lines_of(path):
+    return path.read_text().splitlines()
 
 
 def test_there_is_a_test_for_each_file():
@@ -52,19 +76,106 @@ def test_each_file_is_shell_that_parses_and_fails_at_the_first_error(name):
     text = path.read_text()
     assert text.startswith("#!/bin/bash\n")
     assert "set -euo pipefail" in text
-    directives = re.findall(r"^#SBATCH (--[a-z-]+)=\S+$", text, re.MULTILINE)
-    assert {"--job-name", "--output", "--cpus-per-task", "--mem", "--time"} <= set(directives)
-    assert len(directives) == text.count("\n#SBATCH")
+    # What a site has to change is given on the command line or in the environment; no file needs an editor.
+    assert not re.search(r"^#SBATCH --(partition|account|constraint|qos)", text, re.MULTILINE)
+    assert re.search(r"^#SBATCH --job-name=\S+\n#SBATCH --output=\S+%\S+\.log$", text, re.MULTILINE)
+
+
+def test_what_a_job_does_when_its_step_ends_is_the_same_in_each_file():
+    endings = {
+        (FOLDER / f"{name}.sbatch").read_text().partition("\n# When one rank ends badly srun ends the others, and")[2]
+        for name in REQUEUEING
+    }
+    assert len(endings) == 1
+    assert "scontrol requeue" in endings.pop()
 
 
 @pytest.mark.parametrize(("name", "arguments", "expected"), RUNS)
 def test_each_file_runs_one_command_line_that_the_program_knows(name, arguments, expected, tmp_path):
-    assert run_script(name, arguments, tmp_path) == expected
+    array = ARRAY if name == "finetune" else {}
+    assert run_script(name, arguments, tmp_path, **array)[0] == 0
+    assert lines_of(tmp_path / "ran") == expected
     command = root.get_command(None, expected[0])
     with command.make_context(expected[0], expected[1:]) as context:
         assert context.params
 
 
+def test_each_task_of_an_array_packs_its_part(tmp_path):
+    run_script("pack", ["scans", "-o", "out"], tmp_path, **ARRAY, SLURM_ARRAY_TASK_COUNT="16")
+    assert lines_of(tmp_path / "ran") == ["pack", "scans", "-o", "out", "--part", "3/16"]
+
+
 def test_the_last_arm_given_counts():
     with root.get_command(None, "train").make_context("train", [*FINETUNE[1:], "--arm", "unet"]) as context:
         assert (context.params["arm"], context.params["fold"]) == ("unet", 3)
+
+
+def test_a_later_attempt_goes_on_whatever_the_first_was_told(tmp_path):
+    told = ["--resume", "never", "--overwrite"]
+    run_script("finetune", told, tmp_path, **ARRAY, SLURM_RESTART_COUNT="1")
+    command = root.get_command(None, "train")
+    with command.make_context("train", lines_of(tmp_path / "ran")[1:]) as context:
+        assert context.params["resume"] == "auto"
+
+
+def test_the_log_lies_in_the_folder_of_the_run_over_all_attempts(tmp_path):
+    for attempt in ("0", "1"):
+        run_script("finetune", [], tmp_path, **ARRAY, SLURM_RESTART_COUNT=attempt)
+    said = (tmp_path / "my run/job.log").read_text()
+    assert re.findall(r"job 17, attempt (\d), on node\[1-2\]", said) == ["1", "2"]
+
+
+def test_nothing_is_started_where_the_run_is_complete(tmp_path):
+    assert run_script("finetune", [], tmp_path, **ARRAY, RUN="")[0] == 0
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", REQUEUEING)
+@pytest.mark.parametrize("code", [STOPPED_EXIT_CODE, LOST_EXIT_CODE, KILLED])
+def test_a_run_that_saved_or_lost_a_rank_goes_back_into_the_queue(name, code, tmp_path):
+    ended, _ = run_script(name, [], tmp_path, CODE=str(code))
+    assert ended == 0
+    assert lines_of(tmp_path / "requeued") == ["requeue 17"]
+
+
+def test_a_task_of_an_array_goes_back_alone(tmp_path):
+    # Its last task has the number of the whole array, which would put all tasks back.
+    run_script("finetune", [], tmp_path, **ARRAY, CODE=str(STOPPED_EXIT_CODE))
+    assert lines_of(tmp_path / "asked") == ["--noheader --jobs=17_3 --format=%T"]
+    assert lines_of(tmp_path / "requeued") == ["requeue 17_3"]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (ConfigError.exit_code, ConfigError.exit_code),
+        (OUT_OF_MEMORY, OUT_OF_MEMORY),
+    ],
+)
+def test_a_mistake_ends_the_job_with_its_own_code(code, expected, tmp_path):
+    ended, _ = run_script("finetune", [], tmp_path, CODE=str(code))
+    assert ended == expected
+    assert not (tmp_path / "requeued").exists()
+
+
+@pytest.mark.parametrize("who", ["task 0", "tasks 0-1"])
+def test_a_mistake_of_one_rank_counts_whatever_the_others_end_with(who, tmp_path):
+    code = OUTRANKING + ConfigError.exit_code
+    said = f"srun: error: node1: {who}: Exited with exit code {code}\nsrun: error: node2: task 1: Killed"
+    ended, log = run_script("finetune", [], tmp_path, CODE=str(KILLED), SAID=said)
+    assert (ended, (tmp_path / "requeued").exists()) == (ConfigError.exit_code, False)
+    assert said in log
+
+
+@pytest.mark.parametrize("state", ["CANCELLED", "COMPLETING", "PENDING", ""])
+def test_a_job_that_somebody_else_ended_is_not_put_back(state, tmp_path):
+    ended, _ = run_script("pretrain", [], tmp_path, CODE=str(STOPPED_EXIT_CODE), STATE=state or " ")
+    assert ended == STOPPED_EXIT_CODE
+    assert not (tmp_path / "requeued").exists()
+
+
+def test_the_number_of_attempts_is_bounded(tmp_path):
+    before = {"CODE": str(KILLED), "SLURM_RESTART_COUNT": "10"}
+    ended, said = run_script("pretrain", [], tmp_path, **before)
+    assert (ended, (tmp_path / "requeued").exists()) == (KILLED, False)
+    assert "job 17 has been started 11 times and is not put back again; submit it again" in said

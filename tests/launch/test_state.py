@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import socket
@@ -8,6 +9,7 @@ import pytest
 
 from hipseg.errors import LaunchError
 from hipseg.launch.graph import Job
+from hipseg.launch.request import Request
 from hipseg.launch.state import Record, StudyState, is_alive, read_state, write_state
 from hipseg.runs import StudyPaths
 
@@ -21,12 +23,27 @@ STATE = StudyState(
     driver_pid=70,
     driver_started_s=4.0,
     manifests={"shards": "ab12"},
+    cluster="ours",
+    request=Request(arms=("unet",), ranks=2),
 )
 
 
 def test_what_is_written_is_read_back(tmp_path):
     write_state(StudyPaths(tmp_path), STATE)
     assert read_state(StudyPaths(tmp_path)) == STATE
+
+
+def test_a_study_of_the_first_version_is_one_of_this_machine(tmp_path):
+    paths = StudyPaths(tmp_path)
+    write_state(paths, STATE)
+    value = {**json.loads(paths.state.read_text()), "format_version": 1}
+    paths.state.write_text(json.dumps({key: value[key] for key in value.keys() - {"cluster", "request"}}))
+    assert read_state(paths) == dataclasses.replace(STATE, cluster=None, request=Request())
+
+
+def test_jobs_of_a_cluster_are_known_by_their_numbers_until_they_are_cancelled():
+    records = (Record(TRAIN, "queued", "8_0"), Record(TRAIN, "cancelled", "8_1"), Record(TRAIN, "skipped"))
+    assert dataclasses.replace(STATE, records=records).live_ids == {"8_0"}
 
 
 def test_changing_one_record_leaves_the_others():
@@ -43,7 +60,7 @@ def test_without_a_study_the_cure_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format_version", 2, "has format 2; this version reads 1"),
+        ("format_version", 3, "has format 3; this version reads 1 and 2"),
         ("records", [{"stage": "asleep", "job": {"arguments": [], "after": []}}], "unknown stage 'asleep'"),
         ("records", [{"stage": "done"}], "KeyError: 'job'"),
         ("driver_pid", "many", "ValueError"),

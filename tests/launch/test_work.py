@@ -6,7 +6,9 @@ import pytest
 from submitit.core.utils import DelayedSubmission
 
 from hipseg.errors import ConfigError, ReportError
-from hipseg.launch.work import Outcome, RunCommand, masking
+from hipseg.launch.endings import Ending, read_endings
+from hipseg.launch.private import masking
+from hipseg.launch.work import Outcome, RunCommand, RunRank
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +63,77 @@ def test_the_pickle_of_a_job_holds_its_command_line_and_nothing_else():
     names = {"submitit.core.utils", "DelayedSubmission", "hipseg.launch.work", "RunCommand"}
     fields = {"function", "args", "kwargs", "_result", "_done", "_timeout_min", "_timeout_countdown"}
     assert held == names | fields | {"arguments", "umask", "gpus", "train", "--arm", "unet", "1"}
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Rank 1 of task 4 of array 12, as submitit starts it under Slurm; gives what it left."""
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(tmp_path))
+    for name in ("RESTART_COUNT", "ARRAY_JOB_ID", "ARRAY_TASK_ID"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    for name, value in {"JOB_ID": "12", "ARRAY_JOB_ID": "12", "ARRAY_TASK_ID": "4", "PROCID": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+
+    def run(work):
+        with pytest.raises(SystemExit) as end:
+            work()
+        (left,) = read_endings(tmp_path)["12_4"]
+        assert left.finished_s >= left.started_s > 0
+        return end.value.code, Ending(left.restart, left.rank, exit_code=left.exit_code, error=left.error)
+
+    return run
+
+
+def test_a_rank_ends_with_the_commands_code_and_writes_why_beside_its_log(start, tmp_path):
+    code, left = start(RunRank(("aggregate", str(tmp_path / "nowhere"))))
+    assert (code, left.exit_code, left.rank) == (ReportError.exit_code, ReportError.exit_code, 1)
+    assert left.error.startswith(f"no results at {tmp_path}/nowhere")
+
+
+def test_a_rank_that_did_well_ends_with_0(start):
+    assert start(RunRank(("--version",))) == (0, Ending(0, 1, exit_code=0))
+
+
+def test_a_code_that_is_accepted_lets_what_waits_start_and_stays_known(start):
+    code, left = start(RunRank(("aggregate", "nowhere"), accepted=(ReportError.exit_code,)))
+    assert (code, left.exit_code) == (0, ReportError.exit_code)
+
+
+def test_a_job_that_is_started_again_after_its_run_was_complete_does_nothing(start, tmp_path, monkeypatch):
+    work = RunRank(("no such command",), summary=str(tmp_path / "summary.json"))
+    (tmp_path / "summary.json").write_text("{}")
+    # At its first start a complete run is none of this job's: the command itself refuses to train over it.
+    assert start(work)[0] == 2
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert start(work) == (0, Ending(1, 1, exit_code=0))
+
+
+def test_a_rank_that_is_killed_leaves_its_start_and_no_end(start, tmp_path, monkeypatch):
+    monkeypatch.setattr("hipseg.launch.work.run_command", lambda *_: os._exit(9))
+    if (child := os.fork()) == 0:
+        RunRank(("--version",))()
+    os.waitpid(child, 0)
+    (left,) = read_endings(tmp_path)["12_4"]
+    assert left.started_s is not None
+    assert (left.finished_s, left.exit_code) == (None, None)
+
+
+def test_the_pickle_of_a_rank_has_the_command_line_and_nothing_else(tmp_path):
+    path = tmp_path / "submitted.pkl"
+    DelayedSubmission(RunRank(("train",), 0o027, "results/unet/fold_0/summary.json")).dump(path)
+    words = {argument for _, argument, _ in pickletools.genops(path.read_bytes()) if isinstance(argument, str)}
+    assert words - {"submitit.core.utils", "DelayedSubmission", "hipseg.launch.work", "RunRank"} == {
+        "function",
+        "arguments",
+        "train",
+        "umask",
+        "summary",
+        "results/unet/fold_0/summary.json",
+        "accepted",
+        "args",
+        "kwargs",
+        "_result",
+        "_done",
+        "_timeout_min",
+        "_timeout_countdown",
+    }

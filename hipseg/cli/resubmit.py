@@ -1,0 +1,29 @@
+"""`hipseg resubmit`: take up what is left of a submitted study."""
+
+from pathlib import Path
+
+import click
+
+from hipseg.cli.starting import start_here, start_on_cluster
+from hipseg.config import load_settings
+from hipseg.launch.state import read_state
+from hipseg.runs import StudyPaths
+
+
+@click.command("resubmit")
+@click.argument("results", type=click.Path(path_type=Path), required=False)
+@click.option("--dry-run", is_flag=True, help="Show what would be submitted; start and write nothing.")
+def command(results: Path | None, dry_run: bool) -> None:
+    """Submit again what failed, was cancelled or never ran, with the settings and options of before.
+
+    RESULTS is the results folder; without it, the one that the settings name. Complete runs and jobs in the queue are left alone;
+    others go on from their last checkpoints.
+    """
+    paths = StudyPaths(results if results is not None else load_settings(None).results)
+    state = read_state(paths)
+    settings = load_settings(paths.settings)
+    if state.cluster is None:
+        start_here(settings, state.request, dry_run=dry_run)
+    else:
+        jobs = tuple(record.job for record in state.records)
+        start_on_cluster(settings, state.request, jobs, dry_run=dry_run)

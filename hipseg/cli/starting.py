@@ -1,0 +1,240 @@
+"""Start a study, here or on a cluster: what `hipseg submit` and `hipseg resubmit` share."""
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from hipseg.config import StudySettings, dump_settings
+from hipseg.errors import ConfigError, LaunchError
+from hipseg.fsio import locked, write_text
+from hipseg.launch.allocation import allocate
+from hipseg.launch.cluster import look_up, read_queue
+from hipseg.launch.graph import AGGREGATE, Job, Packing, choose_part, give_ranks, plan_study, share_threads
+from hipseg.launch.local import run_study
+from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
+from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
+from hipseg.launch.request import Request
+from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
+from hipseg.launch.state import Record, StudyState, read_state
+from hipseg.launch.stopping import wait_for_cancelled
+from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
+from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.splits import say_whose_folds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that is ready to start on this machine."""
+
+    paths: StudyPaths
+    settings: StudySettings
+    request: Request
+    jobs: tuple[Job, ...]
+    done: frozenset[str]
+    manifests: dict[str, str]
+    machine: Machine
+    runs_at_once: int
+
+
+def start_here(settings: StudySettings, request: Request, *, dry_run: bool) -> None:
+    """Run a study on this machine and stay until its last job has ended.
+
+    Args:
+        settings: the study.
+        request: what was asked for.
+        dry_run: only show the jobs and their commands.
+    """
+    request.refuse_here()
+    plan = _make_plan(settings, request)  # what cannot start leaves no results folder behind
+    _warn_of_folds(settings)
+    if dry_run:
+        _show(plan)
+        return
+    with locked(plan.paths.lock, f"the study in {plan.paths.root}"):
+        _run(_make_plan(settings, request))
+
+
+def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...] = (), *, dry_run: bool) -> None:
+    """Submit a study to Slurm and come back at once.
+
+    Args:
+        settings: the study.
+        request: what was asked for.
+        jobs: those of an earlier submission; none to lay the study out anew.
+        dry_run: only show scripts and graph.
+    """
+    site = read_site(PROFILE) if PROFILE.is_file() else ask_site()
+    paths = StudyPaths(settings.results)
+    plan = _plan_for_cluster(settings, request, jobs, site)
+    if request.pack is None:
+        _warn_of_folds(settings)
+    if dry_run:
+        show_plan(plan, click.echo)
+        return
+    with locked(paths.lock, f"the study in {paths.root}"):
+        if paths.state.is_file():
+            wait_for_cancelled(read_state(paths))
+        plan = _plan_for_cluster(settings, request, jobs, site)
+        for warning in plan.allocation.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        submit_plan(plan, click.echo)
+    for kind, names in (("complete before", plan.done), ("submitted before", plan.live)):
+        if names:
+            click.echo(f"{kind}: {len(names)} jobs")
+    click.echo(f"`hipseg status {paths.root}` shows how far it is; `hipseg cancel {paths.root}` ends it")
+
+
+def _warn_of_folds(settings: StudySettings) -> None:
+    if whose := say_whose_folds(DatasetPaths(settings.shards), settings.folds, settings.split_seed):
+        click.echo(f"warning: {whose}", err=True)
+
+
+def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...], site: SiteProfile) -> ClusterPlan:
+    paths = StudyPaths(settings.results)
+    part = choose_part(settings, request.arms, request.folds)
+    packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
+    manifests = check_shards(settings, part, packs_first=packing is not None)
+    networks = {settings.arm(arm).network for arm in part.arms}
+    allocation = allocate(request, site, os.environ, estimate_memory_bytes(settings, networks))
+    if not jobs:
+        jobs = plan_study(settings, paths.settings, part, has_splits=has_splits(settings), packing=packing)
+        if settings.train.threads == 0:
+            jobs = share_threads(jobs, allocation.resources["finetune"].cpus_per_rank)
+    jobs = give_ranks(jobs, allocation.ranks)
+    done = find_done(paths, settings, jobs)
+    earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
+    live, replaced = find_live(jobs, done, earlier, read_queue()) if earlier is not None else ({}, frozenset[str]())
+    if live:
+        refuse_other_settings(paths, settings)
+    before = earlier.records if earlier is not None else ()
+    return ClusterPlan(paths, settings, jobs, done, live, replaced, before, site.cluster, allocation, request, manifests)
+
+
+def _make_plan(settings: StudySettings, request: Request) -> Plan:
+    paths, ranks = StudyPaths(settings.results), request.ranks or 1
+    part = choose_part(settings, request.arms, request.folds)
+    manifests = check_shards(settings, part)
+    jobs = plan_study(settings, paths.settings, part, has_splits=has_splits(settings))
+    done = find_done(paths, settings, jobs)
+    _refuse_queued(paths, check_earlier(paths, manifests, done))
+    machine = look_at_machine()
+    memory_bytes = estimate_memory_bytes(settings, {settings.arm(arm).network for arm in part.arms}, ranks)
+    runs_at_once = request.max_running or count_runs(machine, memory_bytes, ranks)
+    _check_machine(machine, runs_at_once, ranks, memory_bytes)
+    if runs_at_once * ranks > 1 and settings.train.threads == 0:
+        jobs = share_threads(jobs, count_threads(machine, runs_at_once * ranks))
+    jobs = give_ranks(jobs, ranks)
+    return Plan(paths, settings, request, jobs, done, manifests, machine, runs_at_once)
+
+
+def _of_cluster(paths: StudyPaths, earlier: StudyState | None, site: SiteProfile) -> StudyState | None:
+    """Give an earlier study if this cluster was to run it; one of this machine has left nothing that is queued anywhere."""
+    if earlier is None or earlier.cluster is None:
+        return None
+    if earlier.cluster != site.cluster:
+        raise LaunchError(
+            f"the study in {paths.root} was submitted to the cluster {earlier.cluster}, and this is {site.cluster}; choose "
+            f"another folder with --results, or delete {paths.state} if nothing runs there any more"
+        )
+    return earlier
+
+
+def _refuse_queued(paths: StudyPaths, earlier: StudyState | None) -> None:
+    """Refuse to run here what a cluster may be running."""
+    if earlier is None or earlier.cluster is None or not earlier.live_ids:
+        return
+    try:
+        queue = read_queue()
+    except LaunchError as error:
+        raise LaunchError(
+            f"the study in {paths.root} was submitted to the cluster {earlier.cluster}, which cannot be asked from here "
+            f"({error}); choose another folder with --results, or delete {paths.state} if nothing runs there any more"
+        ) from error
+    live = [one for one in sorted(earlier.live_ids) if (entry := look_up(queue, one)) is not None and entry.is_live]
+    if live:
+        raise LaunchError(
+            f"{len(live)} jobs of this study are queued or run on the cluster {earlier.cluster} ({live[0]} is the first); "
+            f"end them with `hipseg cancel {paths.root}`, or choose another folder with --results"
+        )
+
+
+def _check_machine(machine: Machine, runs_at_once: int, ranks: int, memory_bytes: int) -> None:
+    cards = len(machine.gpus)
+    if cards and runs_at_once * ranks > cards:
+        raise ConfigError(
+            f"{runs_at_once} runs at once of {ranks} ranks need {runs_at_once * ranks} graphics cards, and there are {cards}: "
+            f"the others would train on the processor; ask for less with --max-running and --ranks, or hide the cards with "
+            f"CUDA_VISIBLE_DEVICES= before the command"
+        )
+    if not cards and memory_bytes > machine.memory_bytes:
+        click.echo(
+            f"warning: one run needs about {math.ceil(memory_bytes / 1024**3)} GB of memory and "
+            f"{machine.memory_bytes / 1024**3:.0f} GB are free; a smaller train.batch_size needs less",
+            err=True,
+        )
+
+
+def _show(plan: Plan) -> None:
+    for job in plan.jobs:
+        note = " (complete, not run again)" if job.name in plan.done else f" ({job.ranks} ranks)" if job.ranks > 1 else ""
+        after = f"  after {', '.join(job.after)}" if job.after else ""
+        click.echo(f"{job.name}{note}\n  {job.command}")
+        if after:
+            click.echo(after)
+    click.echo(f"{len(plan.jobs)} jobs, {plan.runs_at_once} at once; nothing was started")
+
+
+def _run(plan: Plan) -> None:
+    write_text(plan.paths.settings, dump_settings(plan.settings))
+    waiting = len(plan.jobs) - len(plan.done)
+    click.echo(f"jobs: {waiting}, complete before: {len(plan.done)}, at once: {plan.runs_at_once}; results: {plan.paths.root}")
+    state = run_study(
+        plan.paths,
+        plan.jobs,
+        plan.done,
+        runs_at_once=plan.runs_at_once,
+        report=lambda record: _tell(plan.paths, record),
+        gpus=plan.machine.gpus,
+        manifests=plan.manifests,
+        request=plan.request,
+    )
+    for record in state.records:
+        click.echo(_describe(record))
+    _finish(plan, state)
+
+
+def _finish(plan: Plan, state: StudyState) -> None:
+    stages = [record.stage for record in state.records]
+    if {"stopped", "cancelled"} & set(stages) or any(record.error == "the study was stopped" for record in state.records):
+        click.echo("stopped; the same command goes on from here", err=True)
+        raise SystemExit(130)
+    failed = [record.job.name for record in state.records if record.stage == "failed"]
+    if failed:
+        raise LaunchError(
+            f"{len(failed)} of {len(stages)} jobs failed ({', '.join(failed)}), {stages.count('not run')} were not run; "
+            f"`hipseg status {plan.paths.root}` says why, and the same command runs what is left"
+        )
+    if any(job.name == AGGREGATE for job in plan.jobs):
+        click.echo(f"table: {plan.paths.comparison('md')}")
+    else:
+        click.echo(f"only some folds were run; once all are complete, `hipseg aggregate {plan.paths.root}` makes the table")
+
+
+def _tell(paths: StudyPaths, record: Record) -> None:
+    more = f": {record.error}" if record.error else ""
+    if record.stage == "running" and record.log:
+        more = f", log {paths.root / record.log}"
+    click.echo(f"{time.strftime('%H:%M:%S')} {record.stage} {record.job.name}{more}")
+
+
+def _describe(record: Record) -> str:
+    if record.stage == "skipped":
+        return f"{record.job.name}: complete before"
+    took = ""
+    if record.started_s is not None and record.finished_s is not None:
+        took = f" after {record.finished_s - record.started_s:.0f} s"
+    return f"{record.job.name}: {record.stage}{took}" + (f": {record.error}" if record.error else "")

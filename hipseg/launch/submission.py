@@ -1,0 +1,186 @@
+"""A study on a cluster: what has to be submitted, on what terms, and what was."""
+
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hipseg.config import StudySettings, dump_settings
+from hipseg.errors import LaunchError
+from hipseg.fsio import write_text
+from hipseg.launch.allocation import Allocation
+from hipseg.launch.cluster import QueueEntry, cancel_jobs, look_up
+from hipseg.launch.graph import Job
+from hipseg.launch.private import make_private
+from hipseg.launch.request import Request
+from hipseg.launch.slurm import Batch, Terms, dependency, gather, refuse_path, render_script, submit_batch
+from hipseg.launch.state import Record, StudyState, write_state
+from hipseg.runs import StudyPaths
+
+SHOWN_NAMES = 15
+"""Enough for the thesis's study; a study of 500 folds would fill the screen with one job's list."""
+
+
+@dataclass(frozen=True)
+class ClusterPlan:
+    """A study that is ready to be submitted.
+
+    Args:
+        paths, settings, jobs: the study; each job stands behind those that it waits for.
+        done: names of jobs that are complete.
+        live: name of a job that is queued or runs and stays so -> Slurm's number.
+        replaced: Slurm's numbers of jobs that wait for ones that failed, and are submitted anew.
+        earlier: records of the submission before; those of other jobs stay in study.json.
+        cluster: its name.
+        allocation: what the jobs are given.
+        request: what was asked for.
+        manifests: digests of the data.
+    """
+
+    paths: StudyPaths
+    settings: StudySettings
+    jobs: tuple[Job, ...]
+    done: frozenset[str]
+    live: Mapping[str, str]
+    replaced: frozenset[str]
+    earlier: tuple[Record, ...]
+    cluster: str
+    allocation: Allocation
+    request: Request
+    manifests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def batches(self) -> tuple[Batch, ...]:
+        """What has to be submitted."""
+        return gather(tuple(job for job in self.jobs if job.name not in self.done and job.name not in self.live))
+
+
+def find_live(
+    jobs: Iterable[Job], done: frozenset[str], earlier: StudyState | None, queue: Mapping[str, QueueEntry]
+) -> tuple[dict[str, str], frozenset[str]]:
+    """Tell the jobs of an earlier submission that are left alone from those that can no longer come to anything.
+
+    Args:
+        jobs: the graph, each behind those that it waits for.
+        done: names of jobs that are complete.
+        earlier: the study as it was submitted before; None where it was not.
+        queue: what Slurm knows.
+    Returns:
+        Name -> Slurm's number of the first kind, and the numbers of the second.
+    """
+    ids = {record.job.name: record.submitit_id for record in earlier.records if record.stage == "queued"} if earlier else {}
+    live: dict[str, str] = {}
+    replaced = set()
+    for job in jobs:
+        number = ids.get(job.name)
+        entry = look_up(queue, number) if number else None
+        if job.name in done or number is None or entry is None or not entry.is_live:
+            continue
+        # What waits for a job that is submitted anew waits for the old one's number.
+        if entry.is_waiting and not all(name in live or name in done for name in job.after):
+            replaced.add(number)
+        else:
+            live[job.name] = number
+    return live, frozenset(replaced)
+
+
+def refuse_other_settings(paths: StudyPaths, settings: StudySettings) -> None:
+    """Refuse to change the settings under jobs that have not read them yet.
+
+    Raises:
+        LaunchError: the settings that the queued jobs read are others.
+    """
+    if paths.settings.is_file() and paths.settings.read_text(encoding="utf-8") != dump_settings(settings):
+        raise LaunchError(
+            f"jobs of this study are queued or run with other settings than these ({paths.settings}); wait for them, end them "
+            f"with `hipseg cancel {paths.root}`, or choose another folder with --results"
+        )
+
+
+def show_plan(plan: ClusterPlan, say: Callable[[str], None]) -> None:
+    """Show every script as sbatch would get it, and the graph; submits and writes nothing."""
+    for batch in plan.batches:
+        resources = plan.allocation.resources[batch.stage]
+        names = {batch.name: f"<number of {batch.name}>" for batch in plan.batches}
+        numbers = {job.name: names[one.name] for one in plan.batches for job in one.jobs} | dict(plan.live)
+        waited = sorted({numbers[name] for name in batch.after if name in numbers})
+        waits = ":".join(("afterok", *waited)) if waited else None
+        say(f"== {batch.name}: {_count(batch)}")
+        say(render_script(plan.paths, batch, resources, _terms(plan, waits)))
+        for job in batch.jobs:
+            say(f"{job.name}\n  {job.command}")
+            if job.after:
+                say(f"  after {_list_names(job.after)}")
+        say("")
+    for name in sorted(plan.done):
+        say(f"{name}: complete, not run again")
+    for name, number in plan.live.items():
+        say(f"{name}: already submitted as {number}")
+    jobs = sum(len(batch.jobs) for batch in plan.batches)
+    say(f"{jobs} jobs in {len(plan.batches)} submissions to {plan.cluster}; nothing was submitted")
+
+
+def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
+    """Submit what has to be, in the order of the graph; study.json names each job as soon as Slurm has it.
+
+    Args:
+        plan: the study; the caller holds its lock.
+        say: told one line a submission.
+    Returns:
+        The study as submitted.
+    Raises:
+        LaunchError: Slurm refused a job. Those before it stay in the queue, and the same command submits the rest.
+        ConfigError: a file cannot be written.
+    """
+    refuse_path(plan.paths.root)
+    make_private(plan.paths.jobs)
+    write_text(plan.paths.settings, dump_settings(plan.settings))
+    cancel_jobs(plan.replaced)
+    state = _begin(plan)
+    write_state(plan.paths, state)
+    numbers = dict(plan.live)
+    whole: set[str] = set()
+    for batch in plan.batches:
+        waits = dependency(numbers, batch.after, whole)
+        submitted = submit_batch(plan.paths, batch, plan.allocation.resources[batch.stage], _terms(plan, waits))
+        for job, (number, log) in zip(batch.jobs, submitted, strict=True):
+            numbers[job.name] = number
+            relative = os.path.relpath(log, plan.paths.root.absolute())
+            state = state.with_record(Record(job, "queued", submitit_id=number, log=relative))
+        base = submitted[0][0].partition("_")[0]
+        whole.add(base)
+        write_state(plan.paths, state)
+        say(f"submitted {batch.name}: {_count(batch)} as {base}" + (f", {waits.replace(':', ' ', 1)}" if waits else ""))
+    return state
+
+
+def _begin(plan: ClusterPlan) -> StudyState:
+    """Give the study as it is before anything is submitted."""
+    names = {job.name for job in plan.jobs}
+    others = [record for record in plan.earlier if record.job.name not in names]
+    records = (*others, *(_record_before(plan, job) for job in plan.jobs))
+    return StudyState(records, socket.gethostname(), os.getpid(), time.time(), plan.manifests, plan.cluster, plan.request)
+
+
+def _record_before(plan: ClusterPlan, job: Job) -> Record:
+    if job.name in plan.done:
+        return Record(job, "skipped")
+    before = next((record for record in plan.earlier if record.job.name == job.name), None)
+    if job.name in plan.live and before is not None:
+        return dataclasses.replace(before, job=job)
+    return Record(job, "queued")
+
+
+def _terms(plan: ClusterPlan, waits: str | None) -> Terms:
+    return Terms(waits, plan.request.max_running, plan.request.max_requeues)
+
+
+def _count(batch: Batch) -> str:
+    return "1 job" if len(batch.jobs) == 1 else f"{len(batch.jobs)} jobs"
+
+
+def _list_names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:SHOWN_NAMES])
+    return shown if len(names) <= SHOWN_NAMES else f"{shown} and {len(names) - SHOWN_NAMES} more"
