@@ -20,7 +20,7 @@ OTHER := $(VENV)/.up-to-date$(if $(GPU),,-gpu)
 # Errors from TensorFlow, without its notes and warnings.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo test slurm quick lint bench lock clean
+.PHONY: help env demo test slurm browser quick lint bench lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -49,11 +49,16 @@ demo: env ## phantom -> pack -> study -> table, on this machine
 	@tools/demo.sh
 
 # The one list of checks: lint and pytest. pre-commit and .ci/run call these targets and add nothing.
-test: lint slurm ## every check; real CT data from HIPSEG_TEST_DATA; what had to be left out is named at the end
+test: lint slurm browser ## every check; real CT data from HIPSEG_TEST_DATA; what had to be left out is named at the end
 	@$(BIN)/python -m pytest -rs
 
 slurm: ## Debian's packages for a Slurm on this machine, where they can be had; its tests are skipped by name where not
 	@tools/local_slurm.sh install || echo "make: the tests on a real Slurm are going to be skipped" >&2
+
+browser: ## Debian's Chromium for the tests of the page, where it can be had; they are skipped by name where not
+	@command -v chromium > /dev/null \
+	  || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } > /dev/null 2>&1 \
+	  || echo "make: no Chromium here; the tests in a browser are going to be skipped" >&2
 
 quick: lint ## the checks that take seconds each
 	@$(BIN)/python -m pytest -m "not slow and not data and not slurm and not horovod and not browser"
