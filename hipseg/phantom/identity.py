@@ -25,8 +25,11 @@ class Identity:
 
     @property
     def patient_id(self) -> str:
-        """The fictitious patient identifier, which is the patient's folder as well."""
-        return f"PHANTOM-{self.patient.number:04d}"
+        """The fictitious patient identifier, which is the patient's folder as well.
+
+        Trunks and hips are of different patients: a study that pretrains on the one and tests on the other has no patient twice.
+        """
+        return f"PHANTOM-{'TRUNK-' if self.options.organs else ''}{self.patient.number:04d}"
 
     def uid(self, *parts: object) -> str:
         """Give the identifier of one thing of this patient.

@@ -30,7 +30,9 @@ def digest_tree(root: Path) -> str:
 def truths(written, is_trunk: bool = False) -> dict[str, np.ndarray]:
     """The truth of each patient, by its identifier."""
     return {
-        f"PHANTOM-{patient.number:04d}": np.stack([one.labels for one in scan(patient, make_anatomy(patient, is_trunk))])
+        f"PHANTOM-{'TRUNK-' if is_trunk else ''}{patient.number:04d}": np.stack(
+            [one.labels for one in scan(patient, make_anatomy(patient, is_trunk))]
+        )
         for patient in written.patients
     }
 

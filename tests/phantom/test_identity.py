@@ -12,6 +12,11 @@ def test_patient_id_is_fictitious_and_numbered():
     assert (ONE.patient_id, TWO.patient_id) == ("PHANTOM-0001", "PHANTOM-0002")
 
 
+def test_trunks_are_of_other_patients_than_hips():
+    trunk = Identity(ONE.patient, dataclasses.replace(OPTIONS, organs=True))
+    assert trunk.patient_id == "PHANTOM-TRUNK-0001"
+
+
 def test_uid_is_valid_and_stays_the_same():
     assert ONE.uid("study") == Identity(ONE.patient, OPTIONS).uid("study")
     root, number = ONE.uid("image", 3).rsplit(".", 1)
