@@ -31,7 +31,7 @@ class ClusterPlan:
         paths, settings, jobs: the study; each job stands behind those that it waits for.
         done: names of jobs that are complete.
         live: name of a job that is queued or runs and stays so -> Slurm's number.
-        replaced: Slurm's numbers of jobs that wait for ones that failed, and are submitted anew.
+        replaced: Slurm's numbers of jobs that wait for ones that failed, and are submitted anew, or whose run is complete.
         earlier: records of the submission before; those of other jobs stay in study.json.
         cluster: its name.
         allocation: what the jobs are given.
@@ -72,11 +72,15 @@ def find_live(
     """
     ids = {record.job.name: record.submitit_id for record in earlier.records if record.stage == "queued"} if earlier else {}
     live: dict[str, str] = {}
-    replaced = set()
+    replaced: set[str] = set()
     for job in jobs:
         number = ids.get(job.name)
         entry = look_up(queue, number) if number else None
-        if job.name in done or number is None or entry is None or not entry.is_live:
+        if number is None or entry is None or not entry.is_live:
+            continue
+        if job.name in done:
+            # Somebody else completed the run while its job waited.
+            replaced |= {number} if entry.is_waiting else set()
             continue
         # What waits for a job that is submitted anew waits for the old one's number.
         if entry.is_waiting and not all(name in live or name in done for name in job.after):

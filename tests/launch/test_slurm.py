@@ -39,6 +39,15 @@ ARRAY = """\
 #SBATCH --signal=USR2@120
 #SBATCH --time=01:00:00
 
+# setup
+# When the job is taken away Slurm sends SIGTERM to the ranks, for them to save, and to this shell, which has to wait.
+trap : TERM
+# When one rank ends badly srun ends the others, but for those of a lost node that came back it would wait for ever.
+log=$(readlink /proc/$$/fd/2)
+said=$(( $(stat -c %s "$log") + 1 ))
+(until tail -c +$said "$log" | grep -q '^srun: .*: Terminating StepId'; do sleep 2; done; sleep 40; pkill -KILL -x -P $$ srun) > /dev/null 2>&1 &
+watcher=$!
+
 # command
 export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output '/a/my results/jobs/train-unet/attempt_1/%A_%a_%t_log.out' --kill-on-bad-exit=1 --cpus-per-task=2 --open-mode=append PYTHON -u -m submitit.core._submit '/a/my results/jobs/train-unet/attempt_1'
@@ -46,6 +55,7 @@ srun --unbuffered --output '/a/my results/jobs/train-unet/attempt_1/%A_%a_%t_log
 
 # teardown
 code=$?
+kill "$watcher" 2> /dev/null
 [ "$code" -eq 0 ] || exec PYTHON -m hipseg.launch.requeue '/a/my results/jobs/train-unet/attempt_1' 3 "$code"
 """.replace(
     "--output=/a/my results/jobs/train-unet/attempt_1/%A_%a_0_log.out",
@@ -68,6 +78,15 @@ SINGLE = """\
 #SBATCH --signal=USR2@120
 #SBATCH --time=01:00:00
 
+# setup
+# When the job is taken away Slurm sends SIGTERM to the ranks, for them to save, and to this shell, which has to wait.
+trap : TERM
+# When one rank ends badly srun ends the others, but for those of a lost node that came back it would wait for ever.
+log=$(readlink /proc/$$/fd/2)
+said=$(( $(stat -c %s "$log") + 1 ))
+(until tail -c +$said "$log" | grep -q '^srun: .*: Terminating StepId'; do sleep 2; done; sleep 40; pkill -KILL -x -P $$ srun) > /dev/null 2>&1 &
+watcher=$!
+
 # command
 export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output /a/results/jobs/split/attempt_1/%j_%t_log.out --kill-on-bad-exit=1 --cpus-per-task=2 --open-mode=append PYTHON -u -m submitit.core._submit /a/results/jobs/split/attempt_1
@@ -75,6 +94,7 @@ srun --unbuffered --output /a/results/jobs/split/attempt_1/%j_%t_log.out --kill-
 
 # teardown
 code=$?
+kill "$watcher" 2> /dev/null
 [ "$code" -eq 0 ] || exec PYTHON -m hipseg.launch.requeue /a/results/jobs/split/attempt_1 10 "$code"
 """
 

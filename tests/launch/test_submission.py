@@ -129,6 +129,11 @@ def test_what_waits_for_a_job_that_failed_is_replaced_with_it():
     assert replaced == {"3_0", "3_1", "4"}
 
 
+def test_a_job_that_waits_to_do_what_is_done_is_taken_out_of_the_queue():
+    ids = {NAMES[1]: "2_0", NAMES[2]: "2_1"}
+    assert find_live(JOBS, frozenset(ids), study(ids), {"2_0": WAITING, "2_1": RUNNING}) == ({}, frozenset({"2_0"}))
+
+
 def test_jobs_that_were_cancelled_or_never_submitted_are_not_live():
     earlier = study({NAMES[0]: "1"})
     earlier = earlier.with_record(dataclasses.replace(earlier.records[0], stage="cancelled"))
