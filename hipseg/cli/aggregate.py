@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from hipseg.fsio import write_text
-from hipseg.launch.state import read_state
+from hipseg.launch.state import planned_runs
 from hipseg.report.collect import collect
 from hipseg.report.table import compare
 from hipseg.report.table_csv import to_csv
@@ -29,18 +29,10 @@ def command(results: Path, allow_partial: bool) -> None:
     that is partial, missing or damaged is an error that names it; so is one that was submitted and never begun.
     """
     paths = StudyPaths(results)
-    comparison = compare(collect(paths, _planned_runs(paths), allow_partial=allow_partial))
+    comparison = compare(collect(paths, planned_runs(paths), allow_partial=allow_partial))
     texts = {suffix: form(comparison) for suffix, form in FORMS.items()}
     for suffix, text in texts.items():
         write_text(paths.comparison(suffix), text)
     console = Console(highlight=False)
     print_comparison(comparison, console)
     console.print(f"written: {', '.join(str(paths.comparison(suffix)) for suffix in FORMS)}", markup=False, soft_wrap=True)
-
-
-def _planned_runs(paths: StudyPaths) -> list[tuple[str, int]]:
-    """Name arm and fold of every run that was submitted; none where the folds were trained by hand."""
-    if not paths.state.is_file():
-        return []
-    jobs = [record.job for record in read_state(paths).records]
-    return [(job.arm, job.fold) for job in jobs if job.arm is not None and job.fold is not None]

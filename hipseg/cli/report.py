@@ -11,7 +11,7 @@ from hipseg.errors import HipsegError
 from hipseg.fsio import write_text
 from hipseg.gallery import Look, view_case
 from hipseg.launch.progress import read_progress
-from hipseg.launch.state import read_state
+from hipseg.launch.state import planned_runs, read_state
 from hipseg.report.audit import audit_row
 from hipseg.report.collect import Collection, collect, find_folds
 from hipseg.report.compose import describe_checks, describe_provenance, draw_study, headline_scores
@@ -77,7 +77,7 @@ def _collect(paths: StudyPaths, runs: list[Run]) -> Collection:
     """Collect what is complete; a study whose first fold is still running has nothing to collect."""
     if not any(paths.fold(arm, fold).is_complete for arm, _, fold in runs):
         return Collection(())
-    return collect(paths, _planned(paths), allow_partial=True)
+    return collect(paths, planned_runs(paths), allow_partial=True)
 
 
 def _list_standings(paths: StudyPaths, runs: list[Run]) -> tuple[Standing, ...]:
@@ -89,13 +89,6 @@ def _list_standings(paths: StudyPaths, runs: list[Run]) -> tuple[Standing, ...]:
         Standing(name_run(arm, fold, repeat), "done" if paths.fold(arm, fold, repeat).is_complete else "not complete")
         for arm, repeat, fold in runs
     )
-
-
-def _planned(paths: StudyPaths) -> list[tuple[str, int]]:
-    if not paths.state.is_file():
-        return []
-    jobs = [record.job for record in read_state(paths).records]
-    return [(job.arm, job.fold) for job in jobs if job.arm is not None and job.fold is not None]
 
 
 def _view_cases(

@@ -95,7 +95,7 @@ def _warn_of_folds(settings: StudySettings) -> None:
 
 def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...], site: SiteProfile) -> ClusterPlan:
     paths = StudyPaths(settings.results)
-    part = choose_part(settings, request.arms, request.folds)
+    part = choose_part(settings, request.arms, request.folds, request.repeats)
     packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
     manifests = check_shards(settings, part, packs_first=packing is not None)
     networks = {settings.arm(arm).network for arm in part.arms}
@@ -116,7 +116,7 @@ def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job
 
 def _make_plan(settings: StudySettings, request: Request) -> Plan:
     paths, ranks = StudyPaths(settings.results), request.ranks or 1
-    part = choose_part(settings, request.arms, request.folds)
+    part = choose_part(settings, request.arms, request.folds, request.repeats)
     manifests = check_shards(settings, part)
     jobs = plan_study(settings, paths.settings, part, has_splits=has_splits(settings))
     done = find_done(paths, settings, jobs)

@@ -17,6 +17,7 @@ from rich.text import Text
 from hipseg.cli.standing import put_in_words
 from hipseg.config import load_settings
 from hipseg.fsio import without_nan
+from hipseg.launch.graph import Job
 from hipseg.launch.progress import Progress, StudyProgress, is_driven, read_progress
 from hipseg.launch.state import StudyState, read_state
 from hipseg.runs import StudyPaths
@@ -86,8 +87,8 @@ def _show(paths: StudyPaths, state: StudyState, progress: StudyProgress) -> Iter
 
 def _make_table(progress: tuple[Progress, ...]) -> Table:
     """Put arms against folds; whichever are fewer, side by side."""
-    runs = {(one.record.job.arm, one.record.job.fold): one for one in progress if one.record.job.arm}
-    arms = list(dict.fromkeys(arm for arm, _ in runs if arm is not None))
+    runs = {(_name_row(one.record.job), one.record.job.fold): one for one in progress if one.record.job.arm}
+    arms = list(dict.fromkeys(arm for arm, _ in runs))
     folds = sorted({fold for _, fold in runs if fold is not None})
     cells = {place: escape(put_in_words(one)) for place, one in runs.items()}
     if len(folds) <= WIDE_FOLDS:
@@ -99,6 +100,10 @@ def _make_table(progress: tuple[Progress, ...]) -> Table:
         for fold in folds:
             table.add_row(str(fold), *(cells.get((arm, fold), "") for arm in arms))
     return table
+
+
+def _name_row(job: Job) -> str:
+    return f"{job.arm} repeat {job.repeat}" if job.repeat else str(job.arm)
 
 
 def _explain(paths: StudyPaths, one: Progress) -> str:
@@ -120,6 +125,7 @@ def _as_json(state: StudyState, progress: StudyProgress) -> Any:
             "name": one.record.job.name,
             "arm": one.record.job.arm,
             "fold": one.record.job.fold,
+            "repeat": one.record.job.repeat,
             "stage": one.stage,
             "waiting": one.reason if one.stage == "queued" else None,
             "requeued": one.requeued,

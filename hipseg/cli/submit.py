@@ -26,6 +26,13 @@ COUNT = click.IntRange(min=1)
 @click.option("--arm", "arms", multiple=True, metavar="ARM", help="Run this arm only; may be repeated.")
 @click.option("--fold", "chosen_folds", multiple=True, type=int, metavar="K", help="Run this fold only, from 0; may be repeated.")
 @click.option(
+    "--repeats",
+    type=COUNT,
+    default=1,
+    show_default=True,
+    help="Runs of each arm and fold, each with another seed, to tell the spread of seeds from that of cases.",
+)
+@click.option(
     "--ranks", type=COUNT, help="Processes that share each run. [default: one for each graphics card and node, at least 1]"
 )
 @click.option(

@@ -24,6 +24,7 @@ class Job:
         after: names of the jobs that have to end well first.
         arm, fold: the run that the job does; None for the jobs around the runs.
         ranks: processes that do it together.
+        repeat: which of the runs of that arm and fold, each with another seed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Job:
     arm: str | None = None
     fold: int | None = None
     ranks: int = 1
+    repeat: int = 0
 
     @property
     def command(self) -> str:
@@ -49,19 +51,21 @@ class Packing:
 
 @dataclass(frozen=True)
 class Part:
-    """The runs that are wanted: every one of `arms` on every one of `folds`."""
+    """The runs that are wanted: every one of `arms` on every one of `folds`, `repeats` times, each time with another seed."""
 
     arms: tuple[str, ...]
     folds: tuple[int, ...]
+    repeats: int = 1
 
 
-def choose_part(settings: StudySettings, arms: tuple[str, ...] = (), folds: tuple[int, ...] = ()) -> Part:
+def choose_part(settings: StudySettings, arms: tuple[str, ...] = (), folds: tuple[int, ...] = (), repeats: int = 1) -> Part:
     """Check the arms and folds asked for.
 
     Args:
         settings: the study.
         arms: names; empty means all.
         folds: numbers from 0; empty means all.
+        repeats: how often each is run.
     Returns:
         The part, each arm and fold once, in the study's order.
     Raises:
@@ -75,6 +79,7 @@ def choose_part(settings: StudySettings, arms: tuple[str, ...] = (), folds: tupl
     return Part(
         tuple(arm for arm in settings.arms if not arms or arm in arms),
         tuple(fold for fold in range(settings.folds) if not folds or fold in folds),
+        repeats,
     )
 
 
@@ -110,13 +115,17 @@ def plan_study(
     dealt = ready if has_splits else (SPLIT,)
     for arm in part.arms:
         after = (*dealt, PRETRAINING) if settings.arm(arm).transfer else dealt
-        for fold in part.folds:
-            run = ("train", *config, "--arm", arm, "--fold", str(fold))
-            jobs.append(Job(f"train {arm} fold {fold}", run, after, arm, fold))
+        jobs += [_plan_run(config, after, arm, fold, repeat) for repeat in range(part.repeats) for fold in part.folds]
     if len(part.folds) == settings.folds:
         runs = tuple(job.name for job in jobs if job.arm is not None)
         jobs.append(Job(AGGREGATE, ("aggregate", str(settings.results)), runs))
     return tuple(jobs)
+
+
+def _plan_run(config: tuple[str, ...], after: tuple[str, ...], arm: str, fold: int, repeat: int) -> Job:
+    again = ("--repeat", str(repeat)) if repeat else ()
+    name = f"train {arm} fold {fold}" + (f" repeat {repeat}" if repeat else "")
+    return Job(name, ("train", *config, "--arm", arm, "--fold", str(fold), *again), after, arm, fold, repeat=repeat)
 
 
 def _plan_packing(settings: StudySettings, packing: Packing) -> tuple[Job, ...]:

@@ -112,7 +112,7 @@ def _look_at(paths: StudyPaths, record: Record, standing: Standing, epochs: dict
 def _run_of(paths: StudyPaths, record: Record) -> FoldPaths | None:
     job = record.job
     if job.arm is not None and job.fold is not None:
-        return paths.fold(job.arm, job.fold)
+        return paths.fold(job.arm, job.fold, job.repeat)
     return paths.pretraining if job.name == PRETRAINING else None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from hipseg.config import StudySettings, load_settings
+from hipseg.config import StudySettings, load_settings, repeat_settings
 from hipseg.errors import ConfigError, LaunchError, ShardError
 from hipseg.fsio import digest_file, read_json
 from hipseg.launch.graph import PRETRAINING, Job, Part, needs_pretraining
@@ -101,7 +101,8 @@ def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...])
         text = run.settings.read_text(encoding="utf-8") if run.settings.is_file() else ""
         if text not in earlier:
             earlier[text] = load_settings(run.settings)
-        different = first_difference(*(decisive_settings(one, job.arm) for one in (earlier[text], settings)))
+        wanted = repeat_settings(settings, job.repeat)
+        different = first_difference(*(decisive_settings(one, job.arm) for one in (earlier[text], wanted)))
         if different:
             state = "complete but was made" if run.is_complete else "unfinished and was begun"
             raise LaunchError(
@@ -185,7 +186,7 @@ def _still_runs(record: Record, host: str) -> bool:
 def _run_of(paths: StudyPaths, job: Job) -> FoldPaths | None:
     if job.name == PRETRAINING:
         return paths.pretraining
-    return paths.fold(job.arm, job.fold) if job.arm is not None and job.fold is not None else None
+    return paths.fold(job.arm, job.fold, job.repeat) if job.arm is not None and job.fold is not None else None
 
 
 def _no_pretraining_shards(settings: StudySettings, part: Part) -> str:

@@ -16,6 +16,7 @@ class Request:
 
     Args:
         arms, folds: the part of the study; empty means all.
+        repeats: how often each run is done, each time with another seed.
         ranks: processes that share each run.
         max_running: jobs at once on one machine, folds of an arm at once on a cluster.
         nodes: that each run spans.
@@ -31,6 +32,7 @@ class Request:
 
     arms: tuple[str, ...] = ()
     folds: tuple[int, ...] = ()
+    repeats: int = 1
     ranks: int | None = None
     max_running: int | None = None
     nodes: int | None = None

@@ -179,7 +179,7 @@ def _make_executor(folder: Path, batch: Batch, resources: Resources, terms: Term
 def _work_of(paths: StudyPaths, job: Job, umask: int) -> RunRank:
     summary = None
     if job.arm is not None and job.fold is not None:
-        summary = str(paths.fold(job.arm, job.fold).summary)
+        summary = str(paths.fold(job.arm, job.fold, job.repeat).summary)
     elif job.name == PRETRAINING:
         summary = str(paths.pretraining.summary)
     # Cases that one part refuses are named, and the others are packed; the study goes on with those.

@@ -87,6 +87,14 @@ class StudyState:
         return dataclasses.replace(self, records=records)
 
 
+def planned_runs(paths: StudyPaths) -> list[tuple[str, int, int]]:
+    """Name arm, repeat and fold of every run that was submitted; none where the folds were trained by hand."""
+    if not paths.state.is_file():
+        return []
+    jobs = [record.job for record in read_state(paths).records]
+    return [(job.arm, job.repeat, job.fold) for job in jobs if job.arm is not None and job.fold is not None]
+
+
 def write_state(paths: StudyPaths, state: StudyState) -> None:
     """Write study.json whole or not at all."""
     value = {**dataclasses.asdict(state), "request": dump_request(state.request)}

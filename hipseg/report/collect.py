@@ -64,12 +64,12 @@ class Collection:
     warnings: tuple[str, ...] = ()
 
 
-def collect(paths: StudyPaths, planned: Iterable[tuple[str, int]] = (), *, allow_partial: bool = False) -> Collection:
+def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, allow_partial: bool = False) -> Collection:
     """Read every complete fold of a results folder, and score its cases anew from their counts.
 
     Args:
         paths: the results.
-        planned: arm and fold of each run that was submitted; one that left no folder is missing all the same.
+        planned: arm, repeat and fold of each run that was submitted; one that left no folder is missing all the same.
         allow_partial: leave out what is partial or damaged and name it in the answer; otherwise it is an error.
     Returns:
         The arms that have a complete fold; nothing is missing unless `allow_partial`.
@@ -134,12 +134,12 @@ def find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
 
 
 def _find_missing(
-    folds: Iterable[FoldResult], found: Iterable[tuple[str, int, int]], planned: Iterable[tuple[str, int]]
+    folds: Iterable[FoldResult], found: Iterable[tuple[str, int, int]], planned: Iterable[tuple[str, int, int]]
 ) -> list[str]:
     """Name every fold that an arm with folders lacks, in each of its repeats, and every one that was planned."""
     count = max((fold.folds for fold in folds), default=0)
     begun = {(arm, repeat) for arm, repeat, _ in found} | {(arm, 0) for arm, _, _ in found}
-    wanted = {(*key, number) for key in begun for number in range(count)} | {(arm, 0, number) for arm, number in planned}
+    wanted = {(*key, number) for key in begun for number in range(count)} | set(planned)
     return [f"{name_run(arm, number, repeat)} is missing" for arm, repeat, number in sorted(wanted - set(found))]
 
 

@@ -106,3 +106,14 @@ def test_threads_go_to_the_runs_and_the_pretraining_only():
         "train modified-unet-tl fold 1": ("--set", "train.threads=3"),
         "aggregate": (),
     }
+
+
+def test_a_repeated_study_runs_each_fold_with_each_seed():
+    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS, ("unet",), (0, 1), 2), has_splits=True)
+    runs = [(job.name, job.repeat, job.arguments[-2:]) for job in jobs if job.arm]
+    assert runs == [
+        ("train unet fold 0", 0, ("--fold", "0")),
+        ("train unet fold 1", 0, ("--fold", "1")),
+        ("train unet fold 0 repeat 1", 1, ("--repeat", "1")),
+        ("train unet fold 1 repeat 1", 1, ("--repeat", "1")),
+    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hipseg.config import StudySettings, dump_settings, load_settings
+from hipseg.config import StudySettings, dump_settings, load_settings, repeat_settings
 from hipseg.errors import ConfigError, LaunchError, ShardError
 from hipseg.fsio import digest_file
 from hipseg.launch.graph import choose_part, plan_study
@@ -235,3 +235,13 @@ def test_a_job_whose_process_is_gone_is_free_to_start(settings):
 
 def test_without_an_earlier_study_there_is_nothing_to_hold_against(settings):
     check_earlier(StudyPaths(settings.results), {}, frozenset({"a run"}))
+
+
+def test_a_repeat_is_held_against_the_settings_with_its_own_seed(settings):
+    paths = StudyPaths(settings.results)
+    jobs = plan_study(settings, paths.settings, choose_part(settings, ("unet",), (0,), 2), has_splits=True)
+    finish(paths.fold("unet", 0, 1), repeat_settings(settings, 1))
+    assert find_done(paths, settings, jobs) == {"train unet fold 0 repeat 1"}
+    finish(paths.fold("unet", 0), repeat_settings(settings, 1))
+    with pytest.raises(LaunchError, match="other settings: train.seed"):
+        find_done(paths, settings, jobs)

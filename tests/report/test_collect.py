@@ -186,7 +186,7 @@ def test_what_is_not_whole_is_left_out_and_named_when_allowed(paths, damage):
 
 
 def test_an_arm_that_was_planned_and_left_nothing_is_missing(paths):
-    planned = [("unet", 0), ("unet", 1), ("modified-unet", 1), ("modified-unet", 0)]
+    planned = [("unet", 0, 0), ("unet", 0, 1), ("modified-unet", 0, 1), ("modified-unet", 0, 0)]
     with pytest.raises(ReportError, match=r"^fold 0 of arm modified-unet is missing; fold 1 of arm modified-unet is missing; "):
         collect(paths, planned)
     assert len(collect(paths, planned, allow_partial=True).gaps) == 2
