@@ -111,6 +111,7 @@ def test_json_says_the_same(paths):
         "name": "train unet fold 1",
         "arm": "unet",
         "fold": 1,
+        "repeat": 0,
         "stage": "running",
         "waiting": None,
         "requeued": 0,

@@ -243,5 +243,5 @@ def test_a_repeat_is_held_against_the_settings_with_its_own_seed(settings):
     finish(paths.fold("unet", 0, 1), repeat_settings(settings, 1))
     assert find_done(paths, settings, jobs) == {"train unet fold 0 repeat 1"}
     finish(paths.fold("unet", 0), repeat_settings(settings, 1))
-    with pytest.raises(LaunchError, match="other settings: train.seed"):
+    with pytest.raises(LaunchError, match=r"other settings: train\.seed"):
         find_done(paths, settings, jobs)
