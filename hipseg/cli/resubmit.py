@@ -14,9 +14,9 @@ from hipseg.runs import StudyPaths
 @click.argument("results", type=click.Path(path_type=Path), required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would be submitted; start and write nothing.")
 def command(results: Path | None, dry_run: bool) -> None:
-    """Submit again what failed, was cancelled or never ran, with the settings and options of before.
+    """Submit again what failed, was cancelled or never ran.
 
-    RESULTS is the results folder; without it, the one that the settings name. Complete runs and jobs in the queue are left alone;
+    Settings and options are those of before. RESULTS is the results folder; without it, the one that the settings name. Complete runs and jobs in the queue are left alone;
     others go on from their last checkpoints.
     """
     paths = StudyPaths(results if results is not None else load_settings(None).results)

@@ -17,6 +17,8 @@ from hipseg.launch.machine import Machine
 from hipseg.launch.request import Request
 from hipseg.launch.state import read_state
 from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.splits import split_patients, write_splits
+from tests.learn.builders import pack_discs
 
 HEAVY = ("tensorflow", "keras", "horovod", "pandas", "sklearn", "pydicom", "h5py")
 LIVE = "101|RUNNING|None\n102_0|PENDING|Dependency\n102_1|PENDING|Dependency\n103|PENDING|Dependency\n"
@@ -160,11 +162,12 @@ def test_options_of_a_cluster_are_refused_without_one(folder, no_cluster):
 
 
 def test_cancel_ends_what_is_live_and_resubmit_takes_up_what_is_left(folder, slurm):
+    dataset, manifest = pack_discs(folder / "shards", 2)
     submit_unet("--partition", "gpu")
     slurm.say("squeue", LIVE.replace("101|RUNNING", "101|COMPLETED"))
     assert call(cancel).output == "cancelled 3 jobs: train unet fold 0, train unet fold 1, aggregate\n"
     slurm.say("squeue", "")
-    DatasetPaths(folder / "shards").splits.write_text("[{}, {}]")
+    write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
     shown = call(resubmit, "--dry-run").output
     assert "== train unet: 2 jobs" in shown
     assert "#SBATCH --partition=gpu" in shown

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,4 +148,6 @@ def test_parts_of_different_packings_are_not_merged(packed):
 def test_packings_killed_at_random_recover_to_the_same_bytes():
     done = subprocess.run([sys.executable, KILLER, "--kills", "10"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "15 kills, all recovered to the same bytes" in done.stdout
+    assert re.search(
+        r"1\d kills while cases were still to be packed, \d+ after them; all recovered to the same bytes", done.stdout
+    )
