@@ -257,7 +257,7 @@ def from_json(line: str) -> CaseScore:
         value = _parse_json(line)
         found = {**value["metrics"], **value["volumes"], **value["distances"]}
         score = _rebuild(value, found)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(
             f"damaged line of scores ({type(error).__name__}: {error}): {line[:80]!r}; evaluate the fold again"
         ) from error
