@@ -79,7 +79,7 @@ class Page:
         title: of the study.
         made: when, in words.
         stamp: what is missing; None for a whole study.
-        warnings: what the folds differ in.
+        warnings: what the folds differ in, and what could not be read.
         standings: one a job.
         arms: names, in the order of the columns.
         blocks: of the comparison table; none before the first fold is complete.
@@ -87,7 +87,7 @@ class Page:
         patients: one a case, the worst first.
         plots: the figures.
         cases: what `encode_case` gave, the worst first.
-        why_no_cases: why there are no pictures, where there are none.
+        why_no_cases: why some or all cases have no pictures; empty where all have.
         checks: what was checked, or found, one sentence each.
         provenance: name -> value.
     """
