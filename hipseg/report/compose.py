@@ -89,15 +89,42 @@ def describe_checks(collection: Collection, audits: Sequence[RowAudit]) -> tuple
     scores = [one for arm in collection.arms for one in arm.scores]
     cases, patients = len({one.case for one in scores}), len({one.patient for one in scores})
     folds = sum(len(arm.folds) for arm in collection.arms)
-    found = sorted({worst(audit.findings["means"]) for audit in audits})
     return (
-        f"{len(scores)} scores of {cases} cases of {patients} patients from {folds} folds: each number was computed anew from "
-        "the counts of its line, with F1 = Dice and IoU = D / (2 - D) in each.",
+        f"{len(scores)} scores of {cases} cases of {patients} patients from {folds} folds: overlap scores and volumes were "
+        "computed anew from the counts of each line, with F1 = Dice and IoU = D / (2 - D) in each; distances were held against "
+        "the range that they can have.",
         "Every validation case of every fold above is scored once: none missing, none twice.",
         "Folds of all arms come of the same data, splits, structures and program; folds of one arm of the same settings.",
-        "No patient and no image is on both sides of a fold, nor among the cases of the pretraining that it started from.",
-        *(f"The table's own rows, audited at their printed rounding as means over cases: {words}." for words in found),
+        "No patient and no image is on both sides of a fold.",
+        _describe_pretraining(collection),
+        *_describe_audits(audits),
     )
+
+
+def _describe_pretraining(collection: Collection) -> str:
+    """Say what of pretraining could be held against the folds; what it was is refused before it comes here."""
+    if all(fold.pretraining is None for arm in collection.arms for fold in (*arm.folds, *arm.repeats)):
+        return "No fold started from a pretrained network: there was no pretraining to hold against the folds."
+    if any("another salt" in warning for warning in collection.warnings):
+        return (
+            "No image that a fold validates was among those of the pretraining that it started from; whether a patient was, by "
+            "another image, cannot be told, since the keys of patients were made with another salt."
+        )
+    return "No patient and no image that a fold validates was among those of the pretraining that it started from."
+
+
+def _describe_audits(audits: Sequence[RowAudit]) -> Iterator[str]:
+    """Name the rows of the table whose scores, read as means over cases, cannot stand beside each other."""
+    if not audits:
+        return
+    doubtful = [audit for audit in audits if worst(audit.findings["means"]) != "possible"]
+    yield (
+        f"The table's own rows ({len(audits)}), audited in full precision, as its CSV has them, and as means: "
+        f"{len(audits) - len(doubtful)} possible, {len(doubtful)} doubtful."
+    )
+    for audit in doubtful:
+        findings = audit.findings["means"]
+        yield f"{audit.row.name}: {worst(findings)}; {'; '.join(one.arithmetic for one in findings)}."
 
 
 def describe_provenance(collection: Collection, paths: StudyPaths) -> dict[str, str]:
