@@ -96,17 +96,23 @@ def evaluate_fold(
     _clear_scores(run.paths)
     scores: list[CaseScore] = []
     for case in split.val:
-        record, began_s = manifest.record(case), time.perf_counter()
-        truth, prediction = _predict_case(infer, dataset, record, run.settings)
-        predicted_s = time.perf_counter()
-        of_case = _score_case(run, record, truth, prediction, scoring)
-        scores += of_case
-        took = f"{predicted_s - began_s:.1f} s to predict, {time.perf_counter() - predicted_s:.1f} s to score"
-        say(console, f"{run.title}, case {case}: {_tell(of_case)} ({took})")
+        scores += _evaluate_case(infer, dataset, run, manifest.record(case), scoring=scoring, console=console)
     write_scores(run.paths.scores, scores)
-    facts = _describe(run, scoring, scores)
-    write_json(run.paths.summary, {**summarise_cases(scores), "hipseg": {**facts, "folds": len(splits)}})
+    write_json(run.paths.summary, summarise_cases(scores) | {"hipseg": _describe(run, scoring, scores) | {"folds": len(splits)}})
     return tuple(scores)
+
+
+def _evaluate_case(
+    infer: Infer, dataset: DatasetPaths, run: TrainedFold, record: CaseRecord, *, scoring: EvaluateSettings, console: Console
+) -> tuple[CaseScore, ...]:
+    """Predict and score one case, and say how it went."""
+    began_s = time.perf_counter()
+    truth, prediction = _predict_case(infer, dataset, record, run.settings)
+    predicted_s = time.perf_counter()
+    scores = _score_case(run, record, truth, prediction, scoring)
+    took = f"{predicted_s - began_s:.1f} s to predict, {time.perf_counter() - predicted_s:.1f} s to score"
+    say(console, f"{run.title}, case {record.case}: {_tell(scores)} ({took})")
+    return scores
 
 
 def _score_case(

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, digests, and locks."""
+"""Files written whole or not at all, digests, locks, and words of files made fit to be shown."""
 
 import contextlib
 import errno
@@ -92,6 +92,11 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def printable(text: str) -> str:
+    """Take what a terminal would obey out of a file's words: controls and marks of direction become ?, runs of space one."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def digest_json(value: Any) -> str:

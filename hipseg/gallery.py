@@ -1,6 +1,6 @@
 """Pictures of scored cases: slices of the packed image with the truth and what each arm predicted."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,8 @@ class Look:
     Args:
         window_hu: intensities that become black and white.
         target_labels: labels of the mask that count as the structure.
-        slices: at most so many, evenly spread over those where there is truth or an answer.
+        slices: at most so many, evenly spread over those where there is truth or an answer, with the one that has most of the
+            truth among them.
     """
 
     window_hu: tuple[float, float]
@@ -61,7 +62,7 @@ def view_case(dataset: DatasetPaths, record: CaseRecord, predictions: Mapping[st
     with open_reader(dataset, record) as reader:
         truth = _read_truth(reader, look.target_labels)
         answers = {arm: _read_answer(path, record) for arm, path in predictions.items()}
-        frame = _choose_frame((truth, *answers.values()), record, look.slices)
+        frame = _choose_frame(truth, answers.values(), record, look.slices)
         slices = []
         for z in frame.slices:
             image = window_grey(reader.read_image(z)[frame.rows, frame.columns], *look.window_hu)
@@ -88,15 +89,20 @@ def _read_answer(path: Path, record: CaseRecord) -> VolumeBool:
     return labels > 0
 
 
-def _choose_frame(masks: tuple[VolumeBool, ...], record: CaseRecord, most: int) -> _Frame:
-    """Choose slices and a rectangle that hold every voxel of the masks, with a margin."""
-    anywhere = np.logical_or.reduce(masks)
+def _choose_frame(truth: VolumeBool, answers: Collection[VolumeBool], record: CaseRecord, most: int) -> _Frame:
+    """Choose slices, and a rectangle that holds every voxel of the masks with a margin."""
+    anywhere = np.logical_or.reduce((truth, *answers))
     depth, height, width = anywhere.shape
     present = np.flatnonzero(anywhere.any(axis=(1, 2)))
     if not present.size:
         return _Frame((depth // 2,), slice(0, height), slice(0, width))
     count = min(most, int(present.size))
     chosen = present[np.linspace(0, present.size - 1, count).round().astype(int)]
+    # The even spread may step over the slice with most to see, which then takes the place of the one nearest to it.
+    sizes = np.sum([mask.sum(axis=(1, 2)) for mask in ((truth,) if truth.any() else answers)], axis=0)
+    if sizes[chosen].max() < sizes.max():
+        peak = int(sizes.argmax())
+        chosen[np.abs(chosen - peak).argmin()] = peak
     _, row_mm, column_mm = record.grid.spacing_mm_zyx
     flat: SliceBool = anywhere.any(axis=0)
     return _Frame(

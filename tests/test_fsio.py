@@ -12,6 +12,7 @@ from hipseg.fsio import (
     digest_file,
     digest_json,
     locked,
+    printable,
     read_json,
     replacing,
     sync_and_digest,
@@ -72,6 +73,10 @@ def test_a_missing_or_broken_json_is_an_error_of_the_class_asked_for(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(ReportError, match="cannot read table at"):
         read_json(tmp_path / "a.json", ReportError, "table")
+
+
+def test_what_a_terminal_would_obey_is_taken_out_of_words():
+    assert printable("\x1b[31mred\x07 \N{RIGHT-TO-LEFT OVERRIDE}txt\n\tŻółć") == "?[31mred? ?txt Żółć"
 
 
 def test_digests_are_those_of_the_standard(tmp_path):

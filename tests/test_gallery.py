@@ -38,6 +38,33 @@ def test_the_slices_spread_over_those_with_truth_or_answer(packed, tmp_path):
     assert (view.case, view.depth, view.spacing_mm_yx) == ("c1", 12, (1.0, 0.5))
 
 
+def pack_towers(folder, heights):
+    """A case whose truth on each slice has so many rows."""
+    labels = np.zeros(GRID.shape_zyx, np.uint8)
+    for z, rows in heights.items():
+        labels[z, 40 : 40 + rows, 50:56] = 1
+    dataset = DatasetPaths(folder / "shards")
+    return dataset, pack_arrays(dataset, "c1", "p1", np.zeros(GRID.shape_zyx, np.int16), labels, GRID)
+
+
+def test_the_slice_with_most_truth_takes_the_place_of_the_nearest_of_the_spread(tmp_path):
+    # Evenly spread are 1, 5 and 9; the peak at 4 lies between.
+    towers = pack_towers(tmp_path, {z: 9 if z == 4 else 3 for z in range(1, 10)})
+    view = view_case(*towers, predict(tmp_path, np.s_[2:9, 0:30, 50:56]), LOOK)
+    assert [one.z for one in view.slices] == [1, 4, 9]
+    assert view.largest.z == 4
+
+
+def test_without_truth_the_slice_with_most_of_an_answer_is_shown(tmp_path):
+    answer = np.zeros(GRID.shape_zyx, np.uint8)
+    answer[1:10, 40:43, 50:56] = 1
+    answer[8, 40:50, 50:56] = 1
+    write_volume(tmp_path / "answer.nii.gz", answer, GRID)
+    view = view_case(*pack_towers(tmp_path, {}), {"unet": tmp_path / "answer.nii.gz"}, LOOK)
+    assert [one.z for one in view.slices] == [1, 5, 8]
+    assert view.largest.z == 8
+
+
 def test_the_rectangle_holds_all_outlines_with_its_margin_as_far_as_the_image_reaches(packed, tmp_path):
     view = view_case(*packed, predict(tmp_path, np.s_[5, 38:40, 60:62]), LOOK)
     rows, columns = slice(38 - round(MARGIN_MM), 46 + round(MARGIN_MM)), slice(0, 100)

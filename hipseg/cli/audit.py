@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hipseg.errors import PARTIAL_EXIT_CODE
-from hipseg.report.audit import READINGS, Findings, RowAudit, audit_row, worst
+from hipseg.report.audit import READINGS, Findings, RowAudit, audit_row
 from hipseg.report.published import SCORE_COLUMNS, read_published
 
 FORMAT_VERSION = 1
@@ -44,10 +44,10 @@ def command(table: Path, as_json: bool) -> None:
 def _put_in_words(audit: RowAudit) -> str:
     lines = [f"line {audit.row.line}: {audit.row.name}"]
     for reading, title in READINGS.items():
-        lines.append(f"  as {title}: {worst(audit.findings[reading])}")
+        lines.append(f"  as {title}: {audit.judge(audit.findings[reading])}")
         lines += [f"    {finding.verdict}: {finding.arithmetic}" for finding in audit.findings[reading]]
         if audit.averaged and any("iou" in finding.columns for finding in audit.findings[reading]):
-            lines.append(f"    were IoU the mean over structure and background: {worst(audit.averaged[reading])}")
+            lines.append(f"    were IoU the mean over structure and background: {audit.judge(audit.averaged[reading])}")
     if audit.implied:
         lines.append(f"  either way {audit.implied}")
     return "\n".join([*lines, ""])
@@ -58,14 +58,14 @@ def _describe(audit: RowAudit) -> dict[str, Any]:
         "line": audit.row.line,
         "name": audit.row.name,
         "cells": {name: audit.row.cells[name].text if name in audit.row.cells else None for name in SCORE_COLUMNS},
-        "readings": _describe_findings(audit.findings),
-        "readings_of_iou_averaged_with_background": audit.averaged and _describe_findings(audit.averaged),
+        "readings": _describe_findings(audit, audit.findings),
+        "readings_of_iou_averaged_with_background": audit.averaged and _describe_findings(audit, audit.averaged),
         "implied": audit.implied,
     }
 
 
-def _describe_findings(findings: Findings) -> dict[str, Any]:
+def _describe_findings(audit: RowAudit, findings: Findings) -> dict[str, Any]:
     return {
-        reading: {"verdict": worst(found), "findings": [dataclasses.asdict(one) for one in found]}
+        reading: {"verdict": audit.judge(found), "findings": [dataclasses.asdict(one) for one in found]}
         for reading, found in findings.items()
     }

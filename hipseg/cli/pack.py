@@ -18,6 +18,7 @@ import click
 
 from hipseg.cli.meter import Meter
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, ShardError
+from hipseg.fsio import printable
 from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, find_cases, list_structures
 from hipseg.ingest.labels import LABEL_MAX
 from hipseg.ingest.layout import LAYOUTS, Layout
@@ -242,9 +243,7 @@ def _show_structures(found: FoundCases) -> None:
         counts.update({(_KIND_WORDS.get(one.is_graphics, one.kind), one.name) for one in structures})
         bare += all(one.is_graphics for one in structures)
     for (kind, name), cases in sorted(counts.items()):
-        # A terminal would obey control characters in a name.
-        printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-        click.echo(f"{kind:<12} {printable}  ({cases} of {len(found.cases)} cases)")
+        click.echo(f"{kind:<12} {printable(name)}  ({cases} of {len(found.cases)} cases)")
     if bare:
         click.echo(f"{bare} of {len(found.cases)} cases have no mask")
 

@@ -1,27 +1,38 @@
 """`hipseg report`: one page of a study, whole or still running, and its figures as files."""
 
+import dataclasses
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
-from hipseg.cli.standing import put_in_words
+from hipseg.cli.standing import put_blindness_in_words, put_in_words
 from hipseg.config import load_settings
-from hipseg.errors import HipsegError
+from hipseg.errors import HipsegError, ReportError
 from hipseg.fsio import write_text
 from hipseg.gallery import Look, view_case
 from hipseg.launch.progress import read_progress
 from hipseg.launch.state import planned_runs, read_state
-from hipseg.report.audit import audit_row
+from hipseg.report.audit import RowAudit, audit_row
 from hipseg.report.collect import Collection, collect, find_folds
-from hipseg.report.compose import describe_checks, describe_provenance, draw_study, headline_scores
-from hipseg.report.curves import read_curves
+from hipseg.report.compose import (
+    FIGURES,
+    Drawing,
+    describe_checks,
+    describe_provenance,
+    draw_study,
+    headline_scores,
+    hide_folders,
+)
+from hipseg.report.curves import Curve, read_curves
 from hipseg.report.fold import name_run
 from hipseg.report.outlines import encode_case
 from hipseg.report.page import Page, PatientRow, Plot, Standing, list_patients, render_page
-from hipseg.report.plots import save_figure
+from hipseg.report.plots import FORMS, save_figure
 from hipseg.report.published import parse_published
-from hipseg.report.table import DEFINITION, blocks, compare
+from hipseg.report.table import DEFINITION, Comparison, blocks, compare
 from hipseg.report.table_csv import to_csv
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.shards.manifest import read_manifest
@@ -35,80 +46,143 @@ FEWEST_SLICES = 5
 @click.command("report")
 @click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
 @click.option("--shards", type=click.Path(path_type=Path), help="The packed data, for pictures. [default: as in the settings]")
-@click.option("--pictures", type=click.IntRange(min=0), default=500, show_default=True, help="Slices shown, over all cases.")
+@click.option(
+    "--pictures",
+    type=click.IntRange(min=0),
+    default=500,
+    show_default=True,
+    help=f"Slices shown, over all cases; 0 for none, otherwise at least {FEWEST_SLICES} a case.",
+)
 def command(results: Path, shards: Path | None, pictures: int) -> None:
     """Write the page of a study and its figures.
 
     Reads RESULTS (results/ by default), whole or still running, and writes report.html there, which needs nothing beside it, and
-    the figures as PNG and SVG into figures/.
+    the figures as PNG and SVG into figures/. What cannot be read is named on the page, beside what can.
     """
     paths = StudyPaths(results)
     runs = find_folds(paths)
-    collection = _collect(paths, runs)
+    say = partial(hide_folders, roots=[results, *([shards] if shards else [])])
+    collection, why_no_table = _collect(paths, runs)
     scores = headline_scores(collection)
     patients = list_patients(scores)
     views, why_no_cases = _view_cases(paths, collection, patients, shards, pictures)
-    drawings = list(draw_study(scores, read_curves(paths, runs), views))
-    files = {drawing.name: save_figure(drawing.figure, paths.figures, drawing.name) for drawing in drawings}
+    curves, unread = _read_curves(paths, runs)
+    standings, blind = _list_standings(paths, runs)
+    plots = _save_plots(paths, draw_study(scores, curves, views))
     comparison = compare(collection) if collection.arms else None
     page = Page(
         title="hipseg study",
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        stamp=comparison.stamp if comparison else "No fold is complete yet.",
-        warnings=collection.warnings,
-        standings=_list_standings(paths, runs),
+        stamp=say(comparison.stamp or "" if comparison else why_no_table) or None,
+        warnings=tuple(say(one) for one in (*collection.warnings, *unread, *blind)),
+        standings=tuple(Standing(one.run, say(one.text), say(one.detail)) for one in standings),
         arms=tuple(scores),
         blocks=blocks(comparison) if comparison else (),
         definition=DEFINITION,
         patients=patients,
-        plots=tuple(Plot(one.title, one.description, files[one.name][-1].read_bytes()) for one in drawings),
+        plots=plots,
         cases=tuple(encode_case(views[row.case]) for row in patients if row.case in views),
-        why_no_cases=why_no_cases,
-        checks=describe_checks(
-            collection, [audit_row(row) for row in parse_published(to_csv(comparison), "the table")] if comparison else ()
-        ),
+        why_no_cases=say(why_no_cases),
+        checks=describe_checks(collection, _audit(comparison) if comparison else ()),
         provenance=describe_provenance(collection, paths),
     )
     write_text(paths.report, render_page(page))
-    click.echo(f"wrote {paths.report} and {len(files)} figures in {paths.figures}")
+    click.echo(f"wrote {paths.report} and {len(plots)} figures in {paths.figures}")
+    if why_no_table:
+        click.echo(why_no_table)
 
 
-def _collect(paths: StudyPaths, runs: list[Run]) -> Collection:
-    """Collect what is complete; a study whose first fold is still running has nothing to collect."""
+def _collect(paths: StudyPaths, runs: Sequence[Run]) -> tuple[Collection, str]:
+    """Collect what is complete; say why where there is nothing to make a table of."""
     if not any(paths.fold(arm, fold).is_complete for arm, _, fold in runs):
-        return Collection(())
-    return collect(paths, planned_runs(paths), allow_partial=True)
+        return Collection(()), "No fold is complete yet."
+    try:
+        return collect(paths, planned_runs(paths), allow_partial=True), ""
+    except HipsegError as error:
+        return Collection(()), f"No table: {error}"
 
 
-def _list_standings(paths: StudyPaths, runs: list[Run]) -> tuple[Standing, ...]:
-    """Say how far each job is; where the runs were started by hand, how far each folder shows them to be."""
+def _save_plots(paths: StudyPaths, drawings: Iterable[Drawing]) -> tuple[Plot, ...]:
+    """Write the figures, and take those away that an earlier page had and this one has not."""
+    plots: list[Plot] = []
+    files: set[Path] = set()
+    for one in drawings:
+        written = save_figure(one.figure, paths.figures, one.name)
+        plots.append(Plot(one.title, one.description, written[-1].read_bytes()))
+        files.update(written)
+    for old in {paths.figures / f"{name}.{form}" for name in FIGURES for form in FORMS} - files:
+        old.unlink(missing_ok=True)
+    return tuple(plots)
+
+
+def _audit(comparison: Comparison) -> list[RowAudit]:
+    # Stamp and warnings can be longer than a field of CSV may be, and have no score in them.
+    bare = dataclasses.replace(comparison, stamp=None, warnings=())
+    return [audit_row(row) for row in parse_published(to_csv(bare), "the table")]
+
+
+def _read_curves(paths: StudyPaths, runs: Iterable[Run]) -> tuple[list[Curve], list[str]]:
+    """Read the curves of the folds, without those of other seeds; name the histories that are damaged."""
+    curves: list[Curve] = []
+    unread = []
+    for run in runs:
+        try:
+            curves += read_curves(paths, [run] if run[1] == 0 else [])
+        except ReportError as error:
+            unread.append(str(error))
+    return curves, unread
+
+
+def _list_standings(paths: StudyPaths, runs: Iterable[Run]) -> tuple[list[Standing], list[str]]:
+    """Say how far each job is, and why the cluster could not be asked, if so.
+
+    Where the runs were started by hand, or what they wrote is damaged, the folders show how far each is.
+    """
+    fault = ""
     if paths.state.is_file():
-        progress = read_progress(paths, read_state(paths)).jobs
-        return tuple(Standing(one.record.job.name, put_in_words(one), one.reason or "") for one in progress)
-    return tuple(
-        Standing(name_run(arm, fold, repeat), "done" if paths.fold(arm, fold, repeat).is_complete else "not complete")
+        try:
+            progress = read_progress(paths, read_state(paths))
+            blind = [put_blindness_in_words(progress.blind)] if progress.blind is not None else []
+            return [Standing(one.record.job.name, put_in_words(one), one.reason or "") for one in progress.jobs], blind
+        except HipsegError as error:
+            fault = str(error)
+    return [
+        Standing(name_run(arm, fold, repeat), "done" if paths.fold(arm, fold, repeat).is_complete else "not complete", fault)
         for arm, repeat, fold in runs
-    )
+    ], []
 
 
 def _view_cases(
-    paths: StudyPaths, collection: Collection, patients: tuple[PatientRow, ...], shards: Path | None, pictures: int
+    paths: StudyPaths, collection: Collection, patients: Sequence[PatientRow], shards: Path | None, pictures: int
 ) -> tuple[dict[str, CaseView], str]:
-    """Cut the pictures of every scored case; say why where there are none."""
+    """Cut the pictures of every scored case; say which have none, and why."""
     if not patients or not pictures:
         return {}, "No case is scored yet." if pictures else "Pictures were not asked for."
-    folds = [(arm.arm, fold) for arm in collection.arms for fold in arm.folds]
-    settings = load_settings(paths.fold(folds[0][0], folds[0][1].fold).settings)
+    try:
+        first = collection.arms[0].folds[0]
+        settings = load_settings(paths.fold(first.arm, first.fold).settings)
+    except HipsegError as error:
+        return {}, f"No pictures: {error}"
     dataset = DatasetPaths(shards or settings.shards)
-    look = Look(settings.feed.window_hu, settings.target_labels, max(FEWEST_SLICES, pictures // len(patients)))
     try:
         manifest = read_manifest(dataset)
-        views = {}
-        for row in patients:
-            files = {
-                arm: paths.fold(arm, fold.fold).prediction(row.case) for arm, fold in folds if row.case in fold.sides.val.cases
-            }
-            views[row.case] = view_case(dataset, manifest.record(row.case), files, look)
     except HipsegError as error:
         return {}, f"No pictures: {error}; name the packed data with --shards."
-    return views, ""
+    look = Look(settings.feed.window_hu, settings.target_labels, max(FEWEST_SLICES, pictures // len(patients)))
+    views, lacking = {}, []
+    for row in patients:
+        try:
+            views[row.case] = view_case(dataset, manifest.record(row.case), _find_predictions(paths, collection, row.case), look)
+        except HipsegError as error:
+            lacking.append(f"case {row.case} ({error})")
+    return views, f"No pictures of {'; '.join(lacking)}." if lacking else ""
+
+
+def _find_predictions(paths: StudyPaths, collection: Collection, case: str) -> dict[str, Path]:
+    """Give arm -> the file with what it predicted on a case."""
+    return {
+        arm.arm: paths.fold(arm.arm, fold.fold).prediction(case)
+        for arm in collection.arms
+        for fold in arm.folds
+        if case in fold.sides.val.cases
+    }

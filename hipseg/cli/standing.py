@@ -11,6 +11,15 @@ def put_in_words(one: Progress) -> str:
     return _say_stage(one) + again
 
 
+def put_blindness_in_words(blind: str) -> str:
+    """Say that the cluster could not be asked.
+
+    Args:
+        blind: why.
+    """
+    return f"{blind}; this is what the study's own files say"
+
+
 def _say_stage(one: Progress) -> str:
     if one.stage == "skipped" and one.record.job.arm is None:
         return "complete before"

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hipseg.cli.standing import put_in_words
+from hipseg.cli.standing import put_blindness_in_words, put_in_words
 from hipseg.config import load_settings
 from hipseg.fsio import without_nan
 from hipseg.launch.graph import Job
@@ -77,7 +77,7 @@ def _show(paths: StudyPaths, state: StudyState, progress: StudyProgress) -> Iter
         counts = Counter(one.stage for one in progress.jobs)
         lines.append(f"{len(progress.jobs)} jobs: {', '.join(f'{count} {stage}' for stage, count in counts.most_common())}\n")
     if progress.blind is not None:
-        lines.append(f"{progress.blind}; this is what the study's own files say\n")
+        lines.append(put_blindness_in_words(progress.blind) + "\n")
     elif state.cluster is not None and any(one.stage in EXPLAINED_STAGES for one in progress.jobs):
         lines.append(f"`hipseg resubmit {paths.root}` submits again what did not end well\n")
     elif not is_driven(state) and any(one.stage in (*OPEN_STAGES, "stopped", "cancelled", "lost") for one in progress.jobs):

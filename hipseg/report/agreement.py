@@ -28,8 +28,8 @@ def check_agreement(folds: Sequence[FoldResult], paths: StudyPaths, pretraining:
     """Refuse folds that do not belong together.
 
     Refused are folds of different data, splits, numbers of folds, structures, cleaning or code; folds of one arm with other
-    settings or epochs, and repeats with one seed; a case in two folds, and a fold with other cases in another arm; a patient or
-    an image on both sides of a fold, or among the cases of the pretraining that a fold started from.
+    settings or epochs, a repeat with several seeds, and repeats with one; a case in two folds, and a fold with other cases in
+    another arm; a patient or an image on both sides of a fold, or among the cases of the pretraining that a fold started from.
 
     Args:
         folds: each whole in itself; at least one.
@@ -133,9 +133,13 @@ def _check_settings(folds: Sequence[FoldResult], paths: StudyPaths) -> None:
     for fold in folds:
         if len({one.settings_digest for one in folds}) > 1 and fold.settings_digest not in described:
             described[fold.settings_digest] = (fold, _read_decisive(fold, paths))
+    first_of_repeat: dict[int, tuple[FoldResult, dict[str, Any]]] = {}
     for fold, settings in described.values():
-        other, expected = next(iter(described.values()))
-        if fold.repeat != other.repeat:
+        if fold.repeat in first_of_repeat:
+            other, expected = first_of_repeat[fold.repeat]
+        else:
+            first_of_repeat[fold.repeat] = (fold, settings)
+            other, expected = next(iter(described.values()))
             expected = {**expected, SEED: settings[SEED]}
         if difference := first_difference(expected, settings):
             raise ReportError(
@@ -144,9 +148,12 @@ def _check_settings(folds: Sequence[FoldResult], paths: StudyPaths) -> None:
 
 
 def _check_seeds(folds: Sequence[FoldResult]) -> None:
-    """Refuse repeats of an arm that share a seed: they would show no variance of seeds."""
+    """Refuse a repeat of an arm with several seeds, and repeats that share one: they would show no variance of seeds."""
+    first_of_repeat: dict[int, FoldResult] = {}
     first_of_seed: dict[int, FoldResult] = {}
     for fold in folds:
+        first = first_of_repeat.setdefault(fold.repeat, fold)
+        _refuse_different(fold, first, "seeds", fold.seed, first.seed)
         other = first_of_seed.setdefault(fold.seed, fold)
         if other.repeat != fold.repeat:
             raise ReportError(

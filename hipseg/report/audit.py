@@ -31,12 +31,14 @@ from typing import Literal
 from hipseg.report.published import Cell, PublishedRow, Range
 
 Reading = Literal["pooled", "means"]
-Verdict = Literal["possible", "at the edge", "cannot be"]
+Verdict = Literal["nothing compared", "possible", "at the edge", "cannot be"]
 READINGS: Mapping[Reading, str] = {
     "pooled": "pooled counts",
     "means": "means over cases",
 }
 TITLES = {"dice": "Dice", "iou": "IoU", "accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
+COMPARED = (("dice",), ("f1",), ("iou",), ("precision", "recall"), ("accuracy",))
+"""Cells are held against those of another of these groups; precision and recall may be any two numbers."""
 SEVERITY: Sequence[Verdict] = ("possible", "at the edge", "cannot be")
 UNKNOWN = Range(Fraction(0), Fraction(1))
 DECIMALS = 5
@@ -75,6 +77,11 @@ class RowAudit:
     findings: Findings
     averaged: Findings | None
     implied: str | None
+
+    def judge(self, findings: Sequence[Finding]) -> Verdict:
+        """Give the worst of the verdicts, or say that the row has no two cells to hold against each other."""
+        groups = sum(any(name in self.row.cells for name in group) for group in COMPARED)
+        return worst(findings) if groups > 1 else "nothing compared"
 
     @property
     def is_impossible(self) -> bool:

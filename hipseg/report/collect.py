@@ -65,7 +65,10 @@ class Collection:
 
 
 def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, allow_partial: bool = False) -> Collection:
-    """Read every complete fold of a results folder, and score its cases anew from their counts.
+    """Read every complete fold of a results folder, and hold each line of scores against itself.
+
+    Overlap scores and volumes are computed anew from the line's counts and must be the same. Distances cannot be, without the
+    masks: they are held against the range that the image allows, and against which masks are empty.
 
     Args:
         paths: the results.

@@ -1,8 +1,11 @@
 """What the page and the figures of a study show, chosen from what was collected."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -17,8 +20,13 @@ from hipseg.score.record import CaseScore
 from hipseg.views import CaseView
 
 ArmScores = Mapping[str, Sequence[CaseScore]]
+FIGURES = ("learning-curves", "dice", "volumes", "examples")
+"""Names of all figures that `draw_study` can draw."""
 PLACES = ("best", "median", "worst")
 SHORT_DIGEST = 12
+UNKNOWN = "unknown"
+FOLDERS = re.compile(r"(?<![\w./])/(?:[^\s/:;,'\"]+/)+")
+"""The folders of an absolute path."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def draw_study(scores: ArmScores, curves: Sequence[Curve], views: Mapping[str, C
     Args:
         scores: arm -> its cases; none before the first fold is complete.
         curves: of the runs that have ended an epoch.
-        views: case -> its pictures; none where the packed data are not at hand.
+        views: case -> its pictures, of those that have any.
     """
     if curves:
         words = "Training (solid) and validation (dashed): mean over the folds, the band from the lowest to the highest fold."
@@ -64,9 +72,8 @@ def draw_study(scores: ArmScores, curves: Sequence[Curve], views: Mapping[str, C
     )
     yield Drawing("volumes", "Agreement of volumes (Bland-Altman)", words, draw_volumes(scores))
     examples = {
-        arm: [Example(place, one, views[one.case]) for place, one in choose_cases(lines)]
+        arm: [Example(place, one, views[one.case]) for place, one in choose_cases(lines) if one.case in views]
         for arm, lines in scores.items()
-        if all(one.case in views for _, one in choose_cases(lines))
     }
     if any(examples.values()):
         words = (
@@ -82,36 +89,87 @@ def describe_checks(collection: Collection, audits: Sequence[RowAudit]) -> tuple
     scores = [one for arm in collection.arms for one in arm.scores]
     cases, patients = len({one.case for one in scores}), len({one.patient for one in scores})
     folds = sum(len(arm.folds) for arm in collection.arms)
-    found = sorted({worst(audit.findings["means"]) for audit in audits})
     return (
-        f"{len(scores)} scores of {cases} cases of {patients} patients from {folds} folds: each number was computed anew from "
-        "the counts of its line, with F1 = Dice and IoU = D / (2 - D) in each.",
+        f"{len(scores)} scores of {cases} cases of {patients} patients from {folds} folds: overlap scores and volumes were "
+        "computed anew from the counts of each line, with F1 = Dice and IoU = D / (2 - D) in each; distances were held against "
+        "the range that they can have.",
         "Every validation case of every fold above is scored once: none missing, none twice.",
         "Folds of all arms come of the same data, splits, structures and program; folds of one arm of the same settings.",
-        "No patient and no image is on both sides of a fold, nor among the cases of the pretraining that it started from.",
-        *(f"The table's own rows, audited at their printed rounding as means over cases: {words}." for words in found),
+        "No patient and no image is on both sides of a fold.",
+        _describe_pretraining(collection),
+        *_describe_audits(audits),
     )
 
 
+def _describe_pretraining(collection: Collection) -> str:
+    """Say what of pretraining could be held against the folds; what it was is refused before it comes here."""
+    if all(fold.pretraining is None for arm in collection.arms for fold in (*arm.folds, *arm.repeats)):
+        return "No fold started from a pretrained network: there was no pretraining to hold against the folds."
+    if any("another salt" in warning for warning in collection.warnings):
+        return (
+            "No image that a fold validates was among those of the pretraining that it started from; whether a patient was, by "
+            "another image, cannot be told, since the keys of patients were made with another salt."
+        )
+    return "No patient and no image that a fold validates was among those of the pretraining that it started from."
+
+
+def _describe_audits(audits: Sequence[RowAudit]) -> Iterator[str]:
+    """Name the rows of the table whose scores, read as means over cases, cannot stand beside each other."""
+    if not audits:
+        return
+    doubtful = [audit for audit in audits if worst(audit.findings["means"]) != "possible"]
+    yield (
+        f"The table's own rows ({len(audits)}), audited in full precision, as its CSV has them, and as means: "
+        f"{len(audits) - len(doubtful)} possible, {len(doubtful)} doubtful."
+    )
+    for audit in doubtful:
+        findings = audit.findings["means"]
+        yield f"{audit.row.name}: {worst(findings)}; {'; '.join(one.arithmetic for one in findings)}."
+
+
 def describe_provenance(collection: Collection, paths: StudyPaths) -> dict[str, str]:
-    """Name versions, digests and how the runs were made; nothing of it tells of a patient."""
+    """Name versions, digests and how the runs were made, as far as that was recorded; nothing of it tells of a patient."""
     if not collection.arms:
         return {}
     folds = [fold for arm in collection.arms for fold in arm.folds]
     first = folds[0]
-    records = [read_json(paths.fold(fold.arm, fold.fold).provenance, ReportError, "provenance") for fold in folds]
+    records = [record for fold in folds if (record := _read_record(paths.fold(fold.arm, fold.fold).provenance))]
+    begun = sorted(str(record["started"]) for record in records if "started" in record)
     return {
         "Versions": ", ".join(f"{name} {version}" for name, version in sorted(first.versions.items())),
-        "Commit": _join(record.get("commit") or "installed package" for record in records),
+        "Commit": _join(str(record.get("commit") or "installed package") for record in records),
         "Program (SHA-256)": first.code_digest[:SHORT_DIGEST],
         "Packed data (SHA-256)": first.data_digest[:SHORT_DIGEST],
         "Folds (SHA-256)": first.split_digest[:SHORT_DIGEST],
         "Settings (SHA-256)": _join(f"{fold.arm} {fold.settings_digest[:SHORT_DIGEST]}" for fold in folds),
-        "Ranks of a run": _join(str(record.get("ranks")) for record in records),
-        "Begun": f"{min(record['started'] for record in records)} to {max(record['started'] for record in records)}",
+        "Ranks of a run": _join(str(record.get("ranks", UNKNOWN)) for record in records),
+        "Begun": f"{begun[0]} to {begun[-1]}" if begun else UNKNOWN,
         "Gone on after a stop": f"{sum(bool(record.get('resumed')) for record in records)} of {len(records)} runs",
+        "Runs whose record can be read": f"{len(records)} of {len(folds)}",
     }
 
 
+def hide_folders(text: str, roots: Iterable[Path] = ()) -> str:
+    """Take the folders out of every absolute path in a text, since they tell of the machine and of its users.
+
+    Args:
+        text: such as the message of an error.
+        roots: folders whose files keep their place within them, as `unet/fold_0/history.csv`.
+    """
+    known = {str(form) for root in roots for form in (root.absolute(), root.resolve()) if form.name}
+    for root in sorted(known, key=len, reverse=True):
+        text = text.replace(f"{root}/", "").replace(root, Path(root).name)
+    return FOLDERS.sub("", text)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Read how a run was made; empty where that is not known."""
+    try:
+        record = read_json(path, ReportError, "provenance")
+    except ReportError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def _join(values: Iterator[str]) -> str:
-    return ", ".join(dict.fromkeys(values))
+    return ", ".join(dict.fromkeys(values)) or UNKNOWN

@@ -12,7 +12,7 @@ from hipseg.errors import ReportError
 from hipseg.runs import StudyPaths
 
 CURVES = ("loss", "accuracy", "iou", "dice")
-"""Columns of history.csv that are drawn, each with its `val_` twin."""
+"""Columns of history.csv that are read, each with its `val_` twin."""
 COLUMNS = tuple(prefix + name for name in CURVES for prefix in ("", "val_"))
 
 
@@ -66,7 +66,7 @@ def read_curves(paths: StudyPaths, runs: Iterable[tuple[str, int, int]]) -> tupl
         path = paths.fold(arm, fold, repeat).history
         if path.is_file() and (rows := _read_rows(path)):
             values = {name: np.array([row[name] for row in rows]) for name in COLUMNS}
-            curves.append(Curve(arm, fold, repeat, np.array([int(row["epoch"]) for row in rows]), values))
+            curves.append(Curve(arm, fold, repeat, np.array([row["epoch"] for row in rows], np.int64), values))
     return tuple(curves)
 
 
@@ -96,6 +96,9 @@ def _read_rows(path: Path) -> list[dict[str, float]]:
     """Read the lines of a history, but for one at its end that a running training is still writing."""
     try:
         whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-        return [{name: float(row[name]) for name in ("epoch", *COLUMNS)} for row in csv.DictReader(whole.splitlines())]
+        rows = [{name: float(row[name]) for name in ("epoch", *COLUMNS)} for row in csv.DictReader(whole.splitlines())]
+        if any(row["epoch"] != number for number, row in enumerate(rows, start=1)):
+            raise ValueError("its epochs are not 1, 2, 3 and so on")
+        return rows
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ReportError(f"history at {path} is damaged ({type(error).__name__}: {error}); train the fold again") from error

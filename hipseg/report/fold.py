@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from hipseg.errors import ReportError
-from hipseg.fsio import digest_file, read_json
+from hipseg.fsio import digest_file, printable, read_json
 from hipseg.runs import Answer, FoldPaths
 from hipseg.score.record import CaseScore, read_scores
 
@@ -70,7 +70,7 @@ class FoldResult:
     Args:
         arm, fold, repeat: the run.
         seed: that it was trained with.
-        study, method: the words of the table's first two columns.
+        study, method: the words of the table's first two columns, printable.
         folds: number of folds that the patients were dealt into.
         epochs: how long it was trained.
         val_loss: validation loss of the best epoch.
@@ -120,8 +120,8 @@ class FoldResult:
 
 
 def name_run(arm: str, fold: int, repeat: int) -> str:
-    """Name a run in words."""
-    return f"fold {fold} of arm {arm}" + (f", repeat {repeat}" if repeat else "")
+    """Name a run in words; an arm is named by its folder, which may be called anything."""
+    return printable(f"fold {fold} of arm {arm}" + (f", repeat {repeat}" if repeat else ""))
 
 
 class CaseLists:
@@ -167,14 +167,16 @@ def read_fold(run: FoldPaths, arm: str, number: int, repeat: int, case_lists: Ca
     where = name_run(arm, number, repeat)
     if not run.is_complete:
         raise ReportError(f"{where} is partial (no {run.summary.name})")
+    if arm != printable(arm):
+        raise ReportError(f"{where} lies in a folder whose name a terminal would obey; give the arm a plain name")
     try:
         facts = _read_facts(read_json(run.summary, ReportError, "summary"))
         fold = _make_fold(facts, case_lists.read(run, facts["cases_digest"]), read_scores(run.scores))
         _check_lines(fold, (arm, number, repeat))
         if digest_file(run.scores) != facts["scores_digest"]:
             raise ReportError(f"{run.scores.name} is not the one that {run.summary.name} was made of")
-    except (ReportError, OSError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ReportError(f"{where} is damaged ({error})") from error
+    except (ReportError, OSError, TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
+        raise ReportError(f"{where} is damaged ({printable(str(error))})") from error
     return fold
 
 
@@ -195,8 +197,8 @@ def _make_fold(facts: Mapping[str, Any], sides: Sides, lines: tuple[CaseScore, .
         fold=int(facts["fold"]),
         repeat=int(facts["repeat"]),
         seed=int(facts["seed"]),
-        study=str(facts["study"]),
-        method=str(facts["method"]),
+        study=printable(str(facts["study"])),
+        method=printable(str(facts["method"])),
         folds=int(facts["folds"]),
         epochs=int(facts["epochs"]),
         val_loss=math.nan if facts["val_loss"] is None else float(facts["val_loss"]),
@@ -205,8 +207,8 @@ def _make_fold(facts: Mapping[str, Any], sides: Sides, lines: tuple[CaseScore, .
         settings_digest=str(facts["settings_digest"]),
         scores_digest=str(facts["scores_digest"]),
         code_digest=str(facts["code_digest"]),
-        versions={str(name): str(version) for name, version in facts["versions"].items()},
-        labels={str(one["name"]): tuple(int(number) for number in one["numbers"]) for one in facts["labels"]},
+        versions={printable(str(name)): printable(str(version)) for name, version in facts["versions"].items()},
+        labels={printable(str(one["name"])): tuple(int(number) for number in one["numbers"]) for one in facts["labels"]},
         cleaning=json.dumps(facts["clean"], sort_keys=True),
         pretraining=None if pretraining is None else str(pretraining["model_digest"]),
         sides=sides,

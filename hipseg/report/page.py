@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -79,7 +79,7 @@ class Page:
         title: of the study.
         made: when, in words.
         stamp: what is missing; None for a whole study.
-        warnings: what the folds differ in.
+        warnings: what the folds differ in, and what could not be read.
         standings: one a job.
         arms: names, in the order of the columns.
         blocks: of the comparison table; none before the first fold is complete.
@@ -87,7 +87,7 @@ class Page:
         patients: one a case, the worst first.
         plots: the figures.
         cases: what `encode_case` gave, the worst first.
-        why_no_cases: why there are no pictures, where there are none.
+        why_no_cases: why some or all cases have no pictures; empty where all have.
         checks: what was checked, or found, one sentence each.
         provenance: name -> value.
     """
@@ -112,16 +112,16 @@ def list_patients(scores: Mapping[str, Sequence[CaseScore]]) -> tuple[PatientRow
     """Lay out the table of patients, the worst case first.
 
     Args:
-        scores: arm -> its cases, of one structure and one answer; several repeats of a case stand as their mean.
+        scores: arm -> its cases, each once: of one structure and one answer.
     """
-    by_case: dict[str, dict[str, list[CaseScore]]] = {}
+    by_case: dict[str, dict[str, CaseScore]] = {}
     for arm, lines in scores.items():
         for line in lines:
-            by_case.setdefault(line.case, {}).setdefault(arm, []).append(line)
+            by_case.setdefault(line.case, {})[arm] = line
     rows = []
     for case, of_arm in by_case.items():
         cells = tuple(_make_cell(of_arm[arm]) if arm in of_arm else None for arm in scores)
-        patient = next(iter(of_arm.values()))[0].patient
+        patient = next(iter(of_arm.values())).patient
         rows.append(PatientRow(patient, case, min(cell.dice_order for cell in cells if cell), cells))
     return tuple(sorted(rows, key=lambda row: (row.worst_dice, row.case)))
 
@@ -139,9 +139,8 @@ def render_page(page: Page) -> str:
     )
 
 
-def _make_cell(lines: Sequence[CaseScore]) -> ArmCell:
-    dice, hd95, volume = (_mean(getattr(line, name) for line in lines) for name in ("dice", "hd95_mm", "volume_difference_ml"))
-    reasons = sorted({reason for line in lines for reason in line.undefined.values()})
+def _make_cell(line: CaseScore) -> ArmCell:
+    dice, hd95, volume = line.dice, line.hd95_mm, line.volume_difference_ml
     return ArmCell(
         dice=_number(dice, 3),
         dice_order=WORST_DICE if math.isnan(dice) else dice,
@@ -150,13 +149,8 @@ def _make_cell(lines: Sequence[CaseScore]) -> ArmCell:
         hd95_order=1e9 if math.isnan(hd95) else hd95,
         volume=_number(volume, 1, sign="+"),
         volume_order=0.0 if math.isnan(volume) else abs(volume),
-        note="; ".join(reasons),
+        note="; ".join(sorted(set(line.undefined.values()))),
     )
-
-
-def _mean(values: Iterable[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return math.fsum(defined) / len(defined) if defined else math.nan
 
 
 def _number(value: float, decimals: int, sign: str = "-") -> str:

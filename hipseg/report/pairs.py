@@ -18,6 +18,7 @@ METRIC = "dice"
 """The one measure that is tested, so that the family is the pairs of arms and nothing else."""
 SIGNIFICANCE = 1 - CONFIDENCE
 MOST_EXACT_PATIENTS = 50
+"""Who differ; with few of them among many ties the normal approximation falls below the smallest p that there is."""
 TIE_DECIMALS = 12
 """Differences of scores that agree so far are ties; beyond it float64 rounds."""
 
@@ -83,9 +84,9 @@ def compare_differences(first: str, second: str, differences: npt.NDArray[np.flo
     """Describe and test one difference a patient.
 
     Wilcoxon's signed-rank test, two-sided. Patients without a difference are ranked and then dropped, after Pratt: to drop them
-    before would make the rest look surer. Up to MOST_EXACT_PATIENTS p is exact, over all signs of the ranks that are there, ties
-    or not; beyond it comes from the normal approximation, corrected for ties and for continuity. Nothing is tested where even
-    the smallest p would not be below SIGNIFICANCE.
+    before would make the rest look surer. Where up to MOST_EXACT_PATIENTS differ p is exact, over all signs of the ranks that are
+    there, ties or not; beyond it comes from the normal approximation, corrected for ties and for continuity. Nothing is tested
+    where even the smallest p would not be below SIGNIFICANCE.
 
     Args:
         first, second: names of the arms.
@@ -111,7 +112,7 @@ def compare_differences(first: str, second: str, differences: npt.NDArray[np.flo
     )
     if described.smallest_p >= SIGNIFICANCE:
         return replace(described, reason=f"patients who differ: {nonzero}, p cannot fall below {described.smallest_p:.4g}")
-    if rounded.size <= MOST_EXACT_PATIENTS:
+    if nonzero <= MOST_EXACT_PATIENTS:
         return replace(described, method="exact", p=_exact_p(rounded))
     # The stubs know this method only with keepdims.
     tested = stats.wilcoxon(rounded, zero_method="pratt", method="asymptotic", correction=True)  # type: ignore[call-overload]

@@ -1,7 +1,7 @@
 """The figures of a study: learning curves, Dice of each patient, agreement of volumes, outlines on cases.
 
 Colours are those of Okabe and Ito, told apart by readers of every colour vision; each also has a line style or a marker of its
-own, so that a print in grey is readable.
+own, so that a print in grey is readable. Arms and cases may have any name: none is read as a formula.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ def draw_curves(curves: Sequence[Curve]) -> Figure:
             _draw_band(axis, join_folds(members, name), "training", BLUE, "-")
             _draw_band(axis, join_folds(members, f"val_{name}"), "validation", ORANGE, "--")
             axis.set_ylabel(title if column == 0 else "")
-        axes[0, column].set_title(f"{arm} ({_count(len(members), 'fold')})")
+        axes[0, column].set_title(f"{_plain(arm)} ({_count(len(members), 'fold')})")
         axes[-1, column].set_xlabel("epoch")
     axes[0, 0].legend(loc="lower right")
     return figure
@@ -107,7 +107,7 @@ def draw_dice(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
         axis.plot(
             place + shift, values, linestyle="", marker=_turn(MARKERS, place), markersize=3.5, color=_turn(ARM_COLOURS, place)
         )
-    axis.set_xticks(range(len(scores)), list(scores))
+    axis.set_xticks(range(len(scores)), [_plain(arm) for arm in scores])
     axis.set_ylabel("Dice of a patient")
     axis.set_ylim(-0.02, 1.02)
     return figure
@@ -131,7 +131,7 @@ def draw_volumes(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
             for side in (-1, 1):
                 limit = difference.mean() + side * LIMITS_OF_AGREEMENT_SD * difference.std(ddof=1)
                 axis.axhline(limit, color="black", linewidth=0.8, linestyle=":")
-        axis.set_title(arm)
+        axis.set_title(_plain(arm))
         axis.set_xlabel("mean of truth and prediction, ml")
     axes[0, 0].set_ylabel("prediction minus truth, ml")
     return figure
@@ -141,19 +141,21 @@ def draw_examples(examples: Mapping[str, Sequence[Example]]) -> Figure:
     """Draw the outlines of truth and prediction on one slice of chosen cases: an arm a row.
 
     Args:
-        examples: arm -> its cases to show, the same number for each arm.
+        examples: arm -> its cases to show, at least one over all; a row stays empty where its arm has fewer than the others.
     """
     columns = max(len(row) for row in examples.values())
     figure, axes = _make_figure(len(examples), columns, height_in=PAGE_WIDTH_IN / columns * 0.9 * len(examples))
+    for axis in axes.flat:
+        axis.set_axis_off()
     for line, (arm, row) in enumerate(examples.items()):
-        for axis, example in zip(axes[line], row, strict=True):
+        for axis, example in zip(axes[line], row, strict=False):
             chosen = example.view.largest
             height_mm, width_mm = example.view.spacing_mm_yx
             axis.imshow(chosen.image, cmap="gray", vmin=0, vmax=255, aspect=height_mm / width_mm)
             _outline(axis, chosen.truth, SKY, "-")
             _outline(axis, chosen.answers[arm], ORANGE, "--")
-            axis.set_title(f"{arm}, {example.place}: Dice {example.score.dice:.3f}\n{example.view.case}, slice {chosen.z}")
-            axis.set_axis_off()
+            place = f"{_plain(example.view.case)}, slice {chosen.z + 1} of {example.view.depth}"
+            axis.set_title(f"{_plain(arm)}, {example.place}: Dice {example.score.dice:.3f}\n{place}")
     figure.legend(handles=[_sample("truth", SKY, "-"), _sample("prediction", ORANGE, "--")], loc="outside lower center", ncols=2)
     return figure
 
@@ -187,6 +189,11 @@ def _dice_of_patients(lines: Sequence[CaseScore]) -> "np.ndarray[Any, np.dtype[n
     ]
     values = np.array(means, dtype=np.float64)
     return values[~np.isnan(values)]
+
+
+def _plain(name: str) -> str:
+    """Make a name safe to draw: dollars would start a formula, and XML knows no control characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name).replace("$", r"\$")
 
 
 def _turn(kinds: Sequence[str], place: int) -> str:

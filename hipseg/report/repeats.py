@@ -41,7 +41,7 @@ class VarianceComponents:
 
 
 def separate_arm(arm: ArmResult) -> VarianceComponents | None:
-    """Separate the variance of an arm's Dice; None where the arm was not repeated.
+    """Separate the variance of an arm's Dice; None where the arm was not repeated, or no fold was in every repeat.
 
     Only folds that every repeat has are used.
     """
@@ -50,7 +50,7 @@ def separate_arm(arm: ArmResult) -> VarianceComponents | None:
         return None
     frame = tabulate([score for fold in (*arm.folds, *arm.repeats) for score in fold.scores], [METRIC])
     by_fold = [_cases_by_repeat(part) for _, part in frame.groupby("fold") if part["repeat"].nunique() == len(repeated)]
-    return separate(by_fold)
+    return separate(by_fold) if by_fold else None
 
 
 def separate(folds: Sequence[npt.NDArray[np.float64]]) -> VarianceComponents:

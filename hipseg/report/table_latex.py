@@ -52,6 +52,9 @@ PREAMBLE = r"""\documentclass{article}
 SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Makes what follows, up to its closing brace, as wide as the page where it is wider: names may be long."""
 
+MOST_ROWS = 30
+"""Of a tabular, which LaTeX does not break: so many fit on a page of 180 mm, each about 4 mm high."""
+
 
 def to_latex(comparison: Comparison) -> str:
     """Write the table as LaTeX, block by block: the stamp and the warnings above, the definition below."""
@@ -63,16 +66,23 @@ def to_latex(comparison: Comparison) -> str:
 
 
 def _set_block(block: Block) -> list[str]:
-    """Set one block."""
+    """Set one block, in pieces that each fit on a page under a head of their own."""
+    lines = _set_rows(block, block.title, block.rows[:MOST_ROWS])
+    for start in range(MOST_ROWS, len(block.rows), MOST_ROWS):
+        lines += _set_rows(block, f"{block.title}, continued", block.rows[start : start + MOST_ROWS])
+    return lines
+
+
+def _set_rows(block: Block, title: str, rows: Sequence[Sequence[Cell]]) -> list[str]:
     columns = "l" * len(block.words) + "r" * len(block.numbers)
     return [
-        rf"\textbf{{{_escape(block.title)}}}\par\smallskip\noindent",
+        rf"\textbf{{{_escape(title)}}}\par\smallskip\noindent",
         SHRINK,
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _line([*block.words, *block.numbers]),
         r"\midrule",
-        *(_line(row) for row in block.rows),
+        *(_line(row) for row in rows),
         r"\bottomrule",
         r"\end{tabular}}",
         r"\par\bigskip\noindent",

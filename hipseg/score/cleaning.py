@@ -14,9 +14,8 @@ from skimage.segmentation import watershed
 
 from hipseg.axes import VolumeBool
 from hipseg.config import CleanSettings
+from hipseg.score.space import MM3_PER_ML, SpacingMm, find_box
 
-SpacingMm = tuple[float, float, float]
-"""Between voxel centres along (z, y, x)."""
 TRUNCATE_SD = 4.0
 """Where the Gaussian ends, in standard deviations."""
 BACKGROUND_CONNECTIVITY = {6: 26, 18: 6, 26: 6}
@@ -28,7 +27,6 @@ Pieces = NDArray[np.int32 | np.int64]
 """(z, y, x), numbers of pieces; 0 is none."""
 FILLED = 0.5
 """Of the Gaussian's weight that must lie in the mask; at one half, plane boundaries stay where they are."""
-MM3_PER_ML = 1000.0
 
 
 def clean_mask(mask: VolumeBool, spacing_mm_zyx: SpacingMm, settings: CleanSettings) -> VolumeBool:
@@ -42,7 +40,7 @@ def clean_mask(mask: VolumeBool, spacing_mm_zyx: SpacingMm, settings: CleanSetti
         A new mask; empty where `mask` is.
     """
     cleaned = np.zeros_like(mask)
-    box = _find_box(mask, [1 + math.ceil(TRUNCATE_SD * settings.smooth_mm / side) for side in spacing_mm_zyx])
+    box = find_box([mask], [1 + math.ceil(TRUNCATE_SD * settings.smooth_mm / side) for side in spacing_mm_zyx])
     part = mask[box]
     if part.size:
         part = smooth_boundary(part, spacing_mm_zyx, settings.smooth_mm)
@@ -137,12 +135,3 @@ def _neighbours(connectivity: int) -> NDArray[np.bool_]:
 
 def _to_voxels(volume_ml: float, spacing_mm_zyx: SpacingMm) -> float:
     return volume_ml * MM3_PER_ML / math.prod(spacing_mm_zyx)
-
-
-def _find_box(mask: VolumeBool, margin_zyx: list[int]) -> tuple[slice, ...]:
-    """Find the box around a mask with a margin, inside the image; of no extent where the mask is empty."""
-    box = []
-    for axis, margin in enumerate(margin_zyx):
-        occupied = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(max(0, int(occupied[0]) - margin), int(occupied[-1]) + 1 + margin) if occupied.size else slice(0, 0))
-    return tuple(box)

@@ -8,10 +8,8 @@ from hipseg.score.distances import is_measurable, without_surface
 from hipseg.score.overlap import NO_COUNTS, count
 from hipseg.score.record import Measured
 from hipseg.score.slicewise import sum_slices
+from hipseg.score.space import SpacingMm
 from hipseg.score.surface import measure_surfaces
-
-SpacingMm = tuple[float, float, float]
-"""Between voxel centres along (z, y, x)."""
 
 
 def measure_masks(truth: VolumeBool, prediction: VolumeBool, spacing_mm_zyx: SpacingMm) -> Measured:

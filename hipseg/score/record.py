@@ -19,6 +19,7 @@ from hipseg.score import overlap
 from hipseg.score.distances import DISTANCES, Distances, check_distances, or_diagonal
 from hipseg.score.overlap import Counts
 from hipseg.score.slicewise import SliceSums
+from hipseg.score.space import MM3_PER_ML, SpacingMm
 
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 METRICS = ("dice", "iou", "accuracy", "precision", "recall", "specificity", "f1", "background_accuracy")
@@ -36,7 +37,6 @@ NO_BACKGROUND = "the truth fills the whole image"
 NO_VOXELS = "the case has no voxels"
 IDENTITY_TOLERANCE = 1e-9
 """F1 and Dice, or IoU and D / (2 - D), may differ by rounding of float64 only."""
-MM3_PER_ML = 1000.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class CaseScore:
     arm: str
     fold: int
     shape_zyx: tuple[int, int, int]
-    spacing_mm_zyx: tuple[float, float, float]
+    spacing_mm_zyx: SpacingMm
     counts: Counts
     dice: float
     iou: float
@@ -257,7 +257,7 @@ def from_json(line: str) -> CaseScore:
         value = _parse_json(line)
         found = {**value["metrics"], **value["volumes"], **value["distances"]}
         score = _rebuild(value, found)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(
             f"damaged line of scores ({type(error).__name__}: {error}): {line[:80]!r}; evaluate the fold again"
         ) from error

@@ -22,6 +22,7 @@ from surface_distance import lookup_tables
 from hipseg.axes import VolumeBool, VolumeU8
 from hipseg.errors import MaskError
 from hipseg.score.distances import Distances
+from hipseg.score.space import SpacingMm, find_box
 
 PERCENT = 95.0
 ALL_IN_MASK = 255
@@ -31,7 +32,7 @@ Surfels = NDArray[np.int32]
 """int32 (3, n), places (z, y, x) of surfels; in voxels, from the outer corner of the box's first one."""
 
 
-def measure_surfaces(truth: VolumeBool, prediction: VolumeBool, spacing_mm_zyx: tuple[float, float, float]) -> Distances:
+def measure_surfaces(truth: VolumeBool, prediction: VolumeBool, spacing_mm_zyx: SpacingMm) -> Distances:
     """Measure how far the surfaces of two masks lie apart.
 
     Args:
@@ -45,7 +46,7 @@ def measure_surfaces(truth: VolumeBool, prediction: VolumeBool, spacing_mm_zyx: 
     """
     if truth.shape != prediction.shape:
         raise MaskError(f"prediction has shape {prediction.shape}, the truth {truth.shape}; they must be on one grid")
-    box = _bounding_box(truth, prediction)
+    box = find_box([truth, prediction])
     codes = [encode_neighbourhoods(mask[box]) for mask in (truth, prediction)]
     surfels = [_find_surfels(one) for one in codes]
     if not all(places.size for places in surfels):
@@ -76,23 +77,11 @@ def encode_neighbourhoods(mask: VolumeBool) -> VolumeU8:
     return codes
 
 
-def _bounding_box(truth: VolumeBool, prediction: VolumeBool) -> tuple[slice, ...]:
-    """Find the box around both masks; of no extent where both are empty."""
-    box = []
-    for axis in range(truth.ndim):
-        others = tuple(other for other in range(truth.ndim) if other != axis)
-        occupied = np.flatnonzero(truth.any(axis=others) | prediction.any(axis=others))
-        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1) if occupied.size else slice(0, 0))
-    return tuple(box)
-
-
 def _find_surfels(codes: VolumeU8) -> Surfels:
     return np.array(np.nonzero((codes != 0) & (codes != ALL_IN_MASK)), np.int32)
 
 
-def _distances_mm(
-    surfels: Surfels, others: Surfels, shape: tuple[int, ...], spacing_mm_zyx: tuple[float, float, float]
-) -> NDArray[np.float64]:
+def _distances_mm(surfels: Surfels, others: Surfels, shape: tuple[int, ...], spacing_mm_zyx: SpacingMm) -> NDArray[np.float64]:
     """Give the distance of each surfel to the nearest of the others, mm.
 
     The library asks for the distances everywhere and then takes those on the surface: 65 bytes a voxel of the box, 10 GB where

@@ -38,11 +38,19 @@ def test_words_sort_by_the_alphabet(opened, file):
     assert listed(page) == ["c-empty", "c-good", "c-missed"]
 
 
-def test_the_filter_leaves_what_contains_all_words(opened, file):
+def test_the_filter_leaves_what_contains_all_words_in_one_cell(opened, file):
     page = opened(file)
-    page.get_by_label("Show cases whose key").fill("c-m")
+    words = page.get_by_label("Show cases with one cell")
+    words.fill("c-m")
     assert listed(page) == ["c-missed"]
     assert page.locator("#shown").text_content() == "1 of 3 shown"
+    # On the case that unet missed the other arm has a Dice of 0.900.
+    words.fill("unet: dice 0.000")
+    assert listed(page) == ["c-missed"]
+    words.fill("unet: dice 0.900")
+    assert listed(page) == []
+    words.fill("")
+    assert len(listed(page)) == 3
 
 
 def test_the_slider_changes_picture_and_outlines_by_keyboard(opened, file):
@@ -97,6 +105,8 @@ def test_it_prints_without_controls_and_keeps_tables_whole(opened, file):
     page.emulate_media(media="print")
     assert not page.locator("#slice").is_visible()
     assert page.locator("#picture").is_visible()
+    breaks = page.locator("tr, figure").evaluate_all("all => all.map((one) => getComputedStyle(one).breakInside)")
+    assert set(breaks) == {"avoid"}
     # A4 without margins at 96 dots an inch: nothing may stick out to the right.
     page.set_viewport_size({"width": 794, "height": 1123})
     assert page.evaluate("document.documentElement.scrollWidth") <= 794

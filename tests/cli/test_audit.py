@@ -56,6 +56,16 @@ def test_a_row_that_cannot_be_at_all_is_told_by_the_exit_code(table):
         assert "worse" in ended.output
 
 
+@pytest.mark.parametrize("row", ["alone,0.95,,,\n", "none,,,,\n", "rates,,,0.9,0.8\n"])
+def test_a_row_without_two_cells_to_hold_against_each_other_is_not_called_possible(table, row):
+    table.write_text("method,dice,iou,precision,recall\n" + row)
+    ended = CliRunner().invoke(command, [str(table)])
+    assert ended.output.count(": nothing compared\n") == 2
+    assert "possible" not in ended.output
+    value = json.loads(CliRunner().invoke(command, [str(table), "--json"]).output)
+    assert [one["verdict"] for one in value["rows"][0]["readings"].values()] == ["nothing compared"] * 2
+
+
 def test_our_own_table_can_be_audited_and_passes(tmp_path):
     write_results(tmp_path)
     CliRunner().invoke(aggregate, [str(tmp_path)])

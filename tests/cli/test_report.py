@@ -1,6 +1,8 @@
 import base64
+import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hipseg.config import dump_settings
 from hipseg.errors import ReportError
 from hipseg.ingest.nifti import write_volume
 from hipseg.launch.graph import Job
+from hipseg.launch.progress import Progress, StudyProgress
 from hipseg.launch.state import Record, StudyState, write_state
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import count
@@ -113,7 +116,8 @@ def test_without_the_packed_data_the_page_says_why_it_has_no_pictures(study, tmp
     assert report(study.root, "--shards", tmp_path / "gone").exit_code == 0
     text, cases = read_page(study)
     assert cases == []
-    assert re.search(r"No pictures: .*gone.*; name the packed data with --shards", text)
+    assert re.search(r"No pictures: .*manifest.*; name the packed data with --shards", text)
+    assert str(tmp_path) not in text
 
 
 def test_pictures_can_be_left_out(study):
@@ -127,3 +131,121 @@ def test_a_folder_without_results_is_refused(tmp_path):
     ended = report(tmp_path)
     assert isinstance(ended.exception, ReportError)
     assert not (tmp_path / "report.html").exists()
+
+
+def spoil(path, text="{"):
+    path.write_text(text)
+    return path
+
+
+def test_runs_with_other_seeds_are_no_folds_of_the_curves(study):
+    shutil.copytree(study.fold("unet", 0).root, study.fold("unet", 0, 1).root)
+    assert report(study.root).exit_code == 0
+    assert "unet (3 folds)" in (study.figures / "learning-curves.svg").read_text()
+
+
+def test_a_damaged_history_is_named_and_the_other_folds_are_drawn(study):
+    spoil(study.fold("unet", 1).history, "\n".join([HEADING, epoch("nan", 0.5), ""]))
+    ended = report(study.root)
+    assert ended.exit_code == 0, ended.output
+    assert "unet (2 folds)" in (study.figures / "learning-curves.svg").read_text()
+    text, cases = read_page(study)
+    assert "history at unet/fold_1/history.csv is damaged" in text
+    assert len(cases) == 3
+
+
+@pytest.mark.parametrize("spoiled", [None, "", "[]"])
+def test_a_record_that_cannot_be_read_is_counted_and_the_others_stand(study, spoiled):
+    study.fold("unet", 1).provenance.unlink()
+    if spoiled is not None:
+        spoil(study.fold("unet", 1).provenance, spoiled)
+    ended = report(study.root, "--pictures", 0)
+    assert ended.exit_code == 0, ended.output
+    text, _ = read_page(study)
+    assert "2 of 3" in text.split("Runs whose record can be read")[1][:30]
+
+
+def test_without_any_record_the_provenance_is_unknown(study):
+    for fold in range(len(CASES)):
+        study.fold("unet", fold).provenance.unlink()
+    assert report(study.root, "--pictures", 0).exit_code == 0
+    assert "<dt>Begun</dt><dd>unknown</dd>" in read_page(study)[0]
+
+
+def test_damaged_settings_leave_the_page_without_pictures_and_say_so(study):
+    spoil(study.fold("unet", 0).settings, "[train")
+    ended = report(study.root)
+    assert ended.exit_code == 0, ended.output
+    text, cases = read_page(study)
+    assert cases == []
+    assert "No pictures: " in text
+    assert "--shards" not in text
+    assert str(study.root) not in text
+
+
+def test_a_damaged_summary_or_study_leaves_the_state_to_the_folders(study):
+    job = Job("train unet fold 1", ("train",), arm="unet", fold=1)
+    write_state(study, StudyState((Record(job, "done"),), "elsewhere", 1, 0.0))
+    spoil(study.fold("unet", 1).summary)
+    ended = report(study.root)
+    assert ended.exit_code == 0, ended.output
+    text, cases = read_page(study)
+    assert "<td>done</td><td>cannot read summary at unet/fold_1/summary.json" in text
+    assert {one["case"] for one in cases} == {"c0", "c2"}
+    assert str(study.root) not in text
+
+
+def test_where_no_fold_can_be_read_the_page_still_has_state_and_curves(study):
+    for fold in range(len(CASES)):
+        spoil(study.fold("unet", fold).summary)
+    ended = report(study.root)
+    assert ended.exit_code == 0, ended.output
+    assert "no complete fold" in ended.output
+    text, _ = read_page(study)
+    assert re.search(r'class="stamp"><strong>No table: no complete fold in results: fold 0 of arm unet is damaged', text)
+    assert '<th scope="row">fold 2 of arm unet</th><td>done</td>' in text
+    assert (study.figures / "learning-curves.svg").is_file()
+
+
+def test_a_cluster_that_could_not_be_asked_is_told_of(study, monkeypatch):
+    job = Job("train unet fold 0", ("train",), arm="unet", fold=0)
+    write_state(study, StudyState((Record(job, "done"),), "elsewhere", 1, 0.0))
+    blind = StudyProgress((Progress(Record(job, "done"), "done"),), "squeue does not answer")
+    monkeypatch.setattr("hipseg.cli.report.read_progress", lambda paths, state: blind)
+    assert report(study.root).exit_code == 0
+    assert "squeue does not answer; this is what the study&#39;s own files say" in read_page(study)[0]
+
+
+def test_a_missing_prediction_takes_the_pictures_of_its_own_case_only(study):
+    study.fold("unet", 1).prediction("c1").unlink()
+    ended = report(study.root)
+    assert ended.exit_code == 0, ended.output
+    text, cases = read_page(study)
+    assert {one["case"] for one in cases} == {"c0", "c2"}
+    assert "No pictures of case c1 (prediction of case c1 is missing: no unet/fold_1/predictions/c1" in text
+    assert "--shards" not in text
+    assert (study.figures / "examples.svg").is_file()
+
+
+def test_figures_that_are_not_drawn_any_more_are_taken_away(study):
+    assert report(study.root).exit_code == 0
+    assert report(study.root, "--pictures", 0).exit_code == 0
+    assert sorted(path.stem for path in study.figures.glob("*.svg")) == ["dice", "learning-curves", "volumes"]
+    assert not (study.figures / "examples.png").exists()
+
+
+def test_the_line_of_a_failed_job_tells_nothing_of_the_machine(study):
+    job = Job("train unet fold 2", ("train",), arm="unet", fold=2)
+    error = f"no weights at {study.root}/unet/fold_2/last.h5 nor in /home/somebody/weights.h5"
+    write_state(study, StudyState((Record(job, "failed", error=error),), "elsewhere", 1, 0.0))
+    assert report(study.root).exit_code == 0
+    assert "no weights at unet/fold_2/last.h5 nor in weights.h5" in read_page(study)[0]
+
+
+def test_a_stamp_longer_than_a_field_of_csv_is_shown(study):
+    arm = "x" * 200
+    jobs = (Job(f"train {fold}", ("train",), arm=arm, fold=fold) for fold in range(csv.field_size_limit() // len(arm)))
+    write_state(study, StudyState(tuple(Record(job, "queued") for job in jobs), "elsewhere", 1, 0.0))
+    ended = report(study.root, "--pictures", 0)
+    assert ended.exit_code == 0, ended.output
+    assert f"PARTIAL: fold 0 of arm {arm} is missing" in read_page(study)[0]

@@ -42,3 +42,12 @@ def hostile_comparison(tmp_path):
         write_fold(tmp_path, "-arm<script>", fold, counts, train=[], val_loss=0.125, **names)
         write_fold(tmp_path, r"@\input{x}", fold, counts, train=[], val_loss=0.125, **names)
     return compare(collect(StudyPaths(tmp_path)))
+
+
+@pytest.fixture
+def obeyed_comparison(tmp_path):
+    """Names that a terminal would obey: colour, a bell, and words that run the other way."""
+    names = {"study": "\x1b[31mred\x07", "method": "\N{RIGHT-TO-LEFT OVERRIDE}teN-U"}
+    for fold in (0, 1):
+        write_fold(tmp_path, "unet", fold, POOR[fold], versions={"numpy\x1b[2J": f"{fold}\x1b[31m"}, **names)
+    return compare(collect(StudyPaths(tmp_path)))

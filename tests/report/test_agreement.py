@@ -167,6 +167,23 @@ def test_folds_of_one_repeat_have_one_seed(paths):
     refuse(paths, "were trained with other settings: train.seed")
 
 
+def test_folds_of_a_later_repeat_have_one_seed_too(paths):
+    for fold, seed in ((0, 8), (1, 99)):
+        write_fold(paths.root, "unet", fold, POOR[fold], repeat=1, seed=seed)
+    refuse(paths, r"fold 1 of arm unet, repeat 1 and fold 0 of arm unet, repeat 1 come of different seeds \(99 and 8\)")
+
+
+def test_settings_of_a_later_repeat_have_one_seed_too(paths):
+    for fold, seed in ((0, 8), (1, 99)):
+        write_fold(paths.root, "unet", fold, POOR[fold], repeat=1)
+        give_settings(paths, {(fold, 0): "f" * 64, (fold, 1): str(fold) * 64}, seed=seed)
+    refuse(
+        paths,
+        r"fold 0 of arm unet, repeat 1 and fold 1 of arm unet, repeat 1 were trained with other settings: "
+        r"train\.seed was 8, is now 99",
+    )
+
+
 def test_a_repeat_with_the_seed_of_another_is_refused(paths):
     for fold in (0, 1):
         write_fold(paths.root, "unet", fold, POOR[fold], repeat=1, seed=7)

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 
 import pytest
@@ -147,6 +148,22 @@ def lose_one_fact(paths):
     return "fold 1 of arm unet is damaged (its summary lacks val_loss; `hipseg evaluate` writes it)"
 
 
+def count_without_end(paths):
+    run = paths.fold("unet", 1)
+    run.scores.write_text(run.scores.read_text().replace('"tp": 0', '"tp": Infinity'))
+    return "fold 1 of arm unet is damaged (damaged line of scores (OverflowError: "
+
+
+def train_without_end(paths):
+    change_summary(paths.fold("unet", 1), epochs=math.inf)
+    return "fold 1 of arm unet is damaged (cannot convert float infinity to integer)"
+
+
+def call_a_structure_what_a_terminal_obeys(paths):
+    write_fold(paths.root, "unet", 1, POOR[1], structures=("\x1b[31m",), labels=[{"name": "\x1b[31m", "numbers": [1]}])
+    return "fold 1 of arm unet is damaged (case c2 is not scored (?[31m, raw), 2 of 2 lines are missing)"
+
+
 GAPS = [
     make_partial,
     make_missing,
@@ -164,6 +181,9 @@ GAPS = [
     lose_the_scores,
     lose_the_facts,
     lose_one_fact,
+    count_without_end,
+    train_without_end,
+    call_a_structure_what_a_terminal_obeys,
 ]
 
 
@@ -183,6 +203,18 @@ def test_what_is_not_whole_is_left_out_and_named_when_allowed(paths, damage):
     assert [[fold.fold for fold in arm.folds] for arm in collection.arms] == [[0], [0, 1]]
     assert len(collection.gaps) == 1
     assert collection.gaps[0].startswith(words)
+
+
+def test_an_arm_whose_folder_a_terminal_would_obey_is_refused(paths):
+    for fold in (0, 1):
+        write_fold(paths.root, "\x1b[31m", fold, POOR[fold])
+    with pytest.raises(
+        ReportError, match=r"^fold 0 of arm \?\[31m lies in a folder whose name a terminal would obey; .*plain name"
+    ):
+        collect(paths)
+    (first, second) = collect(paths, allow_partial=True).gaps
+    assert first.isprintable()
+    assert second.isprintable()
 
 
 def test_an_arm_that_was_planned_and_left_nothing_is_missing(paths):

@@ -41,6 +41,13 @@ def test_a_damaged_history_is_named(tmp_path):
         read_curves(StudyPaths(tmp_path), [("unet", 0, 0)])
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "0", "2", "1.5"])
+def test_a_history_whose_epochs_are_no_count_is_named(tmp_path, number):
+    write_history(tmp_path, "unet", 0, [epoch(number, 0.5), ""])
+    with pytest.raises(ReportError, match=r"history\.csv is damaged .*epochs are not 1, 2, 3"):
+        read_curves(StudyPaths(tmp_path), [("unet", 0, 0)])
+
+
 def test_the_band_is_over_the_folds_that_have_the_epoch(tmp_path):
     write_history(tmp_path, "unet", 0, [epoch(1, 0.5), epoch(2, 0.25), ""])
     write_history(tmp_path, "unet", 1, [epoch(1, 0.25), ""])

@@ -86,11 +86,17 @@ def test_without_ties_p_is_scipys_exact_one(patients):
     assert compare(*differences).p == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue, rel=1e-9)
 
 
-def test_more_than_fifty_patients_are_tested_by_the_normal_approximation():
-    differences = [0.1] * 30 + [-0.1] * 20 + [0.0] * 3
+def test_more_than_fifty_patients_who_differ_are_tested_by_the_normal_approximation():
+    differences = [0.1] * 31 + [-0.1] * 20 + [0.0] * 3
     pair = compare(*differences)
     expected = stats.wilcoxon(differences, zero_method="pratt", method="asymptotic", correction=True).pvalue
     assert (pair.method, pair.p, pair.zeros) == ("normal approximation", pytest.approx(expected), 3)
+
+
+def test_few_who_differ_among_many_who_tie_are_tested_exactly():
+    # All 2^6 signs are equally likely, and two of them are as one-sided as this; 45 ties change neither.
+    pair = compare(*[0.0] * 45, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    assert (pair.patients, pair.zeros, pair.p, pair.smallest_p, pair.method) == (51, 45, 0.03125, 0.03125, "exact")
 
 
 def test_differences_that_only_rounding_tells_apart_are_ties():

@@ -1,5 +1,7 @@
 """Figures: what they draw, and that they are written alike each time."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
@@ -58,13 +60,39 @@ def test_volumes_show_bias_and_limits_of_agreement():
     assert (high[0] - low[0]) / 2 == pytest.approx(1.96 * differences.std(ddof=1))
 
 
-def test_examples_draw_truth_and_prediction_on_the_largest_slice():
+def example(place, arm="unet", case="c0"):
     mask = np.zeros((8, 8), bool)
     mask[2:5, 2:5] = True
-    view = CaseView("c0", 9, (1.0, 1.0), (SliceView(4, np.zeros((8, 8), np.uint8), mask, {"unet": ~mask}),))
-    figure = draw_examples({"unet": [Example("best", SCORES["unet"][0], view)]})
-    assert figure.axes[0].get_title() == "unet, best: Dice 1.000\nc0, slice 4"
+    view = CaseView(case, 9, (1.0, 1.0), (SliceView(4, np.zeros((8, 8), np.uint8), mask, {arm: ~mask}),))
+    return Example(place, SCORES["unet"][0], view)
+
+
+def test_examples_draw_truth_and_prediction_on_the_largest_slice():
+    figure = draw_examples({"unet": [example("best")]})
+    # Slice 4 from 0 is the fifth.
+    assert figure.axes[0].get_title() == "unet, best: Dice 1.000\nc0, slice 5 of 9"
     assert len(figure.axes[0].collections) == 2
+
+
+def test_an_arm_with_fewer_examples_leaves_the_rest_of_its_row_empty():
+    rows = {"unet": [example(place) for place in ("best", "median", "worst")], "late": [example("best", "late")]}
+    axes = draw_examples(rows).axes
+    assert [len(axis.images) for axis in axes] == [1, 1, 1, 1, 0, 0]
+    assert not any(axis.axison for axis in axes)
+
+
+@pytest.mark.parametrize("name", ["$x$", r"\$a$b$", "$\\frac{$", "\x1b[31mred\x00", "two\nlines", "<b>&amp;"])
+def test_names_are_drawn_as_names(tmp_path, name):
+    figures = {
+        "curves": draw_curves([curve(name, 0, [0.5, 0.3])]),
+        "dice": draw_dice({name: SCORES["unet"]}),
+        "volumes": draw_volumes({name: SCORES["unet"]}),
+        "examples": draw_examples({name: [example("best", name, name)]}),
+    }
+    shown = "".join(letter if letter.isprintable() else "?" for letter in name)
+    for kind, figure in figures.items():
+        _, svg = save_figure(figure, tmp_path, kind)
+        assert shown in "".join(ElementTree.parse(svg).getroot().itertext())
 
 
 def test_equal_figures_are_equal_files(tmp_path):

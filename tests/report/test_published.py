@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 
 from hipseg.errors import ReportError
-from hipseg.report.published import Range, read_cell, read_published
+from hipseg.report.published import Range, parse_published, read_cell, read_published
 
 
 def write(tmp_path, text):
@@ -21,6 +21,10 @@ def write(tmp_path, text):
         ("95%", "0.945", "0.955"),
         ("95.2 %", "0.9515", "0.9525"),
         ("0.95 ± 0.02", "0.945", "0.955"),
+        ("95.2 ± 1.3 %", "0.9515", "0.9525"),
+        ("95.2 (1.3) %", "0.9515", "0.9525"),
+        ("95.2 % ± 1.3 %", "0.9515", "0.9525"),
+        ("0.9 ± 0.1 %", "0.0085", "0.0095"),
         ("0.95 (0.90 to 0.99)", "0.945", "0.955"),
         ("9.5e-01", "0.945", "0.955"),
         ("1.00", "0.995", "1"),
@@ -48,6 +52,12 @@ def test_a_score_beyond_1_is_refused():
         read_cell("95.2", "dice")
 
 
+@pytest.mark.parametrize("text", ["0.95 (CV 2.1 %)", "0.95 ± 2 % (n = 9)"])
+def test_a_percent_sign_that_may_be_the_deviation_s_alone_is_refused(text):
+    with pytest.raises(ReportError, match=r"dice is .*; put the % behind the number or at the end if it belongs to both"):
+        read_cell(text, "dice")
+
+
 def test_columns_are_found_by_title_and_absent_cells_left_out(tmp_path):
     path = write(tmp_path, "Method,IoU, Dice ,Remark,Recall\nA,0.5,0.7,x,\nB,n/a,0.8,,\N{EN DASH}\n\nC,0.5\n")
     rows = read_published(path)
@@ -70,11 +80,18 @@ def test_a_name_cannot_move_the_cursor(tmp_path):
         ("method,dice\nA,0.5\n", "fewer than two columns of scores; name them by a first line, out of dice, iou"),
         ("method,dice,iou\n", "has no row below its titles"),
         ("method,dice,iou\nA,0.5,x\n", "iou in line 2 is 'x'"),
+        ("dice, Dice,iou\n0.5,0.6,0.4\n", "has 2 columns titled dice; keep the one that counts"),
+        (f"method,dice,iou\nA,0.5,0.4\n{'x' * 200_000},0.5,0.4\n", "cannot read the table .*: field larger than field limit"),
     ],
 )
 def test_what_is_no_table_of_scores_is_refused(tmp_path, text, message):
     with pytest.raises(ReportError, match=message):
         read_published(write(tmp_path, text))
+
+
+def test_text_that_is_no_csv_is_refused_wherever_it_comes_from():
+    with pytest.raises(ReportError, match=r"cannot read the table thesis at line 1: field larger .*; CSV is needed"):
+        parse_published(f"{'x' * 200_000},dice,iou\n", "thesis")
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -84,3 +84,11 @@ def test_an_arm_is_separated_over_its_repeats_and_has_none_without(tmp_path):
     # Dice of fold 0: 1 and 1/2, then 1 and 1; of fold 1: 0, then 2/3, and one undefined.
     assert (parts.repeats, parts.cases, parts.undefined) == (2, 3, 1)
     assert parts == separate([np.array([[1, 1], [0.5, 1]]), np.array([[0, 2 / 3], [math.nan, math.nan]])])
+
+
+def test_repeats_without_a_fold_in_common_are_not_separated(tmp_path):
+    for fold, repeat in ((0, 0), (1, 1)):
+        write_fold(tmp_path, "unet", fold, POOR[fold], repeat=repeat)
+    (arm,) = collect(StudyPaths(tmp_path), allow_partial=True).arms
+    assert len(arm.repeats) == 1
+    assert separate_arm(arm) is None

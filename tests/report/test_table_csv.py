@@ -1,11 +1,18 @@
 import csv
 import io
 
+import numpy as np
 import pytest
 
+from hipseg.report.audit import audit_row, worst
+from hipseg.report.collect import collect
 from hipseg.report.published import parse_published
-from hipseg.report.table import DEFINITION
+from hipseg.report.table import DEFINITION, compare
 from hipseg.report.table_csv import to_csv
+from hipseg.runs import StudyPaths
+from hipseg.score.overlap import Counts
+
+from .results import write_fold
 
 THESIS_COLUMNS = ["study", "method", "dice", "iou", "accuracy", "precision", "recall", "f1", "loss"]
 
@@ -81,3 +88,30 @@ def test_the_audit_reads_it(comparison):
         "This study (with TL), U-Net, modified-unet-tl, hip, raw",
     ]
     assert len(rows) == 6
+
+
+def random_counts(random):
+    """Make counts of a case that is empty in both masks, missed, a false alarm, perfect, or anything."""
+    some, more = random.integers(1, 40, 2).tolist()
+    background = int(random.integers(0, 60))
+    kinds = (
+        Counts(0, 0, 0, background + 1),
+        Counts(0, 0, some, background),
+        Counts(0, some, 0, background),
+        Counts(some, 0, 0, background),
+        Counts(some - 1, more, some, background),
+    )
+    return kinds[random.integers(len(kinds))]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_audit_accuses_no_study_of_ours_whatever_its_cases_lack(seed, tmp_path):
+    random = np.random.default_rng(seed)
+    number_of_cases = int(random.integers(1, 7))
+    for arm in ("a", "b"):
+        counts = {f"c{number}": random_counts(random) for number in range(number_of_cases)}
+        write_fold(tmp_path, arm, 0, counts, train=[], folds=1)
+    rows = parse_published(to_csv(compare(collect(StudyPaths(tmp_path)))), "comparison.csv")
+    assert len(rows) == 6
+    for row in rows:
+        assert worst(audit_row(row).findings["means"]) == "possible"

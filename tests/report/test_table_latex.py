@@ -3,8 +3,12 @@ import subprocess
 
 import pytest
 
-from hipseg.report.table import DEFINITION
+from hipseg.report.collect import collect
+from hipseg.report.table import DEFINITION, compare
 from hipseg.report.table_latex import to_latex
+from hipseg.runs import StudyPaths
+
+from .results import POOR, write_fold
 
 DOCUMENT = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
@@ -145,13 +149,34 @@ def test_a_name_is_no_command(hostile_comparison):
     assert r"\input" not in text
 
 
+@pytest.fixture
+def long_comparison(tmp_path):
+    """Twelve arms, raw and cleaned: 24 rows over cases, 66 pairs of arms and 48 rows over slices."""
+    for number in range(12):
+        for fold in (0, 1):
+            write_fold(tmp_path, f"arm-{number:02}", fold, POOR[fold], answers=("raw", "cleaned"))
+    return compare(collect(StudyPaths(tmp_path)))
+
+
+def test_a_block_of_many_rows_is_cut_and_its_head_repeated(long_comparison):
+    text = to_latex(long_comparison)
+    title = r"\textbf{Arms compared over patients by Dice, second minus first"
+    pieces = [piece.split(r"\end{tabular}")[0] for piece in text.split(title)[1:]]
+    assert [piece.split("}", 1)[0] for piece in pieces] == ["", ", continued", ", continued"]
+    assert all("First & Second & Test & " in piece for piece in pieces)
+    assert [piece.split(r"\midrule")[1].count("\narm-") for piece in pieces] == [30, 30, 6]
+    assert text.count("Scores over cases") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
-@pytest.mark.parametrize("which", ["comparison", "partial_comparison", "full_comparison", "hostile_comparison"])
+@pytest.mark.parametrize(
+    "which", ["comparison", "partial_comparison", "full_comparison", "hostile_comparison", "long_comparison"]
+)
 def test_the_document_compiles_as_it_stands(which, request, tmp_path):
     folder = tmp_path / "latex"
     folder.mkdir()
     ended = compile_latex(to_latex(request.getfixturevalue(which)), folder)
     assert ended.returncode == 0, ended.stdout[-2000:]
     assert (folder / "table.pdf").stat().st_size > 1000
-    assert b"Overfull" not in ended.stdout
+    assert "Overfull" not in (folder / "table.log").read_text(errors="replace")

@@ -147,7 +147,17 @@ def test_score_that_does_not_follow_from_its_line_is_refused(part, name, value, 
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", "{}", '{"counts": {"tp": 1}}', to_json(SCORE).replace('"raw"', '"polished"'), to_json(SCORE)[:-2] + "]"]
+    "line",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"counts": {"tp": 1}}',
+        to_json(SCORE).replace('"raw"', '"polished"'),
+        to_json(SCORE)[:-2] + "]",
+        to_json(SCORE).replace('"fold": ', '"fold": 1e999'),
+        json.dumps({**json.loads(to_json(SCORE)), "counts": {"tp": float("inf"), "fp": 0, "fn": 0, "tn": 0}}),
+    ],
 )
 def test_damaged_line_is_refused(line):
     with pytest.raises(ReportError, match="damaged line"):

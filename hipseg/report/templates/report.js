@@ -24,13 +24,14 @@
     table.tBodies[0].append(...rows);
   }
 
+  // All words are looked for within one cell and its column's title, since every row has every arm's name somewhere.
   function filterTable(table, text) {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const names = Array.from(table.tHead.rows[0].cells, (cell) => cell.textContent.toLowerCase());
     let shown = 0;
     for (const row of table.tBodies[0].rows) {
-      const said = Array.from(row.cells, (cell, place) => (place > 2 ? names[place] + " " : "") + cell.textContent).join(" ").toLowerCase();
-      row.hidden = !words.every((word) => said.includes(word));
+      const said = Array.from(row.cells, (cell, place) => names[place] + " " + cell.textContent.toLowerCase());
+      row.hidden = !said.some((cell) => words.every((word) => cell.includes(word)));
       shown += row.hidden ? 0 : 1;
     }
     find("shown").textContent = shown + " of " + table.tBodies[0].rows.length + " shown";
