@@ -236,7 +236,7 @@ def test_figures_that_are_not_drawn_any_more_are_taken_away(study):
 
 def test_the_line_of_a_failed_job_tells_nothing_of_the_machine(study):
     job = Job("train unet fold 2", ("train",), arm="unet", fold=2)
-    error = f"no weights at {study.root}/unet/fold_2/last.h5 nor in /home/somebody/weights.h5"
+    error = f"no weights at {study.root}/unet/fold_2/last.h5 nor in /scratch/somebody/weights.h5"
     write_state(study, StudyState((Record(job, "failed", error=error),), "elsewhere", 1, 0.0))
     assert report(study.root).exit_code == 0
     assert "no weights at unet/fold_2/last.h5 nor in weights.h5" in read_page(study)[0]
