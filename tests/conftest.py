@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# submitit sets logging up anew when it is loaded, and closes the handlers that are there: with TensorFlow's, stderr itself.
+import submitit  # noqa: F401
+
 # Before any test module can import TensorFlow: it reads this once, while its library loads.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # No test needs a graphics card, and one that is busy or missing must not change a result.

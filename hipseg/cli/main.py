@@ -33,7 +33,7 @@ COMMANDS = {
     "resubmit": "Submit again what failed, was cancelled or never ran.",
     "doctor": "Show what this machine offers for a study, what is missing, and how to mend it.",
     "aggregate": "Write the methods-comparison table.",
-    "report": "Write the page of a study, whole or still running, and its figures.",
+    "report": "Write the page of a study and its figures.",
     "audit": "Tell which cells of a published table cannot be.",
 }
 """Each subcommand is `command` in the module `hipseg.cli.<name>`; its one-line help stands here so that help loads nothing."""
