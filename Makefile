@@ -13,6 +13,9 @@ GPU ?=
 STAMP := $(VENV)/.up-to-date$(if $(GPU),-gpu)
 LOCKS := requirements/runtime$(if $(GPU),-gpu).txt requirements/dev.txt requirements/build.txt
 HEADER := $(shell find tools/horovod_include tools/horovod_include_gpu -type f)
+# Tests that start clusters, ranks and browsers need the machine for themselves; the others run on so many cores.
+WORKERS ?= 2
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadfile
 # pyproject.toml asks for TensorFlow's build for processors, which that with CUDA replaces.
 ACCEPTED := $(if $(GPU),-e '^hipseg .* requires tensorflow-cpu')
 OTHER := $(VENV)/.up-to-date$(if $(GPU),,-gpu)
@@ -50,7 +53,8 @@ demo: env ## phantom -> pack -> study -> table, on this machine
 
 # The one list of checks: lint and pytest. pre-commit and .ci/run call these targets and add nothing.
 test: lint slurm browser ## every check; real CT data from HIPSEG_TEST_DATA; what had to be left out is named at the end
-	@$(BIN)/python -m pytest -rs
+	@$(BIN)/python -m pytest -rs $(SIDE_BY_SIDE) -m "not slurm and not horovod and not browser"
+	@$(BIN)/python -m pytest -rs -m "slurm or horovod or browser"
 
 slurm: ## Debian's packages for a Slurm on this machine, where they can be had; its tests are skipped by name where not
 	@tools/local_slurm.sh install || echo "make: the tests on a real Slurm are going to be skipped" >&2
@@ -61,7 +65,7 @@ browser: ## Debian's Chromium for the tests of the page, where it can be had; th
 	  || echo "make: no Chromium here; the tests in a browser are going to be skipped" >&2
 
 quick: lint ## the checks that take seconds each
-	@$(BIN)/python -m pytest -m "not slow and not data and not slurm and not horovod and not browser"
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not data and not slurm and not horovod and not browser"
 
 lint: env ## style, format, types
 	@$(BIN)/ruff check
