@@ -35,12 +35,15 @@ def disc_case(seed: int) -> tuple[VolumeI16, VolumeU8]:
     return image, labels
 
 
-def pack_discs(root: Path, patients: int = 3, *, folds: int = 0, storage: Storage = LOSSLESS) -> tuple[DatasetPaths, Manifest]:
-    """Pack one disc case a patient, and deal them into folds where some are asked for."""
+def pack_discs(
+    root: Path, patients: int = 3, *, folds: int = 0, first: int = 0, storage: Storage = LOSSLESS
+) -> tuple[DatasetPaths, Manifest]:
+    """Pack one disc case a patient, whose numbers begin with `first`, and deal them into folds where some are asked for."""
     paths = DatasetPaths(root)
     grid = make_grid((SLICES, ROWS, COLUMNS), (3.0, 0.8, 0.8), (-32.0, -38.0, 10.0), np.eye(3))
     records = [
-        pack_arrays(paths, f"c{number}", f"p{number}", *disc_case(number), grid, storage=storage) for number in range(patients)
+        pack_arrays(paths, f"c{number}", f"p{number}", *disc_case(number), grid, storage=storage)
+        for number in range(first, first + patients)
     ]
     manifest = Manifest(tuple(records), (), {}, {})
     write_manifest(paths, manifest)

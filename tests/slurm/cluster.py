@@ -47,7 +47,8 @@ def wait_for_end(job, limit_s=LIMIT_S):
 def make_project(root, *, folds=5):
     """Make what a user has who packed the scans: a root with templates, settings and packed scans of one arm with transfer."""
     pack_discs(root / "shards", folds)
-    pack_discs(root / "organs", 2)
+    # Other patients than those of the folds, or the table would be refused.
+    pack_discs(root / "organs", 2, first=folds)
     shutil.copytree(REPOSITORY / "slurm", root / "slurm")
     (root / ".venv").symlink_to(sys.prefix)
     (root / "configs").mkdir()

@@ -64,7 +64,7 @@ def test_a_whole_study_comes_out_as_the_table_and_is_not_submitted_twice(root):
     jobs = wait_for_study(root, odd)
     assert {job["stage"] for job in jobs.values()} == {"done"}, jobs
     results = StudyPaths(root / odd)
-    assert f"| {ARM} | 2/2 |" in results.comparison("md").read_text()
+    assert f"| {ARM} | hip, raw | 2/2 |" in results.comparison("md").read_text()
     for fold in range(FOLDS):
         assert read_provenance(results.fold(ARM, fold)).ranks == 2
         assert 0.0 <= jobs[f"train {ARM} fold {fold}"]["dice"] <= 1.0
