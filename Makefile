@@ -23,7 +23,7 @@ OTHER := $(VENV)/.up-to-date$(if $(GPU),,-gpu)
 # Errors from TensorFlow, without its notes and warnings.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo test slurm browser quick lint bench lock clean
+.PHONY: help env demo test long slurm browser quick lint bench lock clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -53,8 +53,11 @@ demo: env ## phantom -> pack -> study -> table, on this machine
 
 # The one list of checks: lint and pytest. pre-commit and .ci/run call these targets and add nothing.
 test: lint slurm browser ## every check; real CT data from HIPSEG_TEST_DATA; what had to be left out is named at the end
-	@$(BIN)/python -m pytest -rs $(SIDE_BY_SIDE) -m "not slurm and not horovod and not browser"
-	@$(BIN)/python -m pytest -rs -m "slurm or horovod or browser"
+	@$(BIN)/python -m pytest -rs $(SIDE_BY_SIDE) -m "not slurm and not horovod and not browser and not long"
+	@$(BIN)/python -m pytest -rs -m "(slurm or horovod or browser) and not long"
+
+long: env slurm ## what runs on a real Slurm suffer and survive: minutes each, and not part of `test`
+	@$(BIN)/python -m pytest -rs -m long
 
 slurm: ## Debian's packages for a Slurm on this machine, where they can be had; its tests are skipped by name where not
 	@tools/local_slurm.sh install || echo "make: the tests on a real Slurm are going to be skipped" >&2

@@ -117,6 +117,7 @@ def test_a_stop_and_a_killed_rank_put_their_own_job_back_and_no_other(root):
         assert epochs == [str(one) for one in range(1, EPOCHS + 1)]
 
 
+@pytest.mark.long
 def test_what_is_cancelled_stays_cancelled_until_it_is_submitted_again(root):
     hipseg(root, "submit", *LONG, *SMALL)
     for fold in range(FOLDS):
@@ -131,6 +132,7 @@ def test_what_is_cancelled_stays_cancelled_until_it_is_submitted_again(root):
         assert "going on in epoch" in (root / "results" / jobs[f"train {ARM} fold {fold}"]["log"]).read_text()
 
 
+@pytest.mark.long
 def test_a_failed_fold_leaves_the_others_and_is_all_that_is_submitted_again(root):
     options = ("--folds", FOLDS, "--set", f"arms.{ARM}.transfer=false")
     folder = StudyPaths(root / "results").fold(ARM, 1).root

@@ -7,7 +7,7 @@ import pytest
 
 from tests.slurm.cluster import REPOSITORY
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.long]
 
 FAULTS = [
     "USR2",  # the time limit sends it, too, after a minute that the tool alone waits for
