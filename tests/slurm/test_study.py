@@ -96,6 +96,7 @@ def wait_for_epoch(root, fold):
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_a_stop_and_a_killed_rank_put_their_own_job_back_and_no_other(root):
     hipseg(root, "submit", *LONG, *SMALL)
     first, second = (f"train {ARM} fold {fold}" for fold in range(FOLDS))
