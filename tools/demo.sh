@@ -27,6 +27,8 @@ run hipseg submit --local --config configs/demo.yaml --folds 2 --arm modified-un
 say "5 of 5: what came out"
 run hipseg status demo/results
 run hipseg aggregate demo/results
+run hipseg report demo/results
 printf '\n%s\n' "Done in $((SECONDS - started)) s. The table: demo/results/comparison.md (also csv, json, tex)." \
+  "The page, with every case's slices: demo/results/report.html" \
   "One fold's weights, learning curve, scores and predicted masks: demo/results/modified-unet/fold_0/" \
   "The packed scans: hipseg inspect demo/shards. As NIfTI, for a viewer: hipseg unpack demo/shards -o demo/nifti"
