@@ -49,7 +49,7 @@ FEWEST_SLICES = 5
 @click.option(
     "--pictures",
     type=click.IntRange(min=0),
-    default=500,
+    default=400,
     show_default=True,
     help=f"Slices shown, over all cases; 0 for none, otherwise at least {FEWEST_SLICES} a case.",
 )

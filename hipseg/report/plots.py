@@ -70,6 +70,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
     return paths
 
 
+@mpl.rc_context(STYLE)
 def draw_curves(curves: Sequence[Curve]) -> Figure:
     """Draw accuracy, loss and IoU of training and validation over the epochs: an arm a column, the folds as a band.
 
@@ -86,10 +87,12 @@ def draw_curves(curves: Sequence[Curve]) -> Figure:
             axis.set_ylabel(title if column == 0 else "")
         axes[0, column].set_title(f"{_plain(arm)} ({_count(len(members), 'fold')})")
         axes[-1, column].set_xlabel("epoch")
+        axes[-1, column].xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend(loc="lower right")
     return figure
 
 
+@mpl.rc_context(STYLE)
 def draw_dice(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
     """Draw the Dice of each patient, arm beside arm: dots for the patients, a box for quartiles and median.
 
@@ -113,6 +116,7 @@ def draw_dice(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
     return figure
 
 
+@mpl.rc_context(STYLE)
 def draw_volumes(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
     """Draw how far predicted and true volumes agree: their difference over their mean, with bias and limits of agreement.
 
@@ -137,6 +141,7 @@ def draw_volumes(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
     return figure
 
 
+@mpl.rc_context(STYLE)
 def draw_examples(examples: Mapping[str, Sequence[Example]]) -> Figure:
     """Draw the outlines of truth and prediction on one slice of chosen cases: an arm a row.
 
@@ -161,9 +166,8 @@ def draw_examples(examples: Mapping[str, Sequence[Example]]) -> Figure:
 
 
 def _make_figure(rows: int, columns: int, height_in: float, *, share_rows: bool = False) -> tuple[Figure, "np.ndarray[Any, Any]"]:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(PAGE_WIDTH_IN, height_in), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False, sharey="row" if share_rows else "none")
+    figure = Figure(figsize=(PAGE_WIDTH_IN, height_in), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, sharey="row" if share_rows else "none")
 
 
 def _draw_band(axis: Axes, band: Band, label: str, colour: str, style: str) -> None:

@@ -100,3 +100,9 @@ def test_equal_figures_are_equal_files(tmp_path):
     second = save_figure(draw_dice(SCORES), tmp_path / "second", "dice")
     assert [path.name for path in first] == ["dice.png", "dice.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_words_on_figures_are_of_the_size_of_the_page():
+    figure = draw_curves([curve("unet", 0, [0.5, 0.3])])
+    words = [figure.axes[0].title, *figure.axes[0].get_legend().get_texts()]
+    assert {word.get_fontsize() for word in words} == {8.0}
