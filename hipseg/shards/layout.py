@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import h5py
 
 SHARD_FORMAT = "hipseg-shard"
-SHARD_VERSION = 1
+SHARD_VERSION = 2
 SHARD_SUFFIX = ".h5"
 HDF5_LOCK = threading.RLock()
 """Held around every call of HDF5, which is not built for threads; h5py's own lock has let two of its calls meet."""

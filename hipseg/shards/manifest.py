@@ -14,7 +14,7 @@ from hipseg.shards.layout import check_version
 from hipseg.shards.schema import Limits, WindowHu, read_as
 
 MANIFEST_FORMAT = "hipseg-manifest"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 
 SEAL = re.compile(rb'"manifest_digest": "([0-9a-f]{64})"')
 UNSEALED = "0" * 64
