@@ -2,6 +2,7 @@
 
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hipseg.errors import MaskError, SeriesError
+from hipseg.errors import HipsegError, MaskError, SeriesError
 from hipseg.fsio import unwritable
 from hipseg.ingest.cases import OpenedCase, SourceCase, open_case
 from hipseg.pack.crew import Send, Take
@@ -108,7 +109,11 @@ class Packer:
                 return Done(number, Entry(before, seal), is_kept=True)
             return Done(number, Entry(self._write(keyed, stamps, watch, workers), seal))
         except REFUSING as error:
-            return Done(number, Entry(Refusal(keyed.case, type(error).__name__, str(error)), ""))
+            return _refuse(number, keyed.case, error)
+        except (HipsegError, _StoppedError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            return _refuse(number, keyed.case, SeriesError(_describe_unforeseen(keyed.case, error)))
 
     def _write(self, keyed: KeyedCase, stamps: SourceStamps, watch: "_Watch", workers: Executor | None) -> CaseRecord:
         # Its name tells its content, which is known only when it is written.
@@ -203,6 +208,19 @@ class _Place:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.leave()
+
+
+def _refuse(number: int, case: str, error: Exception) -> Done:
+    return Done(number, Entry(Refusal(case, type(error).__name__, str(error)), ""))
+
+
+def _describe_unforeseen(case: str, error: Exception) -> str:
+    """Say what happened without the error's own words, which may quote the source."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"case {case} cannot be read: {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}, which nobody "
+        "foresaw; please report this line, and export the series again"
+    )
 
 
 def _rename(fresh: Path, path: Path) -> None:

@@ -272,7 +272,8 @@ def test_another_salt_does_not_join_a_data_set(tmp_path, paths):
         pack(tmp_path / "data", paths, PackPlan(rois={}, salt_id="1" * 12, set_aside={}))
 
 
-def test_two_commands_do_not_pack_into_one_folder(tmp_path, paths):
+def test_two_commands_do_not_pack_into_one_folder(tmp_path, paths, monkeypatch):
+    monkeypatch.setattr("hipseg.pack.state.ORPHANS_S", 0)
     write_patient(tmp_path / "data", "Doe", 1)
     with locked(paths.lock, "it"), pytest.raises(ConfigError, match="another hipseg command is at work"):
         pack(tmp_path / "data", paths)

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 import threading
 from itertools import accumulate
 
@@ -7,6 +8,7 @@ import pytest
 
 from hipseg.ingest.cases import open_case
 from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import CaseRecord
 from hipseg.shards.storage import shard_digest
 from tests.pack.test_dataset import PLAN, pack, read_files, write_patient
 
@@ -76,3 +78,20 @@ def test_the_next_case_is_read_while_the_disk_takes_the_one_before(tmp_path, pat
     monkeypatch.setattr("hipseg.shards.writer.shard_digest", wait_for_the_next)
     pack(tmp_path / "data", paths)
     assert met == [True, True]
+
+
+def test_an_error_that_nobody_foresaw_refuses_its_case_without_its_words(tmp_path, paths, monkeypatch):
+    _, _, good = write_patient(tmp_path / "data", "Doe", 1)
+    _, _, bad = write_patient(tmp_path / "data", "Roe", 2)
+
+    def fail(source, case, *arguments, **options):
+        if case == bad:
+            raise ZeroDivisionError("patient Roe")
+        return open_case(source, case, *arguments, **options)
+
+    monkeypatch.setattr("hipseg.pack.packer.open_case", fail)
+    found = {one.case: one for one in pack(tmp_path / "data", paths)}
+    assert isinstance(found[good], CaseRecord)
+    assert re.fullmatch(
+        rf"case {bad} cannot be read: ZeroDivisionError in test_packer.py, line \d+, which nobody foresaw; .*", found[bad].reason
+    )
