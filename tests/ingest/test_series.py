@@ -136,6 +136,9 @@ def test_gantry_tilt_is_refused_with_its_angle(tmp_path):
         ({"RescaleIntercept": None}, "without Rescale Intercept"),
         ({"RescaleType": "ED"}, "without Rescale Type .* HU"),
         ({"SamplesPerPixel": 3}, "without one sample a pixel"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, r"1 of 5 images .* without grey values, MONOCHROME1 or 2 \(0028,0004\)"),
+        ({"PhotometricInterpretation": None}, "without grey values"),
+        ({"BitsStored": 12, "HighBit": 15}, r"1 of 5 images .* without High Bit \(0028,0102\) one below Bits Stored"),
         ({"NumberOfFrames": 2}, "multi-frame CT in case c0ffee: 1 of 5 files"),
     ],
 )
