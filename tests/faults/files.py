@@ -24,6 +24,19 @@ def pixels_cut(good: Good) -> None:
     cut(good.paths[2], -int(good.rng.integers(20, 200)))
 
 
+@refused(r"slice 1 of 6 by position: 240 bytes of pixels, expected 120")
+def columns_halved(good: Good) -> None:
+    good.without_masks()
+    good.set(Columns=6)
+
+
+@refused(r"slice 3 of 6 by position: pixels \(7FE0,0010\) that are written as values of another kind than bytes")
+def pixels_written_as_text(good: Good) -> None:
+    raw = good.paths[2].read_bytes()
+    place = raw.rindex(b"\xe0\x7f\x10\x00OW") + 4
+    good.paths[2].write_bytes(raw[:place] + b"UT" + raw[place + 2 :])
+
+
 @refused(r"damaged file in case")
 def header_cut(good: Good) -> None:
     cut(good.paths[2], int(good.rng.integers(200, 400)))
@@ -171,6 +184,11 @@ def enhanced_without_a_frame(good: Good) -> None:
 @refused(r"slice 6 of 6 by position: frame 6 cannot be decoded")
 def enhanced_cut(good: Good) -> None:
     cut(_replace_by_enhanced(good), -30)
+
+
+@refused(r"slice 1 of 6 by position: 1920 bytes of pixels, expected 1440")
+def enhanced_with_pixels_of_two_frames_more(good: Good) -> None:
+    _replace_by_enhanced(good, change=lambda dataset: setattr(dataset, "PixelData", dataset.PixelData + bytes(480)))
 
 
 @refused(r"slice gap in case .*1 slice missing")
