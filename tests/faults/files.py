@@ -1,16 +1,20 @@
 """Faults of files, and good files in awkward forms."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     RLELossless,
 )
 
@@ -75,6 +79,34 @@ def transfer_syntax_unknown(good: Good) -> None:
 @read_right
 def compressed_as_rle(good: Good) -> None:
     good.edit(lambda dataset: dataset.compress(RLELossless))
+
+
+def _compress_as_jpeg(good: Good, spoil: Callable[[bytes], bytes] = bytes) -> None:
+    """Compress all slices as lossless JPEG, and spoil the third one's frame."""
+    for z in range(SLICES):
+        dataset = dcmread(good.paths[z])
+        frame = imagecodecs.jpeg8_encode(
+            np.ascontiguousarray(dataset.pixel_array.view(np.uint16)), lossless=True, bitspersample=16
+        )
+        dataset.PixelData = encapsulate([spoil(frame) if z == 2 else frame])
+        dataset["PixelData"].is_undefined_length, dataset["PixelData"].VR = True, "OB"
+        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset.save_as(good.paths[z])
+
+
+@read_right
+def compressed_as_lossless_jpeg(good: Good) -> None:
+    _compress_as_jpeg(good)
+
+
+@refused(r"slice 3 of 6 by position: pixels cannot be decoded \(JPEG Lossless")
+def lossless_jpeg_cut_and_ended(good: Good) -> None:
+    _compress_as_jpeg(good, lambda frame: frame[: -len(frame) // 3] + b"\xff\xd9")
+
+
+@refused(r"slice 3 of 6 by position: pixels cannot be decoded \(JPEG Lossless")
+def lossless_jpeg_without_some_of_its_middle(good: Good) -> None:
+    _compress_as_jpeg(good, lambda frame: frame[:-60] + frame[-40:])
 
 
 def _write_as(good: Good, syntax: str) -> None:
