@@ -93,6 +93,9 @@ def _warn(
     is_tilted: bool,
 ) -> Iterator[str]:
     """Say what is odd about a series that is taken all the same."""
+    if len(headers) == 1:
+        # So ends a slice whose series identifier is damaged.
+        yield "only one slice: no other one confirms its extent, nor that none is missing"
     drift = float(np.abs(along - along[0] - spacing_mm * np.arange(len(along))).max())
     if drift > SPACING_WARNING_MM:
         yield f"uneven slices: up to {drift:.3f} mm from their places on a grid of {spacing_mm:.3f} mm, taken as even"

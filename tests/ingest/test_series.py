@@ -154,7 +154,10 @@ def test_an_impossible_orientation_is_refused(tmp_path, orientation):
 
 
 def test_a_single_slice_takes_its_extent_from_the_header(tmp_path):
-    assert order(tmp_path / "a", slices=1).grid.spacing_mm_zyx[0] == 3.0
+    lone = order(tmp_path / "a", slices=1)
+    assert lone.grid.spacing_mm_zyx[0] == 3.0
+    assert lone.warnings == ("only one slice: no other one confirms its extent, nor that none is missing",)
+    assert order(tmp_path / "c", slices=2).warnings == ()
     assert order(tmp_path / "b", only(0, SpacingBetweenSlices=2.5), slices=1).grid.spacing_mm_zyx[0] == 2.5
 
 
