@@ -54,6 +54,11 @@ def last_slice_not_called_dicom_any_more(good: Good) -> None:
 
 
 @refused(r"damaged file in case .*1 of 6 files")
+def last_slice_with_a_preamble_too_short(good: Good) -> None:
+    good.paths[5].write_bytes(good.paths[5].read_bytes()[3:])
+
+
+@refused(r"damaged file in case .*1 of 6 files")
 def file_empty(good: Good) -> None:
     good.paths[5].write_bytes(b"")
 
