@@ -1,6 +1,7 @@
 """Folder tree -> cases; case -> grid and a stream of slices in Hounsfield units with their labels."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -192,19 +193,21 @@ def _is_folder(root: Path) -> bool:
 def _read_slices(
     series: OrderedSeries, labels: LabelSlices | None, case: str, plan: Straightening | None, rounding: Rounding
 ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
-    frames = FrameReader()
-    for z, header in enumerate(series.headers):
-        where = f"case {case}, slice {z + 1} of {len(series.headers)} by position"
-        try:
-            image_hu = read_slice_hu(header.path, header, rounding) if header.frame is None else frames.read_hu(header, rounding)
-            check_hu(image_hu, header)
-        except SeriesError as error:
-            raise SeriesError(f"{where}: {error}") from error
-        try:
-            straight_hu = image_hu if plan is None else straighten_image(image_hu, plan, z)
-            yield straight_hu, None if labels is None else labels(z)
-        except MaskError as error:
-            raise MaskError(f"mask of {where}: {error}") from error
+    with closing(FrameReader()) as frames:
+        for z, header in enumerate(series.headers):
+            where = f"case {case}, slice {z + 1} of {len(series.headers)} by position"
+            try:
+                image_hu = (
+                    read_slice_hu(header.path, header, rounding) if header.frame is None else frames.read_hu(header, rounding)
+                )
+                check_hu(image_hu, header)
+            except SeriesError as error:
+                raise SeriesError(f"{where}: {error}") from error
+            try:
+                straight_hu = image_hu if plan is None else straighten_image(image_hu, plan, z)
+                yield straight_hu, None if labels is None else labels(z)
+            except MaskError as error:
+                raise MaskError(f"mask of {where}: {error}") from error
 
 
 def _read_volume(

@@ -175,7 +175,8 @@ def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | 
     elif _is_cut_start(head) and not found.path.name.startswith("."):
         # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
         scan.damaged.append(replace(found, reason=CUT_SHORT))
-    elif _is_called_dicom(found.path) or head[SNIFF_BYTES:].startswith(META_START):
+    elif _is_called_dicom(found.path) or META_START in head[: 2 * SNIFF_BYTES]:
+        # Behind a damaged preamble, or one that is too short or too long.
         scan.damaged.append(replace(found, reason=DAMAGED))
     else:
         return NOT_OURS
