@@ -19,11 +19,11 @@ from hipseg.ingest.dicomfile import (
     read_header,
 )
 from hipseg.ingest.dictionary import tag_of
-from hipseg.ingest.headers import OVERLAY_ROWS
+from hipseg.ingest.headers import OVERLAY_DATA
 from hipseg.ingest.plain import HeaderReader
 
-OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0011, 0x0015, 0x0050, 0x0051
-OVERLAY_BITS_ALLOCATED, OVERLAY_BIT_POSITION, OVERLAY_DATA = 0x0100, 0x0102, 0x3000
+OVERLAY_ROWS, OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0010, 0x0011, 0x0015, 0x0050, 0x0051
+OVERLAY_BITS_ALLOCATED, OVERLAY_BIT_POSITION = 0x0100, 0x0102
 ELEMENTS = (
     OVERLAY_ROWS,
     OVERLAY_COLUMNS,

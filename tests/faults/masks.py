@@ -16,6 +16,11 @@ def overlay_without_origin(good: Good) -> None:
     good.edit(lambda dataset: dataset.pop(0x60000050) and None, 2)
 
 
+@refused(r"slice 3 of 6 by position: overlay group 6000 without rows, columns or origin")
+def overlay_without_rows(good: Good) -> None:
+    good.edit(lambda dataset: dataset.pop(0x60000010) and None, 2)
+
+
 @read_right
 def overlay_shifted_by_its_origin(good: Good) -> Truth:
     good.edit(lambda dataset: setattr(dataset[0x60000050], "value", [2, 3]), 1, 2, 3, 4)
