@@ -21,6 +21,26 @@ def overlay_without_rows(good: Good) -> None:
     good.edit(lambda dataset: dataset.pop(0x60000010) and None, 2)
 
 
+@refused(r"slice 3 of 6 by position: what is drawn on an overlay .* lies wholly beside the image")
+def overlay_beside_the_image(good: Good) -> None:
+    good.edit(lambda dataset: setattr(dataset[0x60000050], "value", [100, 100]), 2)
+
+
+@refused(r"slice 3 of 6 by position: overlay group 6000 lies on frames 2 to 2 \(60xx,0051\) of an image that has 1")
+def overlay_on_a_frame_that_is_not_there(good: Good) -> None:
+    good.edit(lambda dataset: dataset.add_new(0x60000051, "US", 2), 2)
+
+
+@refused(r"slice 3 of 6 by position: overlay group 6000 with -1 frames")
+def overlay_of_less_than_one_frame(good: Good) -> None:
+    good.edit(lambda dataset: dataset.add_new(0x60000015, "IS", -1), 2)
+
+
+@refused(r"slice 3 of 6 by position: overlay group 6000 with Overlay Data \(60xx,3000\) that are no bits")
+def overlay_written_as_a_number(good: Good) -> None:
+    good.edit(lambda dataset: dataset.add_new(0x60003000, "UL", 5000), 2)
+
+
 @read_right
 def overlay_shifted_by_its_origin(good: Good) -> Truth:
     good.edit(lambda dataset: setattr(dataset[0x60000050], "value", [2, 3]), 1, 2, 3, 4)
