@@ -27,6 +27,7 @@ from hipseg.ingest.headers import (
     CT_CLASSES,
     ENHANCED_CT,
     HEADER_TAGS,
+    OVERLAY_DATA_TAGS,
     FileStamp,
     ImageHeader,
     has_place,
@@ -224,7 +225,7 @@ def _read_header(found: FoundFile, headers: HeaderReader, descriptor: int, head:
 def _read_odd_header(found: FoundFile) -> "FileDataset | None":
     """Read a header with pydicom; None where it cannot be walked or breaks off inside a value, which may then read otherwise."""
     try:
-        dataset = read_dataset(found.path, HEADER_TAGS, has_pixels=False)
+        dataset = read_dataset(found.path, (*HEADER_TAGS, *OVERLAY_DATA_TAGS), has_pixels=False)
     except UnreadableFileError:
         return None
     return None if is_cut(dataset) else dataset
