@@ -243,9 +243,10 @@ def _sort_dicom(scan: Scan, found: FoundFile, dataset: Header | None, *, has_pre
     if is_directory(dataset):
         scan.directories.append(found)
         return DIRECTORY
-    if not (modality or sop_class):
+    series_uid = text(dataset, "SeriesInstanceUID")
+    if not modality and not (sop_class and series_uid):
         return _doubt(scan, found, has_prefix=has_prefix)
-    _count_other(scan, found, modality, text(dataset, "SeriesInstanceUID"))
+    _count_other(scan, found, modality, series_uid)
     return None
 
 

@@ -79,9 +79,13 @@ def test_an_object_of_another_modality_is_counted_by_the_series_that_it_names(tm
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
-def test_an_unknown_modality_without_a_series_may_be_a_damaged_slice(tmp_path):
-    write_image(tmp_path, Modality="CX", SeriesInstanceUID="")
-    assert [found.reason for found in scan_tree(tmp_path).damaged] == ["another modality"]
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [({"Modality": "CX"}, "another modality"), ({"Modality": "", "SOPClassUID": "1.2.3"}, "damaged DICOM file")],
+)
+def test_an_object_of_no_known_modality_without_a_series_may_be_a_damaged_slice(tmp_path, values, reason):
+    write_image(tmp_path, **values, SeriesInstanceUID="")
+    assert [found.reason for found in scan_tree(tmp_path).damaged] == [reason]
 
 
 def test_what_nobody_foresaw_in_one_file_leaves_the_others_to_be_found(tmp_path, monkeypatch):
