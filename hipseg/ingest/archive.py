@@ -7,6 +7,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,6 +73,13 @@ class ZipMember(PosixPath):
     __slots__ = ("entry",)
     entry: Entry
 
+    def __eq__(self, other: object) -> bool:
+        """Two members of one name are two files; neither is a file on the disk."""
+        return isinstance(other, ZipMember) and str(self) == str(other) and self.entry == other.entry
+
+    def __hash__(self) -> int:
+        return hash((str(self), self.entry))
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Take the entry along to another process."""
         return _make_member, (self.entry, str(self))
@@ -124,7 +132,7 @@ def list_members(archive: Path) -> tuple[tuple[PurePosixPath, ZipMember], ...]:
     """
     if isinstance(archive, ZipMember):
         raise ArchiveError("a ZIP archive inside a ZIP archive is not looked into; unpack the outer one")
-    infos = [one for one in _read_directory(archive) if not one.is_dir()]
+    infos = [one for one in _read_directory(archive) if not one.filename.endswith("/")]
     _check_infos(infos, archive.stat().st_size)
     members = []
     for info in infos:
@@ -212,7 +220,10 @@ def _is_whole(archive: Path, found: int) -> bool:
 def _check_infos(infos: list[zipfile.ZipInfo], archive_bytes: int) -> None:
     """Refuse an archive by its table of contents."""
     unpacked, packed = sum(one.file_size for one in infos), sum(one.compress_size for one in infos)
+    names = Counter(PurePosixPath(one.filename) for one in infos)
     faults: dict[str, Callable[[zipfile.ZipInfo], object]] = {
+        "has no name": lambda one: not one.filename,
+        "has the name of another one": lambda one: names[PurePosixPath(one.filename)] > 1,
         "is encrypted": lambda one: one.flag_bits & IS_ENCRYPTED,
         "is packed by another method than deflate": lambda one: one.compress_type not in METHODS,
         "leads out of the archive": lambda one: one.filename.startswith("/") or ".." in PurePosixPath(one.filename).parts,
@@ -224,6 +235,10 @@ def _check_infos(infos: list[zipfile.ZipInfo], archive_bytes: int) -> None:
         found = sum(bool(is_faulty(one)) for one in infos)
         if found:
             raise ArchiveError(f"refused ZIP archive: {found} of its {len(infos)} members: each {words}; unpack it into a folder")
+    ordered = sorted(infos, key=lambda one: one.header_offset)
+    ends = [one.header_offset + LOCAL_HEADER.size + one.compress_size for one in ordered]
+    if any(following.header_offset < end for end, following in zip(ends, ordered[1:], strict=False)):
+        raise ArchiveError("refused ZIP archive: its members overlap: it is damaged, or a bomb; unpack it into a folder")
     if packed > archive_bytes or (unpacked > FREE_BYTES and unpacked > MAX_RATIO * archive_bytes):
         raise ArchiveError(
             f"refused ZIP archive: its members announce {packed} packed and {unpacked} unpacked bytes in a file of "

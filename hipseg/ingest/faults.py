@@ -1,14 +1,31 @@
-"""What a tree lacks without any slice showing it: archives that cannot be looked into, files that a DICOMDIR lists."""
+"""What a tree lacks without any slice showing it: files that cannot be read, archives, files that a DICOMDIR lists."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from hipseg.ingest.dicomdir import ListedSeries, has_listed_file, read_directory
 from hipseg.ingest.dicomfile import UnreadableFileError
+from hipseg.ingest.grouping import common_folder, find_contradictions
 from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED
 from hipseg.ingest.pairing import SeriesKey, SeriesMap
-from hipseg.ingest.scan import FoundFile, Scan
+from hipseg.ingest.scan import CUT_SHORT, DAMAGED, FoundFile, Scan
+
+UNREAD = frozenset((DAMAGED, CUT_SHORT))
+"""Reasons of files that `open_case` words, by their number alone."""
+OTHER_KIND = "call themselves another kind of object: a series has one modality; export it again, or move them elsewhere"
+"""Source: DICOM PS3.3 C.7.3.1.1.1."""
+WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        UNOPENED: "cannot be opened; make them readable, or move them elsewhere if they are none of its slices",
+        SYMBOLIC_LINK: "are symbolic links, which are not followed; put the files themselves in their place, or move the links "
+        "elsewhere",
+    }
+)
+"""What is wrong with files that may be slices, and what to do, by reason."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,32 +36,86 @@ class Fault:
     folder: str
 
 
-def find_faults(scan: Scan, series: SeriesMap) -> dict[SeriesKey, Fault]:
-    """Find the series that are known to be incomplete.
+@dataclass(frozen=True, repr=False)
+class Losses:
+    """What is known to be wrong with series.
+
+    Args:
+        faults: the first fault of each. One that belongs to none of the series has a key of its own, made of the archive's place
+            or of what the DICOMDIR says, so that it is refused by name and not passed over.
+        damaged: number of damaged files that may be its slices, by series.
+    """
+
+    faults: Mapping[SeriesKey, Fault]
+    damaged: Mapping[SeriesKey, int]
+
+
+def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losses:
+    """Find the series that are known to be incomplete, or may be.
 
     Args:
         scan: what the tree holds.
-        series: its series.
-    Returns:
-        The first fault of each. One that belongs to none of the series has a key of its own, made of the archive's place or of
-        what the DICOMDIR says, so that it is refused by name and not passed over.
+        series: its series, each of them whole.
+        set_aside: gets the files that are no slices of any series.
     """
     faults: dict[SeriesKey, Fault] = {}
     for archive in scan.faults:
         inside = [key for key, images in series.items() if any(_lies_in(header.folder, archive.folder) for header in images)]
         for key in inside or [(archive.folder, archive.folder)]:
             faults.setdefault(key, Fault(archive.reason, archive.folder))
-    if scan.directories:
-        present = {_place(header.folder, header.path.name) for images in series.values() for header in images}
-        for directory in scan.directories:
-            for listed, missing in _find_missing(directory, present):
-                reason = (
-                    f"incomplete series: {missing} of the {len(listed.files)} images that a DICOMDIR lists for it are missing; "
-                    "copy the medium again"
-                )
-                for key in _find_keys(listed, series) or [_make_key(listed, directory)]:
-                    faults.setdefault(key, Fault(reason, directory.folder))
-    return faults
+    _find_unlisted(scan, series, faults)
+    unread = _place_unread(scan, series, set_aside)
+    for key, counts in unread.items():
+        for reason in counts.keys() - UNREAD:
+            words = f"incomplete series: {counts[reason]} of {len(series[key]) + counts[reason]} files beside each other "
+            faults.setdefault(key, Fault(words + WORDS.get(reason, OTHER_KIND), common_folder(series[key])))
+    for key, words in find_contradictions(series).items():
+        faults.setdefault(key, Fault(words, common_folder(series[key])))
+    return Losses(faults, {key: sum(counts[reason] for reason in UNREAD) for key, counts in unread.items()})
+
+
+def _find_unlisted(scan: Scan, series: SeriesMap, faults: dict[SeriesKey, Fault]) -> None:
+    """Add the series that a DICOMDIR lists and that are not whole."""
+    if not scan.directories:
+        return
+    present = {_place(header.folder, header.path.name) for images in series.values() for header in images}
+    for directory in scan.directories:
+        for listed, missing in _find_missing(directory, present):
+            reason = (
+                f"incomplete series: {missing} of the {len(listed.files)} images that a DICOMDIR lists for it are missing; "
+                "copy the medium again"
+            )
+            for key in _find_keys(listed, series) or [_make_key(listed, directory)]:
+                faults.setdefault(key, Fault(reason, directory.folder))
+
+
+def _place_unread(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Mapping[SeriesKey, Counter[str]]:
+    """Give files that may be slices to every series that they may be of, by reason; the others are set aside.
+
+    What a header still tells of its series decides, else the folder. Lone images in one folder are a collection and no stacks, of
+    which one could lack its end.
+    """
+    by_uid: dict[str, set[SeriesKey]] = defaultdict(set)
+    by_folder: dict[str, set[SeriesKey]] = defaultdict(set)
+    for key, images in series.items():
+        by_uid[images[0].series_uid].add(key)
+        for header in images:
+            by_folder[header.folder].add(key)
+    unread: dict[SeriesKey, Counter[str]] = defaultdict(Counter)
+
+    def place(keys: Collection[SeriesKey], reason: str, count: int) -> None:
+        set_aside.update({} if keys else {reason: count})
+        for key in keys:
+            unread[key][reason] += count
+
+    for file in scan.damaged:
+        beside = by_folder.get(file.folder, set())
+        is_collection = len(beside) > 1 and all(len(series[key]) == 1 for key in beside)
+        named = by_uid.get(file.series_uid) if file.series_uid else None
+        place(named or (set() if is_collection else beside), file.reason, 1)
+    for (reason, series_uid), count in scan.others.items():
+        place(by_uid.get(series_uid, set()) if series_uid else set(), reason, count)
+    return unread
 
 
 def _lies_in(folder: str, archive: str) -> bool:
@@ -59,15 +130,14 @@ def _place(folder: str, name: str | PurePosixPath) -> str:
 def _find_missing(directory: FoundFile, present: set[str]) -> Iterator[tuple[ListedSeries, int]]:
     """Give the listed series of which files are missing; an image that is set aside is there, too."""
     try:
-        found = read_directory(directory.path)
+        for listed in read_directory(directory.path):
+            unseen = [file for file in listed.files if _place(directory.folder, file) not in present]
+            missing = sum(not has_listed_file(directory.path, file) for file in unseen)
+            if missing:
+                yield listed, missing
     except (OSError, UnreadableFileError):
         # What it lists cannot be told; the series are judged by their slices alone, as without a DICOMDIR.
         return
-    for listed in found:
-        unseen = [file for file in listed.files if _place(directory.folder, file) not in present]
-        missing = sum(not has_listed_file(directory.path, file) for file in unseen)
-        if missing:
-            yield listed, missing
 
 
 def _find_keys(listed: ListedSeries, series: Mapping[SeriesKey, Sequence[ImageHeader]]) -> list[SeriesKey]:

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -22,6 +22,56 @@ CTORG_NAME = re.compile(r"(volume|labels)-(\d{1,4})\.nii(\.gz)?")
 SYMBOLIC_LINK = "symbolic link, not followed"
 NOT_A_FILE = "not a regular file"
 UNOPENED = "cannot be opened"
+
+
+@dataclass(frozen=True, repr=False)
+class TreeEntry:
+    """One entry below a folder, which is not opened.
+
+    Args:
+        path: the entry.
+        folder: its folder, relative to the root.
+        reason: why it is not looked into; empty for a regular file.
+        status: of the file, or of the link; None where it cannot be asked.
+        is_folder: whether it is a folder, or a link to one.
+    """
+
+    path: Path
+    folder: str
+    reason: str = ""
+    status: os.stat_result | None = None
+    is_folder: bool = False
+
+
+def walk_tree(root: Path) -> Iterator[TreeEntry]:
+    """Give every file below a folder in sorted order, and what is not followed or cannot be listed; a root may be a link."""
+    unlisted: list[OSError] = []
+    for place, subfolders, names in os.walk(root, onerror=unlisted.append):
+        subfolders.sort()
+        folder = Path(place)
+        relative = folder.relative_to(root).as_posix()
+        yield from _unlisted(unlisted, root)
+        links = {name for name in subfolders if (folder / name).is_symlink()}
+        yield from (_look_at(folder / name, relative, is_folder=name in links) for name in sorted([*names, *links]))
+    yield from _unlisted(unlisted, root)
+
+
+def _unlisted(errors: list[OSError], root: Path) -> Iterator[TreeEntry]:
+    """Give the folders that could not be listed since the last call."""
+    while errors:
+        path = Path(errors.pop().filename or root)
+        yield TreeEntry(path, path.parent.relative_to(root).as_posix() if path != root else ".", UNOPENED, is_folder=True)
+
+
+def _look_at(path: Path, folder: str, *, is_folder: bool) -> TreeEntry:
+    try:
+        status = path.lstat()
+    except OSError:
+        # It is gone since the folder was listed.
+        return TreeEntry(path, folder, UNOPENED)
+    if stat.S_ISLNK(status.st_mode):
+        return TreeEntry(path, folder, SYMBOLIC_LINK, status, is_folder)
+    return TreeEntry(path, folder, "" if stat.S_ISREG(status.st_mode) else NOT_A_FILE, status)
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,16 +96,11 @@ def list_files(root: Path) -> Listing:
     """List the regular files below a folder; symbolic links are not followed."""
     files: dict[PurePosixPath, Path] = {}
     set_aside: Counter[str] = Counter()
-    for folder, subfolders, names in os.walk(root, onerror=lambda _: set_aside.update([UNOPENED])):
-        subfolders.sort()
-        links = [name for name in subfolders if (Path(folder) / name).is_symlink()]
-        for name in sorted(names + links):
-            path = Path(folder) / name
-            mode = path.lstat().st_mode
-            if stat.S_ISREG(mode):
-                files[PurePosixPath(path.relative_to(root))] = path
-            else:
-                set_aside[SYMBOLIC_LINK if stat.S_ISLNK(mode) else NOT_A_FILE] += 1
+    for entry in walk_tree(root):
+        if entry.reason:
+            set_aside[entry.reason] += 1
+        else:
+            files[PurePosixPath(entry.path.relative_to(root))] = entry.path
     return Listing(MappingProxyType(files), set_aside)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import stat
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -35,6 +34,7 @@ from hipseg.ingest.headers import (
     is_localizer,
     parse_header,
 )
+from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED, TreeEntry, walk_tree
 from hipseg.ingest.nifti import is_nifti
 from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
 from hipseg.ingest.plain import HeaderReader
@@ -45,18 +45,17 @@ if TYPE_CHECKING:
 
 KNOWN_MODALITIES = frozenset(
     {"CR", "DOC", "DX", "ECG", "IO", "KO", "MG", "MR", "NM", "OT", "PR", "PT"}
-    | {"REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN", "SC", "SEG", "SM", "SR", "US", "XA"}
+    | {"REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN", "SC", "SM", "SR", "US", "XA"}
 )
 """Modalities that are named when they are set aside; another text in that place is not repeated. Source: PS3.3 C.7.3.1.1.1."""
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage; those of several frames begin likewise. Source: DICOM PS3.4 B.5."""
-NOT_OURS = "not DICOM or NIfTI"
+NOT_OURS = "neither DICOM nor NIfTI nor NRRD"
 DAMAGED = "damaged DICOM file"
 CUT_SHORT = "empty file"
-SYMBOLIC_LINK = "symbolic link, not followed"
-NOT_A_FILE = "not a regular file"
-UNOPENED = "cannot be opened"
+UNKNOWN_MODALITY = "another modality"
+NO_MODALITY = "DICOM object without a modality"
 ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
 DICOM_SUFFIX = ".dcm"
@@ -88,8 +87,9 @@ class FoundFile:
 class Scan:
     """What a walk found.
 
-    `damaged` are files that may be slices of a series and cannot be read as such, `faults` are ZIP archives that cannot be looked
-    into (their folder is the archive itself), `directories` are DICOMDIRs, which are also counted as set aside.
+    `damaged` are files that may be slices of a series and cannot be read as such: damaged ones, those that cannot be opened and
+    links to files. `others` counts objects of other modalities by reason and series identifier. `faults` are ZIP archives that
+    cannot be looked into (their folder is the archive itself), `directories` are DICOMDIRs, which are also counted as set aside.
     """
 
     images: list[ImageHeader] = field(default_factory=list)
@@ -99,6 +99,7 @@ class Scan:
     nrrds: list[FoundFile] = field(default_factory=list)
     captures: list[ImageHeader] = field(default_factory=list)
     damaged: list[FoundFile] = field(default_factory=list)
+    others: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[FoundFile] = field(default_factory=list)
     directories: list[FoundFile] = field(default_factory=list)
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -111,25 +112,17 @@ def scan_tree(root: Path) -> Scan:
     Args:
         root: the folder; it may itself be a link.
     Returns:
-        The finds. Every file seen is an image, an RTSTRUCT, a NIfTI volume, damaged, or counted in `set_aside`. The members of
-        a ZIP archive are files like others, in a folder of the archive's name.
+        The finds. Every file seen is an image, a capture, a file of masks (RTSTRUCT, SEG, NIfTI, NRRD), damaged, an object of
+        another modality, or counted in `set_aside`. The members of a ZIP archive are files like others, in a folder of the
+        archive's name.
     """
     scan, headers = Scan(), HeaderReader(HEADER_TAGS)
-
-    def count_unopened(_: OSError) -> None:
+    for entry in walk_tree(root):
         scan.files_seen += 1
-        scan.set_aside[UNOPENED] += 1
-
-    for folder, subfolders, files in os.walk(root, onerror=count_unopened):
-        subfolders.sort()
-        place = Path(folder)
-        links = [name for name in subfolders if (place / name).is_symlink()]
-        relative = place.relative_to(root).as_posix()
-        for name in sorted(files + links):
-            scan.files_seen += 1
-            reason = _sort_file(scan, place / name, relative, headers)
-            if reason:
-                scan.set_aside[reason] += 1
+        if entry.reason:
+            _sort_unread(scan, entry)
+        else:
+            _sort_file(scan, entry, headers)
     _claim_voxels(scan)
     return scan
 
@@ -143,18 +136,28 @@ def _claim_voxels(scan: Scan) -> None:
     scan.damaged = [found for found in scan.damaged if found.path not in voxels]
 
 
-def _sort_file(scan: Scan, path: Path, folder: str, headers: HeaderReader) -> str | None:
-    """Put one file where it belongs; the reason is given back where it belongs nowhere."""
+def _sort_unread(scan: Scan, entry: TreeEntry) -> None:
+    """Keep what may be a slice; a folder, or a link to one, a hidden file and what is no file are none."""
+    if entry.is_folder or entry.path.name.startswith(".") or entry.reason not in (UNOPENED, SYMBOLIC_LINK):
+        scan.set_aside[entry.reason] += 1
+    else:
+        scan.damaged.append(FoundFile(entry.path, entry.folder, entry.reason))
+
+
+def _sort_file(scan: Scan, entry: TreeEntry, headers: HeaderReader) -> None:
+    """Put one file where it belongs, or count it."""
+    status = entry.status
+    stamp = FileStamp(status.st_size, status.st_mtime_ns) if status else None
+    found = FoundFile(entry.path, entry.folder, stamp=stamp)
     try:
-        status = path.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            return SYMBOLIC_LINK
-        if not stat.S_ISREG(status.st_mode):
-            # Opening a named pipe would wait for ever.
-            return NOT_A_FILE
-        return _sort_content(scan, FoundFile(path, folder, stamp=FileStamp(status.st_size, status.st_mtime_ns)), headers)
+        reason = _sort_content(scan, found, headers)
     except OSError:
-        return UNOPENED
+        scan.damaged.append(replace(found, reason=UNOPENED))
+    except Exception:  # whatever one file brings about that nobody foresaw, the others must still be packed
+        scan.damaged.append(replace(found, reason=DAMAGED))
+    else:
+        if reason:
+            scan.set_aside[reason] += 1
 
 
 def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | None:
@@ -193,7 +196,7 @@ def _sort_archive(scan: Scan, found: FoundFile, headers: HeaderReader) -> str:
             reason = _sort_content(scan, FoundFile(member, (inside / name.parent).as_posix()), headers)
             if reason:
                 scan.set_aside[reason] += 1
-    except OSError as error:
+    except Exception as error:  # whatever a member brings about that nobody foresaw, the others of the tree must still be packed
         reason = str(error) if isinstance(error, ArchiveError) else UNREAD_ARCHIVE
         scan.faults.append(FoundFile(found.path, inside.as_posix(), reason))
     return ARCHIVE
@@ -242,9 +245,20 @@ def _sort_dicom(scan: Scan, found: FoundFile, dataset: Header | None, *, has_pre
     if is_directory(dataset):
         scan.directories.append(found)
         return DIRECTORY
-    if modality:
-        return f"modality {modality}" if modality in KNOWN_MODALITIES else "another modality"
-    return "DICOM object without a modality" if sop_class else _doubt(scan, found, has_prefix=has_prefix)
+    series_uid = text(dataset, "SeriesInstanceUID")
+    if not modality and not (sop_class and series_uid):
+        return _doubt(scan, found, has_prefix=has_prefix)
+    _count_other(scan, found, modality, series_uid)
+    return None
+
+
+def _count_other(scan: Scan, found: FoundFile, modality: str, series_uid: str) -> None:
+    """Keep what series an object of another modality says that it is of: that of CT images, if its modality is damaged."""
+    reason = (f"modality {modality}" if modality in KNOWN_MODALITIES else UNKNOWN_MODALITY) if modality else NO_MODALITY
+    if reason == UNKNOWN_MODALITY and not series_uid:
+        scan.damaged.append(replace(found, reason=reason))
+    else:
+        scan.others[reason, series_uid] += 1
 
 
 def _take_mask(scan: Scan, found: FoundFile, dataset: Header, modality: str, sop_class: str) -> bool:

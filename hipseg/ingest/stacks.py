@@ -16,14 +16,15 @@ MIN_STACK = 2
 """Images that a stack has; a single one says nothing about its spacing."""
 
 
-def _orientation(header: ImageHeader) -> Hashable:
+def round_orientation(header: ImageHeader) -> Hashable:
+    """Give the orientation of an image as far as stacks are told apart by it."""
     return tuple(round(value, DIRECTION_DIGITS) + 0.0 for value in header.orientation or ())
 
 
 _MARKS: dict[str, Callable[[ImageHeader], Hashable]] = {
     "stack": lambda header: header.stack_id,
     "time point": lambda header: -1 if header.time_point is None else header.time_point,
-    "orientation": _orientation,
+    "orientation": round_orientation,
     "acquisition": lambda header: -1 if header.acquisition_number is None else header.acquisition_number,
 }
 """What may tell stacks apart, the surest first. Source: DICOM PS3.3 C.7.6.16.2.2.2, C.7.6.2.1.1 and C.7.6.16.2.2.1."""
@@ -50,9 +51,18 @@ def split_stacks(images: Sequence[ImageHeader]) -> dict[str, tuple[ImageHeader, 
             stacks[mark(header)].append(header)
         if len(stacks) < MIN_STACK or not all(map(_is_stack, stacks.values())):
             continue
-        if _overlap(stacks.values()) if name in _OVERLAPPING else not _is_volume(images):
+        if _overlap(stacks.values()) if name in _OVERLAPPING else not is_volume(images):
             return {f" {name} {value}": tuple(stack) for value, stack in stacks.items()}
     return {"": tuple(images)}
+
+
+def is_volume(images: Sequence[ImageHeader]) -> bool:
+    """Say whether images are the slices of one volume, tilted or not."""
+    try:
+        order_series(images, "", takes_tilt=True)
+    except SeriesError:
+        return False
+    return True
 
 
 def _overlap(stacks: Collection[Sequence[ImageHeader]]) -> bool:
@@ -65,12 +75,4 @@ def _overlap(stacks: Collection[Sequence[ImageHeader]]) -> bool:
 
 
 def _is_stack(images: Sequence[ImageHeader]) -> bool:
-    return len(images) >= MIN_STACK and _is_volume(images)
-
-
-def _is_volume(images: Sequence[ImageHeader]) -> bool:
-    try:
-        order_series(images, "", takes_tilt=True)
-    except SeriesError:
-        return False
-    return True
+    return len(images) >= MIN_STACK and is_volume(images)

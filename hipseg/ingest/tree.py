@@ -1,18 +1,17 @@
 """A tree of folders with DICOM files -> cases: which images are a series, and which other files belong to it."""
 
-import os
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
 from pathlib import Path
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.carriers import pair_carriers
-from hipseg.ingest.faults import find_faults
+from hipseg.ingest.carriers import Carried, pair_carriers
+from hipseg.ingest.faults import Losses, find_losses
+from hipseg.ingest.grouping import Group, common_folder, group_images
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.pairing import SeriesIndex, SeriesKey
-from hipseg.ingest.placing import place_masks
-from hipseg.ingest.scan import FoundFile, Scan, scan_tree
+from hipseg.ingest.pairing import SeriesIndex, SeriesKey, SeriesMap
+from hipseg.ingest.placing import PlacedMasks, place_masks
+from hipseg.ingest.scan import Scan, scan_tree
 from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.ingest.stacks import split_stacks
 
@@ -33,36 +32,38 @@ def find_dicom_cases(root: Path) -> FoundCases:
     """
     scan = scan_tree(root)
     set_aside = Counter(scan.set_aside)
-    series = _group(_without_captures(scan, set_aside))
-    damaged = _place_damaged(scan.damaged, series, set_aside)
-    series, stacks = _split(series, damaged)
-    faults = find_faults(scan, series)
-    if not series and not faults:
+    whole = group_images(_without_captures(scan, set_aside))
+    losses = find_losses(scan, whole, set_aside)
+    series, stacks = _split(whole, losses)
+    if not series and not losses.faults:
         raise SeriesError(_say_none(scan, set_aside))
-    carried = pair_carriers(_group(scan.captures), SeriesIndex(series))
+    carried = pair_carriers(group_images(scan.captures), SeriesIndex(series))
     set_aside.update({UNPAIRED_PLANES: carried.unpaired} if carried.unpaired else {})
     for key in carried.copies:
         set_aside[COPIED] += len(series.pop(key))
     masks = place_masks(scan, SeriesIndex(series), set_aside)
-    cases = [
-        SourceCase(
-            *key,
-            _common_folder(images),
-            images,
-            tuple(masks.rtstructs.get(key, ())),
-            tuple(masks.niftis.get(key, ())),
-            damaged[key],
-            stacks=stacks[key],
-            segmentations=tuple(masks.segmentations.get(key, ())),
-            nrrds=tuple(masks.nrrds.get(key, ())),
-            carriers=carried.by_case.get(key, ()),
-            fault=faults[key].reason if key in faults else "",
-        )
-        for key, images in series.items()
-    ]
-    cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in faults.items() if key not in series]
+    cases = [_make_case(key, images, stacks[key], losses, masks=masks, carried=carried) for key, images in series.items()]
+    cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in losses.faults.items() if key not in whole]
     cases.sort(key=lambda one: (one.patient_id, one.series_uid))
     return FoundCases(tuple(cases), scan.files_seen, MappingProxyType(dict(sorted(set_aside.items()))))
+
+
+def _make_case(
+    key: SeriesKey, images: tuple[ImageHeader, ...], stacks: int, losses: Losses, *, masks: PlacedMasks, carried: Carried
+) -> SourceCase:
+    return SourceCase(
+        *key,
+        common_folder(images),
+        images,
+        tuple(masks.rtstructs.get(key, ())),
+        tuple(masks.niftis.get(key, ())),
+        losses.damaged.get(key, 0),
+        stacks=stacks,
+        segmentations=tuple(masks.segmentations.get(key, ())),
+        nrrds=tuple(masks.nrrds.get(key, ())),
+        carriers=carried.by_case.get(key, ()),
+        fault=losses.faults[key].reason if key in losses.faults else "",
+    )
 
 
 def _without_captures(scan: Scan, set_aside: Counter[str]) -> list[ImageHeader]:
@@ -74,60 +75,17 @@ def _without_captures(scan: Scan, set_aside: Counter[str]) -> list[ImageHeader]:
     return images
 
 
-def _group(images: Sequence[ImageHeader]) -> dict[SeriesKey, tuple[ImageHeader, ...]]:
-    """Put images of one patient and one series together, wherever they lie."""
-    groups: dict[SeriesKey, list[ImageHeader]] = defaultdict(list)
-    for header in images:
-        groups[header.patient_id, header.series_uid or header.folder].append(header)
-    series: dict[SeriesKey, tuple[ImageHeader, ...]] = {}
-    for (patient_id, series_uid), found in groups.items():
-        # A stand-in may be the identifier that other images of the series do have: then they are one series.
-        key = (patient_id or _stand_in(found), series_uid)
-        series[key] = (*series.get(key, ()), *found)
-    return series
-
-
-def _split(
-    series: Mapping[SeriesKey, tuple[ImageHeader, ...]], damaged: Mapping[SeriesKey, int]
-) -> tuple[dict[SeriesKey, tuple[ImageHeader, ...]], dict[SeriesKey, int]]:
-    """Split series into stacks where the headers do; a series with damaged files stays whole and is refused."""
-    split: dict[SeriesKey, tuple[ImageHeader, ...]] = {}
+def _split(whole: SeriesMap, losses: Losses) -> tuple[Group, dict[SeriesKey, int]]:
+    """Split series into stacks where the headers do; one that is known to lack something stays whole and is refused."""
+    split: Group = {}
     stacks: dict[SeriesKey, int] = {}
-    for (patient_id, series_uid), images in series.items():
-        parts = {"": images} if damaged.get((patient_id, series_uid)) else split_stacks(images)
+    for (patient_id, series_uid), images in whole.items():
+        is_lacking = (patient_id, series_uid) in losses.faults or losses.damaged.get((patient_id, series_uid))
+        parts = {"": tuple(images)} if is_lacking else split_stacks(images)
         for name, stack in parts.items():
             key = (patient_id, series_uid + name)
             split[key], stacks[key] = stack, len(parts)
     return split, stacks
-
-
-def _stand_in(images: Sequence[ImageHeader]) -> str:
-    """Name the patient of a series without Patient ID: by its study, else by its folder."""
-    return min((header.study_uid for header in images if header.study_uid), default=_common_folder(images))
-
-
-def _place_damaged(
-    found: Sequence[FoundFile], series: Mapping[SeriesKey, Sequence[ImageHeader]], set_aside: Counter[str]
-) -> Counter[SeriesKey]:
-    """Give each damaged file to the series that it must be a slice of; count it as set aside where that cannot be told."""
-    by_uid: dict[str, set[SeriesKey]] = defaultdict(set)
-    by_folder: dict[str, set[SeriesKey]] = defaultdict(set)
-    for key, images in series.items():
-        by_uid[images[0].series_uid].add(key)
-        for header in images:
-            by_folder[header.folder].add(key)
-    damaged: Counter[SeriesKey] = Counter()
-    for file in found:
-        keys = (by_uid.get(file.series_uid) if file.series_uid else None) or by_folder.get(file.folder, set())
-        if len(keys) == 1:
-            damaged[next(iter(keys))] += 1
-        else:
-            set_aside[file.reason] += 1
-    return damaged
-
-
-def _common_folder(images: Sequence[ImageHeader]) -> str:
-    return os.path.commonpath({header.folder for header in images}) or "."
 
 
 def _say_none(scan: Scan, set_aside: Counter[str]) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,10 +20,17 @@ CHECK_DIGITS = 16
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished case: what became of it, and the seal of the source that it was made from (see `seals`)."""
+    """One finished case.
+
+    Args:
+        outcome: what became of it.
+        seal: of the source that it was made from (see `seals`).
+        shard_bytes: size of its shard when that was written; None where it is not known, or there is none.
+    """
 
     outcome: CaseRecord | Refusal
     seal: str
+    shard_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,13 @@ class JournalContent:
         plan: what the packing was asked for; None where the journal does not begin well.
         entries: by case, the last line of each, but no refusal after it was packed.
         is_complete: whether the packing came to its end.
+        parts: number of parts that it was merged of; 0 where it was none.
     """
 
     plan: PlanRecord | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
     is_complete: bool = False
+    parts: int = 0
 
 
 class Journal:
@@ -53,11 +62,16 @@ class Journal:
         Raises:
             ConfigError: the disk is full or the folder gone.
         """
+        if isinstance(entry.outcome, CaseRecord) and entry.shard_bytes is None:
+            try:
+                entry = replace(entry, shard_bytes=self._path.with_name(entry.outcome.shard).stat().st_size)
+            except OSError as error:
+                raise unwritable(self._path, error) from error
         self._write(_entry_line(entry))
 
-    def complete(self) -> None:
-        """Note that the packing came to its end."""
-        self._write(_line({"complete": True}))
+    def complete(self, parts: int = 0) -> None:
+        """Note that the packing came to its end, or a merge of so many parts."""
+        self._write(_line({"complete": True, "parts": parts}))
 
     def _write(self, line: str) -> None:
         try:
@@ -100,8 +114,8 @@ def read_journal(path: Path) -> JournalContent:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     plan: PlanRecord | None = None
     entries: dict[str, Entry] = {}
-    is_complete = False
-    for value in filter(None, map(_parse, lines)):
+    parts: int | None = None
+    for value in (one for one in map(_parse, lines) if one is not None):
         if isinstance(value, PlanRecord):
             plan = value
         elif isinstance(value, Entry):
@@ -109,12 +123,12 @@ def read_journal(path: Path) -> JournalContent:
             if isinstance(value.outcome, CaseRecord) or value.outcome.case not in entries:
                 entries[value.outcome.case] = value
         else:
-            is_complete = True
-    return JournalContent(plan, entries if plan else {}, is_complete)
+            parts = value
+    return JournalContent(plan, entries if plan else {}, parts is not None, parts or 0)
 
 
 def _entry_line(entry: Entry) -> str:
-    return _line({"seal": entry.seal, "outcome": outcome_json(entry.outcome)})
+    return _line({"seal": entry.seal, "outcome": outcome_json(entry.outcome), "shard_bytes": entry.shard_bytes})
 
 
 def _line(value: dict[str, Any]) -> str:
@@ -122,8 +136,8 @@ def _line(value: dict[str, Any]) -> str:
     return f"{digest_bytes(text.encode())[:CHECK_DIGITS]} {text}\n"
 
 
-def _parse(line: bytes) -> PlanRecord | Entry | bool | None:
-    """Read one line: the plan, a case, True for the end, None for a line that is none."""
+def _parse(line: bytes) -> PlanRecord | Entry | int | None:
+    """Read one line: the plan, a case, the number of parts for the end, None for a line that is none."""
     check, _, text = line.partition(b" ")
     if not text or digest_bytes(text)[:CHECK_DIGITS].encode() != check:
         return None
@@ -131,7 +145,9 @@ def _parse(line: bytes) -> PlanRecord | Entry | bool | None:
     try:
         if "plan" in value:
             return read_as(PlanRecord, value["plan"])
-        return Entry(outcome_from_json(value["outcome"]), value["seal"]) if "outcome" in value else True
+        if "outcome" not in value:
+            return int(value.get("parts", 0))
+        return Entry(outcome_from_json(value["outcome"]), value["seal"], value.get("shard_bytes"))
     except (ValueError, ConfigError, KeyError):
         # Of another release; its cases are packed again.
         return None

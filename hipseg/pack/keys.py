@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import unwritable
+from hipseg.runs import DatasetPaths
 
 SALT_BYTES = 32
 KEY_DIGITS = 12
@@ -30,6 +31,16 @@ def patient_key(salt: bytes, patient_id: str) -> str:
 def salt_id(salt: bytes) -> str:
     """Give a name that tells this salt from others and does not give it away."""
     return _digest(salt, "salt")
+
+
+def check_salt_file(path: Path, paths: DatasetPaths) -> None:
+    """Refuse a salt that would travel with the shards.
+
+    Raises:
+        ConfigError: the path lies in the data set's folder.
+    """
+    if path.resolve().is_relative_to(paths.root.resolve()):
+        raise ConfigError(f"salt file {path} would lie in {paths.root}, which is passed on; keep it in a private folder")
 
 
 def create_salt(path: Path) -> bool:
@@ -85,4 +96,5 @@ def _link_first(temporary: str, path: Path) -> bool:
 
 
 def _digest(salt: bytes, text: str) -> str:
-    return hmac.new(salt, text.encode("utf-8"), hashlib.sha256).hexdigest()[:KEY_DIGITS]
+    # A folder that stands in for an identifier may have a name that is no UTF-8; Python keeps its bytes as surrogates.
+    return hmac.new(salt, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:KEY_DIGITS]

@@ -1,10 +1,11 @@
 """What one packing is asked for, and what of it must be the same for all cases of a data set."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hipseg.errors import ConfigError
+from hipseg.fsio import digest_json
 from hipseg.ingest.cases import DEFAULT_RULES, MaskRules
 from hipseg.shards.manifest import FileCounts, Manifest, Rois
 from hipseg.shards.schema import WindowHu
@@ -54,6 +55,7 @@ class PackPlan:
         rules: what is done where masks leave it open; must be that of the cases already packed.
         untilt: whether series with gantry tilt are sheared back instead of refused.
         started_ns: when reading began, in ns since 1970; a source file that was changed later refuses its case. None asks not.
+        found_digest: of the keys of all cases found, those of other parts, too (see `digest_keys`).
     """
 
     rois: Mapping[str, int]
@@ -66,6 +68,7 @@ class PackPlan:
     untilt: bool = False
     rules: MaskRules = DEFAULT_RULES
     started_ns: int | None = None
+    found_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,25 @@ class PlanRecord:
     window_hu: WindowHu | None
     precedence: tuple[str, ...] = ()
     fraction: float = DEFAULT_RULES.fraction
+    found_digest: str = ""
+
+
+def digest_keys(keys: Iterable[str]) -> str:
+    """Give a digest of case keys, whatever their order: parts of one packing have seen the same cases."""
+    return digest_json(sorted(keys))
 
 
 def record_plan(plan: PackPlan) -> PlanRecord:
     """Give what is kept of a plan."""
     precedence = tuple(plan.rois) if plan.rules.overlap == "first" else ()
     return PlanRecord(
-        dict(plan.rois), plan.salt_id, dict(plan.set_aside), plan.storage.window_hu, precedence, plan.rules.fraction
+        dict(plan.rois),
+        plan.salt_id,
+        dict(plan.set_aside),
+        plan.storage.window_hu,
+        precedence,
+        plan.rules.fraction,
+        plan.found_digest,
     )
 
 

@@ -12,8 +12,11 @@ from typing import Any
 
 from hipseg import __version__
 from hipseg.errors import SeriesError
+from hipseg.geometry import Grid
 from hipseg.ingest.archive import ZipMember
 from hipseg.ingest.cases import SourceCase
+from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.planes import Plane
 from hipseg.pack.plan import PackPlan, record_plan
 from hipseg.shards.layout import SHARD_VERSION
 
@@ -21,14 +24,27 @@ Stamp = tuple[int, int, int, int]
 """Size, inode, time of the last change of content, time of the last change of anything (ns)."""
 PATHLESS = frozenset((str, int, float, bool, bytes, type(None)))
 """Types of nearly all values of a case, none of which can hold a path."""
+Fact = str | int | float | bool | None
+OF_FILES = (ImageHeader, Plane, Grid)
+"""Classes whose values follow from the files that they name, which are sealed."""
+IDENTITY = frozenset(("patient_id", "series_uid", "folder"))
+"""Fields that make the key of a case, and where it lies: a folder may be renamed."""
 
 
 @dataclass(frozen=True, repr=False)
 class SourceStamps:
-    """The state of all files of a case at one moment. Private: times of a source are dates, and names may be names."""
+    """The state of all files of a case at one moment, and what else was found of it.
+
+    Private: times of a source are dates, and names may be names.
+
+    Args:
+        files, stamps: its files, and the state of each.
+        facts: values that follow from other files beside it, such as the number of damaged ones.
+    """
 
     files: tuple[Path, ...]
     stamps: tuple[Stamp, ...]
+    facts: tuple[Fact, ...] = ()
 
     @property
     def newest_ns(self) -> int:
@@ -47,7 +63,9 @@ def stamp_source(source: SourceCase, case: str) -> SourceStamps:
     """
     found: set[Path] = set()
     _find_files(source, found)
-    return _stamp_files(tuple(sorted(found, key=str)), case)
+    facts: list[Fact] = []
+    _find_facts(source, facts)
+    return _stamp_files(tuple(sorted(found, key=str)), case, tuple(facts))
 
 
 def stamp_again(stamps: SourceStamps, case: str) -> SourceStamps:
@@ -56,7 +74,7 @@ def stamp_again(stamps: SourceStamps, case: str) -> SourceStamps:
     Raises:
         SeriesError: a file is gone.
     """
-    return _stamp_files(stamps.files, case)
+    return _stamp_files(stamps.files, case, stamps.facts)
 
 
 def seal_source(stamps: SourceStamps, plan: PackPlan) -> str:
@@ -70,7 +88,7 @@ def seal_source(stamps: SourceStamps, plan: PackPlan) -> str:
     """
     record = record_plan(plan)
     form = [plan.storage.codec, plan.storage.window_hu, plan.untilt, record.precedence, record.fraction]
-    text = json.dumps([__version__, SHARD_VERSION, sorted(plan.rois.items()), form, stamps.stamps])
+    text = json.dumps([__version__, SHARD_VERSION, sorted(plan.rois.items()), form, stamps.stamps, stamps.facts])
     return hmac.new(plan.salt, b"source\0" + text.encode(), hashlib.sha256).hexdigest()
 
 
@@ -94,14 +112,32 @@ def _find_files(value: Any, found: set[Path]) -> None:
             _find_files(item, found)
 
 
+def _find_facts(value: Any, facts: list[Fact]) -> None:
+    """Find what a case says beside its files, in order: how many are damaged, how many other series a mask fits."""
+    kind: Any = type(value)
+    if kind in PATHLESS:
+        facts.append(value)
+    elif kind in OF_FILES:
+        return
+    elif names := _field_names(kind):
+        for name in names:
+            if name not in IDENTITY:
+                _find_facts(getattr(value, name), facts)
+    elif isinstance(value, (tuple, list)):
+        # Where one list ends and the next begins.
+        facts.append(len(value))
+        for item in value:
+            _find_facts(item, facts)
+
+
 @cache
 def _field_names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
 
 
-def _stamp_files(files: tuple[Path, ...], case: str) -> SourceStamps:
+def _stamp_files(files: tuple[Path, ...], case: str, facts: tuple[Fact, ...]) -> SourceStamps:
     try:
-        return SourceStamps(files, tuple(_stamp(path.stat()) for path in files))
+        return SourceStamps(files, tuple(_stamp(path.stat()) for path in files), facts)
     except OSError as error:
         raise SeriesError(f"a file of case {case} can no longer be opened; pack the folder again") from error
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Iterator
+import stat
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hipseg.errors import ConfigError
@@ -16,6 +18,8 @@ from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest,
 SHARD_NAME = re.compile(rf"(?P<case>.+)-[0-9a-f]{{{NAME_DIGITS}}}{re.escape(SHARD_SUFFIX)}")
 ORPHANS_S = 2.0
 """The processes of a killed packing hold its lock until they see that they are alone, at their next slice."""
+NOTHING = JournalContent()
+"""Of a part that has no journal."""
 PART_NAME = re.compile(r"\.packed-(?P<part>(\d+)-of-(?P<count>\d+))\.jsonl")
 
 
@@ -26,11 +30,13 @@ class PackState:
     Args:
         records, refusals: what the manifest will say.
         seals: what proves that a case is finished.
+        shard_bytes: size of the shard of each, as far as it is known.
     """
 
     records: dict[str, CaseRecord] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)
     seals: dict[str, str] = field(default_factory=dict)
+    shard_bytes: dict[str, int | None] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         """Take the outcome of a case; one that is refused now stays as it was packed before."""
@@ -38,14 +44,16 @@ class PackState:
         if isinstance(outcome, CaseRecord):
             self.records[outcome.case] = outcome
             self.refusals.pop(outcome.case, None)
-            self.seals[outcome.case] = entry.seal
+            self.seals[outcome.case], self.shard_bytes[outcome.case] = entry.seal, entry.shard_bytes
         elif outcome.case not in self.records:
             self.refusals[outcome.case] = outcome
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """Every packed case with its seal, by rising key."""
-        return tuple(Entry(self.records[case], self.seals.get(case, "")) for case in sorted(self.records))
+        return tuple(
+            Entry(self.records[case], self.seals.get(case, ""), self.shard_bytes.get(case)) for case in sorted(self.records)
+        )
 
     def manifest(self, plan: PlanRecord) -> Manifest:
         """Give the manifest of these cases."""
@@ -103,13 +111,17 @@ def _absorb(state: PackState, content: JournalContent, here: PlanRecord, paths: 
     for entry in packed:
         record = entry.outcome
         # The journal may be older than the manifest beside it, where somebody put an older one back.
-        if isinstance(record, CaseRecord) and is_shard_there(paths, record):
+        if isinstance(record, CaseRecord) and is_shard_there(paths, record, entry.shard_bytes):
             state.add(entry)
 
 
-def is_shard_there(paths: DatasetPaths, record: CaseRecord) -> bool:
-    """Say whether the shard of a case is there; its name tells its content, and `hipseg verify` reads it."""
-    return paths.shard(record.shard).is_file()
+def is_shard_there(paths: DatasetPaths, record: CaseRecord, shard_bytes: int | None = None) -> bool:
+    """Say whether the shard of a case is there, and of that size; its name tells its content, and `hipseg verify` reads it."""
+    try:
+        found = paths.shard(record.shard).stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and shard_bytes in (None, found.st_size)
 
 
 def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord) -> Manifest:
@@ -122,16 +134,17 @@ def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord) -> Man
     """
     manifest = state.manifest(plan)
     write_manifest(paths, manifest)
-    for path in paths.part_journals:
-        path.unlink()
-    for lock in paths.root.glob(".lock-*-of-*"):
-        lock.unlink()
     known = {record.shard for record in state.records.values()}
     for path in paths.root.glob(f"*{SHARD_SUFFIX}"):
         matched = SHARD_NAME.fullmatch(path.name)
         # A shard of a case that this manifest does not know may be all that is left of somebody's work: `verify` names it.
         if matched and matched["case"] in state.records and path.name not in known:
-            path.unlink()
+            path.unlink(missing_ok=True)
+    for lock in paths.root.glob(".lock-*-of-*"):
+        lock.unlink(missing_ok=True)
+    # Last of all: as long as one is there, a merge that was killed here can be begun again.
+    for path in paths.part_journals:
+        path.unlink(missing_ok=True)
     return manifest
 
 
@@ -152,34 +165,61 @@ def sweep(paths: DatasetPaths, cases: Collection[str], part: Part | None) -> Non
 def merge_parts(paths: DatasetPaths) -> Manifest:
     """Join the parts that `--part` packed, with what the data set held before, into one manifest.
 
+    A merge that was killed is finished by the same call.
+
     Returns:
         The manifest, the same to the byte as that of one packing of all cases.
     Raises:
-        ConfigError: a part is missing or unfinished, the parts do not fit together, or a command is at work there.
+        ConfigError: a part is missing or unfinished, the parts do not fit together or saw different cases, or a command is at
+            work there.
         ShardError: the manifest of the data set is damaged.
     """
     with locked(paths.lock, str(paths.root)):
         contents = _read_parts(paths)
         plan = next(one.plan for one in contents.values() if one.plan)
-        state = PackState()
-        if paths.manifest.exists():
-            manifest = read_manifest(paths)
-            check_same_plan(plan_of(manifest), plan, paths.root, has_cases=bool(manifest.cases))
-            for entry in read_journal(paths.journal()).entries.values():
-                state.add(entry)
-            for outcome in _outcomes(manifest):
-                state.add(Entry(outcome, state.seals.get(outcome.case, "")))
+        state = _load_before(paths, plan)
+        if not _is_merged(contents, read_journal(paths.journal()), state):
+            _check_parts(paths, contents)
         for content in contents.values():
             check_same_plan(plan, content.plan or plan, paths.root, has_cases=True)
             for entry in content.entries.values():
                 state.add(entry)
         with open_journal(paths.journal(), plan, state.entries) as journal:
-            journal.complete()
+            journal.complete(len(contents))
         return finish_whole(paths, state, plan)
 
 
+def _load_before(paths: DatasetPaths, plan: PlanRecord) -> PackState:
+    """Read what the data set held before a merge."""
+    state = PackState()
+    if not paths.manifest.exists():
+        return state
+    manifest = read_manifest(paths)
+    check_same_plan(plan_of(manifest), plan, paths.root, has_cases=bool(manifest.cases))
+    for entry in read_journal(paths.journal()).entries.values():
+        state.add(entry)
+    for outcome in _outcomes(manifest):
+        state.add(Entry(outcome, state.seals.get(outcome.case, ""), state.shard_bytes.get(outcome.case)))
+    return state
+
+
+def _is_merged(contents: Mapping[str, JournalContent], merged: JournalContent, state: PackState) -> bool:
+    """Say whether a merge was killed when all was written: then the parts that are still there say nothing new."""
+    there = [one for one in contents.values() if one is not NOTHING]
+    return merged.parts == len(contents) and all(
+        one.is_complete and all(_is_known(entry, state) for entry in one.entries.values()) for one in there
+    )
+
+
+def _is_known(entry: Entry, state: PackState) -> bool:
+    case = entry.outcome.case
+    if isinstance(entry.outcome, CaseRecord):
+        return (state.records.get(case), state.seals.get(case)) == (entry.outcome, entry.seal)
+    return case in state.records or state.refusals.get(case) == entry.outcome
+
+
 def _read_parts(paths: DatasetPaths) -> dict[str, JournalContent]:
-    """Read the journals of all parts, and refuse to merge fewer than all."""
+    """Read the journals of all parts of one N; one that is missing is NOTHING."""
     found = {matched["part"]: matched["count"] for path in paths.part_journals if (matched := PART_NAME.fullmatch(path.name))}
     counts = sorted(set(found.values()), key=int)
     if len(counts) != 1:
@@ -187,13 +227,26 @@ def _read_parts(paths: DatasetPaths) -> dict[str, JournalContent]:
         what = f"parts {kinds}" if counts else "no parts"
         raise ConfigError(f"{what} are in {paths.root}; pack all parts I/N of one N with `hipseg pack --part I/N`, then merge")
     names = [Part(number, int(counts[0])).name for number in range(1, int(counts[0]) + 1)]
-    contents = {name: read_journal(paths.journal(name)) for name in names}
+    return {name: read_journal(paths.journal(name)) if name in found else NOTHING for name in names}
+
+
+def _check_parts(paths: DatasetPaths, contents: Mapping[str, JournalContent]) -> None:
+    """Refuse to merge fewer than all parts, or parts between which a case may have fallen."""
     if lacking := [name for name, content in contents.items() if not content.is_complete or content.plan is None]:
         raise ConfigError(
-            f"{len(lacking)} of {len(names)} parts in {paths.root} are not packed to their end ({_say_names(lacking)}); "
+            f"{len(lacking)} of {len(contents)} parts in {paths.root} are not packed to their end ({_say_names(lacking)}); "
             "pack them with `hipseg pack --part I/N`, then merge"
         )
-    return contents
+    by_digest: dict[str, list[str]] = defaultdict(list)
+    for name, content in contents.items():
+        by_digest[content.plan.found_digest if content.plan else ""].append(name)
+    if len(by_digest) > 1:
+        usual, *others = sorted(by_digest.values(), key=len, reverse=True)
+        odd = [name for names in others for name in names]
+        raise ConfigError(
+            f"the parts in {paths.root} saw different cases in DATA: {_say_names(odd)} not those that {_say_names(usual)} saw, "
+            "so that cases may be in no part; pack all parts again with the same DATA (what did not change is kept), then merge"
+        )
 
 
 def _say_names(names: Iterable[str]) -> str:

@@ -69,5 +69,10 @@ def merge_key_table(path: Path, rows: Iterable[KeyRow]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(astuple(table[case]) for case in sorted(table))
+    writer.writerows([_as_utf8(value) for value in astuple(table[case])] for case in sorted(table))
     write_text(path, text.getvalue(), PRIVATE_MODE)
+
+
+def _as_utf8(value: str) -> str:
+    r"""Write bytes of a file name that are no UTF-8, which Python keeps as surrogates, as \xNN."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

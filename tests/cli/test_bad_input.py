@@ -73,7 +73,7 @@ def test_a_folder_of_text_files(user, here):
     (here / "data").mkdir()
     for name in ("a.txt", "b.dcm"):
         (here / "data" / name).write_text("a letter\n")
-    assert_one_line(user("pack", "data"), SeriesError.exit_code, "no CT series", "2 files", "not DICOM or NIfTI")
+    assert_one_line(user("pack", "data"), SeriesError.exit_code, "no CT series", "2 files", "neither DICOM nor NIfTI nor NRRD")
     assert [path.name for path in here.iterdir()] == ["data"]
 
 

@@ -55,7 +55,7 @@ def test_a_line_a_case_and_a_sum(tmp_path, capsys):
         f"packed case {bare.case}: 4 slices, no mask",
     }
     assert re.fullmatch(r"packed 8 slices in \d+\.\d s: \d+ slices/s, \d+ MB/s", rate)
-    assert aside == "set aside 1 of 9 files: 1 not DICOM or NIfTI"
+    assert aside == "set aside 1 of 9 files: 1 neither DICOM nor NIfTI nor NRRD"
     assert last == f"packed 2 of 2 cases into {tmp_path}/shards: 1 with a mask, 1 without"
     assert shown.err == ""
 

@@ -13,7 +13,7 @@ from hipseg.shards.manifest import Manifest, read_manifest
 pytestmark = pytest.mark.data
 
 CHOOSE = r"choose with --roi NAME=LABEL; --list-roi shows the names"
-NOT_OURS = "not DICOM or NIfTI"
+NOT_OURS = "neither DICOM nor NIfTI nor NRRD"
 IBSI = ("--roi", "GTV_Mass_CT=1")
 EXPECTED: dict[str, tuple[tuple[str, ...], int, int, dict[str, int], tuple[str, ...]]] = {
     "awkward-singles": (

@@ -16,6 +16,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGLosslessSV1,
     RLELossless,
+    XRayRadiationDoseSRStorage,
 )
 
 from tests.faults.good import SLICES, Good, Truth, read_right, refused, warned
@@ -170,7 +171,8 @@ def identifiers_empty(good: Good) -> None:
 
 @read_right
 def localizer_and_report_beside(good: Good) -> None:
-    for name, values in {"scout": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "dose": {"Modality": "SR"}}.items():
+    report = {"Modality": "SR", "SeriesInstanceUID": "2.25.901", "SOPClassUID": XRayRadiationDoseSRStorage}
+    for name, values in {"scout": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "dose": report}.items():
         dataset = dcmread(good.paths[0])
         for keyword, value in values.items():
             setattr(dataset, keyword, value)
@@ -252,3 +254,51 @@ def another_series_in_the_folder(good: Good) -> None:
     other = write_ct_series(good.folder / "other", good.volume[::-1], series_uid="2.25.99999")
     for number, path in enumerate(other):
         path.rename(good.folder / f"other{number}")
+
+
+def _write_beside(good: Good) -> list[Path]:
+    """Write another series into the folder of the good one."""
+    other = write_ct_series(good.folder / "other", good.volume[::-1], series_uid="2.25.99999", frame_uid="2.25.99998")
+    return [path.rename(good.folder / f"other{number}") for number, path in enumerate(other)]
+
+
+@refused(r"damaged file in case .*1 of [67] files")
+def header_cut_beside_another_series(good: Good) -> None:
+    _write_beside(good)
+    cut(good.paths[5], 300)
+
+
+@refused(r"incomplete series: 1 of 6 files .* are symbolic links, which are not followed")
+def last_slice_a_link(good: Good) -> None:
+    target = good.paths[5].rename(good.folder.parent / "slice")
+    good.paths[5].symlink_to(target)
+
+
+@refused(r"incomplete series: 1 of 6 files .* call themselves another kind of object")
+def last_slice_of_another_modality(good: Good) -> None:
+    good.set(5, Modality="MR")
+
+
+@refused(r"incomplete series: 1 of 6 files .* call themselves another kind of object")
+def last_slice_of_a_damaged_modality(good: Good) -> None:
+    good.set(5, Modality="CX")
+
+
+@read_right
+def patient_empty_on_the_last_slices(good: Good) -> None:
+    good.set(4, 5, PatientID="")
+
+
+@refused(r"contradictory identifiers: 2 patients \(0010,0020\) under one series identifier")
+def patient_of_the_last_slice_damaged(good: Good) -> None:
+    good.set(5, PatientID="Secret^Qatient")
+
+
+@refused(r"contradictory identifiers: 2 images without series identifier .* beside 4 of the same geometry")
+def series_empty_on_the_last_slices(good: Good) -> None:
+    good.set(4, 5, SeriesInstanceUID="")
+
+
+@refused(r"contradictory identifiers: a single image .* in line with 5 beside it")
+def series_of_the_last_slice_damaged(good: Good) -> None:
+    good.set(5, SeriesInstanceUID="2.25.77003")

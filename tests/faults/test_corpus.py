@@ -40,13 +40,13 @@ def test_there_are_at_least_forty():
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_by_name_with_place_and_cure(tmp_path, name):
     spoil(tmp_path, name)
-    (source,) = find_cases(tmp_path / "data").cases
-    with pytest.raises((SeriesError, MaskError), match=FAULTS[name].words) as refusal:
-        read(source, untilt=FAULTS[name].untilt)
-    message = str(refusal.value)
-    assert "c0ffee" in message
-    assert PATIENT not in message
-    assert ";" in message or ":" in message.partition("c0ffee")[2]
+    for source in find_cases(tmp_path / "data").cases:
+        with pytest.raises((SeriesError, MaskError), match=FAULTS[name].words) as refusal:
+            read(source, untilt=FAULTS[name].untilt)
+        message = str(refusal.value)
+        assert "c0ffee" in message
+        assert PATIENT not in message
+        assert ";" in message or ":" in message.partition("c0ffee")[2]
 
 
 @pytest.mark.parametrize("name", TAKEN)
@@ -75,7 +75,7 @@ def test_packing_says_the_same(tmp_path, name, capsys):
     volume, labels = spoil(tmp_path, name)
     paths = DatasetPaths(tmp_path / "s")
     if fault.outcome == "refused":
-        with pytest.raises(HipsegError, match="none of the 1 cases could be packed"):
+        with pytest.raises(HipsegError, match=r"none of the \d cases could be packed"):
             pack(tmp_path, fault)
         manifest = read_manifest(paths)
         assert not manifest.cases

@@ -199,9 +199,38 @@ def test_members_that_overlap_are_a_bomb(tmp_path):
     entry = raw[central:end]
     # The same bytes are listed twice, which a few bytes more can do any number of times.
     fields = struct.pack("<HHI", 2, 2, 2 * len(entry))
-    path.write_bytes(raw[:end] + entry + raw[end : end + 8] + fields + raw[end + 16 :])
-    with pytest.raises(ArchiveError, match="it is damaged, or a bomb"):
+    again = entry.replace(b"one", b"two")
+    path.write_bytes(raw[:end] + again + raw[end : end + 8] + fields + raw[end + 16 :])
+    with pytest.raises(ArchiveError, match="its members overlap: it is damaged, or a bomb"):
         list_members(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("names", [("one", "one"), ("a/one", "a//one")])
+def test_two_members_of_one_name_are_refused(tmp_path, names):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as opened:
+        for name in names:
+            opened.writestr(name, name)
+    with pytest.raises(ArchiveError, match="2 of its 2 members: each has the name of another one"):
+        list_members(tmp_path / "p.zip")
+
+
+def test_a_member_without_a_name_is_refused(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"#": b"1"})
+    # A name ends where a zero byte stands.
+    path.write_bytes(path.read_bytes().replace(b"#", b"\0"))
+    with pytest.raises(ArchiveError, match="1 of its 1 members: each has no name"):
+        list_members(path)
+
+
+def test_members_of_one_place_are_equal_only_if_they_are_the_same_bytes(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"one": b"1"})
+    ((_, before),) = list_members(path)
+    assert before == list_members(path)[0][1]
+    write_zip(path, {"one": b"22"})
+    ((_, after),) = list_members(path)
+    assert (str(after), len({before, after})) == (str(before), 2)
+    assert before not in (after, path / "one")
 
 
 def test_a_member_larger_than_announced_is_cut_off_at_once(tmp_path):

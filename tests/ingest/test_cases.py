@@ -134,11 +134,11 @@ def test_cases_do_not_depend_on_the_order_of_folders(tmp_path):
 def test_every_file_is_counted_once(tmp_path):
     paths = write_ct_series(tmp_path / "CT", volume_hu())
     write_rtstruct(tmp_path / "other", {"roi": []}, series_uid="2.25.4", frame_uid="2.25.4")
-    write_ct_series(tmp_path / "MR", volume_hu(), change=lambda dataset, _: setattr(dataset, "Modality", "MR"))
+    write_ct_series(tmp_path / "MR", volume_hu(), series_uid="2.25.5", change=lambda one, _: setattr(one, "Modality", "MR"))
     (tmp_path / "readme").write_text("text")
     cut(paths[0], 300)
     found = find_cases(tmp_path)
-    assert found.set_aside == {"RTSTRUCT of no CT series here": 1, "modality MR": 4, "not DICOM or NIfTI": 1}
+    assert found.set_aside == {"RTSTRUCT of no CT series here": 1, "modality MR": 4, "neither DICOM nor NIfTI nor NRRD": 1}
     assert found.files_seen == 10
     assert [(len(source.images), source.damaged) for source in found.cases] == [(3, 1)]
 
@@ -161,11 +161,20 @@ def test_a_slice_cut_within_its_pixels_is_refused_by_its_place(tmp_path):
         read(the_case(tmp_path))
 
 
-def test_a_damaged_file_between_two_series_is_set_aside(tmp_path):
+def test_a_damaged_file_between_two_series_refuses_both(tmp_path):
     write_ct_series(tmp_path / "x", volume_hu())
     for path in (tmp_path / "x").iterdir():
         path.rename(path.with_name(f"first{path.name}"))
     cut(write_ct_series(tmp_path / "x", volume_hu(), series_uid="2.25.5")[3], 200)
+    found = find_cases(tmp_path)
+    assert found.set_aside == {}
+    assert [source.damaged for source in found.cases] == [1, 1]
+
+
+def test_a_damaged_file_among_lone_images_is_set_aside(tmp_path):
+    for number in (1, 2):
+        write_ct_series(tmp_path, volume_hu(1), series_uid=f"2.25.{number}")[0].rename(tmp_path / f"lone{number}")
+    (tmp_path / "image.dcm").write_bytes(b"no DICOM")
     found = find_cases(tmp_path)
     assert found.set_aside == {"damaged DICOM file": 1}
     assert [source.damaged for source in found.cases] == [0, 0]
@@ -209,7 +218,7 @@ def test_an_empty_folder_and_one_of_texts_and_none_are_refused(tmp_path):
         (tmp_path / f"{number}.txt").write_text("text")
     write_nifti(tmp_path / "v.nii", np.zeros((2, 2, 2), np.uint8), np.eye(4))
     (tmp_path / "empty").touch()
-    with pytest.raises(SeriesError, match=r"5 files looked at \(1 NIfTI, 1 empty file, 3 not DICOM or NIfTI\)"):
+    with pytest.raises(SeriesError, match=r"5 files looked at \(1 NIfTI, 1 empty file, 3 neither DICOM nor NIfTI nor NRRD\)"):
         find_cases(tmp_path)
     with pytest.raises(ConfigError, match="no folder at"):
         find_cases(tmp_path / "missing")

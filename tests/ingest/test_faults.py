@@ -31,7 +31,7 @@ def test_a_patient_in_a_zip_reads_as_in_a_folder_with_several_series_and_masks(t
     zip_folder(loose, tmp_path / "data" / "patient.zip")
     write_ct_series(tmp_path / "data" / "other", volume_hu(seed=3), patient_id="other", series_uid="2.25.3")
     found = find_cases(tmp_path / "data")
-    assert found.set_aside == {"ZIP archive, looked into": 1, "not DICOM or NIfTI": 1}
+    assert found.set_aside == {"ZIP archive, looked into": 1, "neither DICOM nor NIfTI nor NRRD": 1}
     assert found.files_seen == 1 + 4 + 5 + 1 + 4
     zipped, plain = by_series(tmp_path / "data"), by_series(loose)
     assert set(zipped) == {"2.25.1", "2.25.2", "2.25.3"}

@@ -11,6 +11,7 @@ from pydicom.uid import MediaStorageDirectoryStorage, SecondaryCaptureImageStora
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.elements import OddLayoutError
+from hipseg.ingest.headers import parse_header
 from hipseg.ingest.pixels import read_slice_hu
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scan import scan_tree
@@ -33,7 +34,7 @@ def write_image(folder, **values):
 def reasons(root):
     scan = scan_tree(root)
     kept = len(scan.images) + len(scan.rtstructs) + len(scan.niftis) + len(scan.damaged)
-    assert kept + sum(scan.set_aside.values()) == scan.files_seen
+    assert kept + scan.others.total() + scan.set_aside.total() == scan.files_seen
     return dict(scan.set_aside)
 
 
@@ -45,7 +46,20 @@ def test_images_structure_sets_and_volumes_are_told_apart_by_content(tmp_path):
     scan = scan_tree(tmp_path)
     assert [header.folder for header in scan.images] == ["a"]
     assert [(found.path.name, found.folder) for found in scan.rtstructs + scan.niftis] == [("scan.dcm", "."), ("volume.dcm", ".")]
-    assert reasons(tmp_path) == {"not DICOM or NIfTI": 1}
+    assert reasons(tmp_path) == {"neither DICOM nor NIfTI nor NRRD": 1}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "REF_SURVIEW"]}, "localizer"),
+    ],
+)
+def test_what_is_no_slice_of_a_ct_volume_is_set_aside_with_its_reason(tmp_path, values, reason):
+    write_image(tmp_path, **values)
+    assert reasons(tmp_path) == {reason: 1}
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
@@ -54,14 +68,38 @@ def test_images_structure_sets_and_volumes_are_told_apart_by_content(tmp_path):
     [
         ({"Modality": "MR"}, "modality MR"),
         ({"Modality": "John Smith"}, "another modality"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
-        ({"ImageType": ["DERIVED", "SECONDARY", "REF_SURVIEW"]}, "localizer"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66", "Modality": None}, "DICOM object without a modality"),
     ],
 )
-def test_what_is_no_slice_of_a_ct_volume_is_set_aside_with_its_reason(tmp_path, values, reason):
-    write_image(tmp_path, **values)
-    assert reasons(tmp_path) == {reason: 1}
+def test_an_object_of_another_modality_is_counted_by_the_series_that_it_names(tmp_path, values, reason):
+    write_image(tmp_path, **values, SeriesInstanceUID="2.25.6")
+    write_image(tmp_path / "again", **values, SeriesInstanceUID="2.25.6")
+    assert reasons(tmp_path) == {}
+    assert scan_tree(tmp_path).others == {(reason, "2.25.6"): 2}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [({"Modality": "CX"}, "another modality"), ({"Modality": "", "SOPClassUID": "1.2.3"}, "damaged DICOM file")],
+)
+def test_an_object_of_no_known_modality_without_a_series_may_be_a_damaged_slice(tmp_path, values, reason):
+    write_image(tmp_path, **values, SeriesInstanceUID="")
+    assert [found.reason for found in scan_tree(tmp_path).damaged] == [reason]
+
+
+def test_what_nobody_foresaw_in_one_file_leaves_the_others_to_be_found(tmp_path, monkeypatch):
+    paths = write_ct_series(tmp_path, volume_hu(3))
+
+    def fail(dataset, path, folder, stamp):
+        if path == paths[1]:
+            raise RecursionError("text of the file")
+        return parse_header(dataset, path, folder, stamp)
+
+    monkeypatch.setattr("hipseg.ingest.scan.parse_header", fail)
+    scan = scan_tree(tmp_path)
+    assert [(found.path, found.reason) for found in scan.damaged] == [(paths[1], "damaged DICOM file")]
+    assert len(scan.images) == 2
 
 
 def test_a_screenshot_is_set_aside_and_a_secondary_capture_with_a_place_is_an_image(tmp_path):
@@ -104,7 +142,7 @@ def test_a_file_cut_within_its_preamble_may_be_a_slice(tmp_path, size):
 
 def test_an_empty_hidden_file_is_nothing(tmp_path):
     (tmp_path / ".keep").touch()
-    assert reasons(tmp_path) == {"not DICOM or NIfTI": 1}
+    assert reasons(tmp_path) == {"neither DICOM nor NIfTI nor NRRD": 1}
 
 
 def test_a_header_cut_anywhere_is_damaged_or_an_image_without_pixels(tmp_path):
@@ -127,8 +165,12 @@ def test_links_are_counted_and_not_followed(tmp_path):
     (root / "folder").symlink_to(outside)
     (root / "loop").symlink_to(root)
     (root / "file").symlink_to(next(outside.iterdir()))
-    assert [header.folder for header in scan_tree(root).images] == ["own"]
+    (root / ".hidden").symlink_to(next(outside.iterdir()))
+    scan = scan_tree(root)
+    assert [header.folder for header in scan.images] == ["own"]
     assert reasons(root) == {"symbolic link, not followed": 3}
+    # What a link to a file leads to may be a slice; a folder is none.
+    assert [(found.path.name, found.folder) for found in scan.damaged] == [("file", ".")]
 
 
 def test_a_pipe_is_not_opened(tmp_path):
@@ -154,7 +196,10 @@ def test_what_cannot_be_opened_is_counted(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(os, "scandir", refuse_listing)
-    assert reasons(tmp_path) == {"cannot be opened": 2}
+    assert reasons(tmp_path) == {"cannot be opened": 1}
+    assert [(found.path.name, found.folder, found.reason) for found in scan_tree(tmp_path).damaged] == [
+        ("locked", ".", "cannot be opened")
+    ]
 
 
 def test_the_order_of_finds_is_that_of_the_names(tmp_path):
@@ -204,7 +249,7 @@ def test_a_file_called_like_an_image_whose_first_bytes_are_damaged_is_damaged_an
     (tmp_path / "._slice.dcm").write_bytes(b"a table of the disk that the folder was copied from")
     scan = scan_tree(tmp_path)
     assert [found.path for found in scan.damaged] == [paths[2], tmp_path / "moved.dcm"]
-    assert scan.set_aside == {"not DICOM or NIfTI": 1}
+    assert scan.set_aside == {"neither DICOM nor NIfTI nor NRRD": 1}
 
 
 def test_voxels_of_headers_are_counted_once_and_an_empty_file_beside_them_is_still_one(tmp_path):
@@ -219,4 +264,4 @@ def test_voxels_of_headers_are_counted_once_and_an_empty_file_beside_them_is_sti
     assert [found.path.name for found in scan.damaged] == ["n.raw"]
     (tmp_path / "m.raw").write_bytes(bytes(range(200)))
     (tmp_path / "n.raw").write_bytes(bytes(range(200)))
-    assert scan_tree(tmp_path).set_aside == {"not DICOM or NIfTI": 1}
+    assert scan_tree(tmp_path).set_aside == {"neither DICOM nor NIfTI nor NRRD": 1}

@@ -15,27 +15,36 @@ PLAN = PlanRecord({"femur": 1}, "a" * 12, {"localizer": 2}, (-200, 1300))
 @pytest.fixture
 def entries(tmp_path):
     _, manifest = pack_noise(tmp_path / "shards", {"c1": "p1", "c2": "p2"}, (2, 3, 4))
-    return [Entry(record, "5" * 64) for record in manifest.cases]
+    folder = tmp_path / "shards"
+    return [Entry(record, "5" * 64, (folder / record.shard).stat().st_size) for record in manifest.cases]
 
 
 @pytest.fixture
 def written(tmp_path, entries):
-    with open_journal(tmp_path / "j", PLAN, entries[:1]) as journal:
+    with open_journal(tmp_path / "shards" / "j", PLAN, entries[:1]) as journal:
         journal.add(entries[1])
         journal.add(Entry(Refusal("c3", "MaskError", "no mask"), ""))
         journal.complete()
-    return tmp_path / "j"
+    return tmp_path / "shards" / "j"
 
 
 def test_what_was_written_is_read_back(written, entries):
     content = read_journal(written)
     assert content.plan == PLAN
     assert list(content.entries.values()) == [*entries, Entry(Refusal("c3", "MaskError", "no mask"), "")]
-    assert content.is_complete
+    assert (content.is_complete, content.parts) == (True, 0)
+
+
+def test_the_size_of_a_shard_is_noted_when_its_case_is(tmp_path, entries):
+    with open_journal(tmp_path / "shards" / "j", PLAN, ()) as journal:
+        journal.add(Entry(entries[0].outcome, entries[0].seal))
+        journal.complete(3)
+    content = read_journal(tmp_path / "shards" / "j")
+    assert (list(content.entries.values()), content.parts) == (entries[:1], 3)
 
 
 def test_no_journal_says_nothing(tmp_path):
-    content = read_journal(tmp_path / "j")
+    content = read_journal(tmp_path / "shards" / "j")
     assert (content.plan, content.entries, content.is_complete) == (None, {}, False)
 
 
@@ -65,16 +74,16 @@ def test_a_line_with_a_flipped_bit_is_passed_over(written):
 
 
 def test_a_refusal_does_not_take_the_place_of_a_packed_case(tmp_path, entries):
-    with open_journal(tmp_path / "j", PLAN, entries) as journal:
+    with open_journal(tmp_path / "shards" / "j", PLAN, entries) as journal:
         journal.add(Entry(Refusal("c1", "SeriesError", "slice gap"), ""))
-    assert read_journal(tmp_path / "j").entries["c1"] == entries[0]
+    assert read_journal(tmp_path / "shards" / "j").entries["c1"] == entries[0]
 
 
 def test_a_full_disk_is_said(tmp_path, entries, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    with open_journal(tmp_path / "j", PLAN, ()) as journal:
+    with open_journal(tmp_path / "shards" / "j", PLAN, ()) as journal:
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(ConfigError, match=r"cannot write .*/j: No space left on device; free some space"):
             journal.add(entries[0])

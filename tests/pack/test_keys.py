@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from hipseg.errors import ConfigError
-from hipseg.pack.keys import case_key, create_salt, patient_key, read_salt, salt_id
+from hipseg.pack.keys import case_key, check_salt_file, create_salt, patient_key, read_salt, salt_id
+from hipseg.runs import DatasetPaths
 
 SALT = bytes(range(32))
 
@@ -99,3 +100,16 @@ def test_an_umask_that_opens_files_does_not_open_the_salt(tmp_path):
     finally:
         os.umask(before)
     read_salt(tmp_path / "salt")
+
+
+def test_a_folder_whose_name_is_no_text_may_stand_in_for_an_identifier():
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    digest = hmac.new(b"s", b"patient\0caf\xe9", hashlib.sha256).hexdigest()[:12]
+    assert patient_key(b"s", name) == "p" + digest
+
+
+def test_a_salt_among_the_shards_is_refused(tmp_path):
+    paths = DatasetPaths(tmp_path / "shards")
+    with pytest.raises(ConfigError, match=r"salt file .* would lie in .*shards, which is passed on; keep it in a private folder"):
+        check_salt_file(tmp_path / "shards" / "salt", paths)
+    check_salt_file(tmp_path / "salt", paths)

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import nrrd
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.cases import find_cases
+from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.pack.plan import PackPlan
 from hipseg.pack.seals import seal_source, stamp_source
 from hipseg.shards.storage import Storage
 from tests.ingest.builders import volume_hu, write_ct_series
 
+NOWHERE = Path(__file__)
 PLAN = PackPlan(rois={}, salt_id="0" * 12, set_aside={}, salt=b"salt")
 
 
@@ -86,7 +89,7 @@ def test_every_file_that_a_case_names_is_looked_at(tmp_path, files):
 
     everything = Outer((Inner(frozenset(files[:2])),), {"a": [files[2]], "b": files[3]})
     assert len(stamp_source(everything, "c1").stamps) == 4
-    assert stamp_source(source_of(tmp_path), "c1") == stamp_source(everything, "c1")
+    assert stamp_source(source_of(tmp_path), "c1").stamps == stamp_source(everything, "c1").stamps
 
 
 def test_the_newest_change_is_known_and_nothing_private_is_shown(tmp_path, files):
@@ -109,3 +112,30 @@ def test_voxels_that_lie_beside_an_nrrd_header_are_sealed_with_it(tmp_path, file
     before = seal(source)
     (tmp_path / "data" / "m.raw").write_bytes(bytes(480))
     assert seal(source) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"damaged": 1},
+        {"fault": "incomplete series"},
+        {"stacks": 2},
+        {"subset": "test"},
+        {"niftis": (NiftiFile(NOWHERE, 1),)},
+        {"niftis": (NiftiFile(NOWHERE, 0, (("liver", 1),)),)},
+        {"nrrds": (NrrdFile(NOWHERE, 1),)},
+    ],
+)
+def test_what_other_files_make_of_a_case_is_sealed(tmp_path, files, change):
+    source = source_of(tmp_path)
+    plain = {
+        key: type(value)(replace(one, rivals=0, names=()) if key == "niftis" else replace(one, rivals=0) for one in value)
+        for key, value in change.items()
+        if isinstance(value, tuple)
+    }
+    assert seal(replace(source, **change)) != seal(replace(source, **plain))
+
+
+def test_another_place_of_the_same_files_is_not_sealed(tmp_path, files):
+    source = source_of(tmp_path)
+    assert seal(replace(source, folder="elsewhere")) == seal(source)

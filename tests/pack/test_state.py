@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ import pytest
 from hipseg.errors import ConfigError
 from hipseg.fsio import locked
 from hipseg.pack.journal import Entry, open_journal, read_journal
-from hipseg.pack.plan import PackPlan, Part, record_plan
+from hipseg.pack.plan import PackPlan, Part, digest_keys, record_plan
 from hipseg.pack.state import PackState, claimed, finish_whole, load_state, merge_parts, sweep
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import Refusal, read_manifest
+from tests.ingest.builders import cut
 from tests.shards.builders import pack_noise
 
 PLAN = PackPlan(rois={}, salt_id="", set_aside={})
@@ -54,6 +56,16 @@ def test_a_case_whose_shard_is_gone_is_not_finished(packed):
     with open_journal(paths.journal(), RECORD, map(entry, manifest.cases)):
         pass
     assert set(load_state(paths, PLAN).seals) == {"c2"}
+
+
+def test_a_case_whose_shard_has_another_size_is_not_finished(packed):
+    paths, manifest = packed
+    with open_journal(paths.journal(), RECORD, []) as journal:
+        for record in manifest.cases:
+            journal.add(entry(record))
+    cut(paths.shard("c1.h5"), -1)
+    state = load_state(paths, PLAN)
+    assert {case for case, seal in state.seals.items() if seal} == {"c2"}
 
 
 def test_a_manifest_alone_proves_nothing_of_the_sources(packed):
@@ -142,6 +154,66 @@ def test_parts_of_different_packings_are_not_merged(packed):
     other = record_plan(PackPlan(rois={"femur": 1}, salt_id="", set_aside={}))
     write_part(paths, "2-of-2", [entry(manifest.cases[1])], other)
     with pytest.raises(ConfigError, match="packed with no --roi, this call has --roi femur=1"):
+        merge_parts(paths)
+
+
+def test_parts_that_saw_different_cases_are_not_merged(packed):
+    paths, manifest = packed
+    paths.manifest.unlink()
+    before, after = (replace(RECORD, found_digest=digest_keys(keys)) for keys in (["c1", "c2"], ["c1", "c2", "c3"]))
+    write_part(paths, "1-of-3", [entry(manifest.cases[0])], before)
+    write_part(paths, "2-of-3", [entry(manifest.cases[1])], after)
+    write_part(paths, "3-of-3", [], before)
+    words = r"saw different cases in DATA: 2/3 not those that 1/3 and 1 more saw.*; pack all parts again with the same DATA"
+    with pytest.raises(ConfigError, match=words):
+        merge_parts(paths)
+    write_part(paths, "2-of-3", [entry(manifest.cases[1])], replace(before, set_aside={"localizer": 1}))
+    assert merge_parts(paths).cases == manifest.cases
+
+
+def write_three_parts(paths, manifest):
+    paths.manifest.unlink(missing_ok=True)
+    entries = ([entry(manifest.cases[0])], [entry(manifest.cases[1])], [Entry(Refusal("c3", "MaskError", "none"), "")])
+    for number, found in enumerate(entries, 1):
+        write_part(paths, f"{number}-of-3", found)
+        paths.part_lock(f"{number}-of-3").touch()
+
+
+@pytest.mark.parametrize("survived", range(8))
+def test_a_merge_killed_at_any_deletion_is_finished_by_the_same_call(packed, monkeypatch, survived):
+    paths, manifest = packed
+    write_three_parts(paths, manifest)
+    left = [survived]
+
+    def die(path, **options):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    unlink = Path.unlink
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", die)
+        merge_parts(paths)
+    merged = merge_parts(paths)
+    assert (merged.cases, [one.case for one in merged.refusals]) == (manifest.cases, ["c3"])
+    assert read_manifest(paths) == merged
+    assert paths.part_journals == ()
+
+
+def test_a_part_packed_again_after_a_merge_waits_for_the_others(packed):
+    paths, manifest = packed
+    write_three_parts(paths, manifest)
+    merge_parts(paths)
+    write_part(paths, "1-of-3", [entry(manifest.cases[0], "6" * 64)])
+    with pytest.raises(ConfigError, match=r"2 of 3 parts in .* are not packed to their end"):
+        merge_parts(paths)
+
+
+def test_an_empty_part_alone_is_not_taken_for_the_rest_of_a_merge(packed):
+    paths, _ = packed
+    write_part(paths, "1-of-3", [])
+    with pytest.raises(ConfigError, match=r"2 of 3 parts in .* are not packed to their end"):
         merge_parts(paths)
 
 

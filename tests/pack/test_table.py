@@ -71,3 +71,9 @@ def test_a_table_may_not_lie_among_the_shards(tmp_path):
         with pytest.raises(ConfigError, match="which is passed on; keep it in a private folder"):
             check_key_table(inside, paths)
     check_key_table(tmp_path / "keys.csv", paths)
+
+
+def test_bytes_of_a_name_that_are_no_text_are_written_as_numbers(tmp_path):
+    folder = b"caf\xe9".decode("utf-8", "surrogateescape")
+    merge_key_table(tmp_path / "t", [KeyRow("c1", "p1", folder, "2.25.1", folder)])
+    assert read_key_table(tmp_path / "t")["c1"].folder == r"caf\xe9"
