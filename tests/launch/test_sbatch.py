@@ -38,10 +38,12 @@ PROGRAMS = {
         "$@"
         echo "$SAID" >&2
         exit "${CODE:-0}" """,
-    "squeue": 'echo "$*" > asked; echo "${STATE:-RUNNING}"',
-    "scontrol": 'echo "$*" > requeued',
+    "scontrol": """
+        if [ "$1" = requeue ]; then echo "$*" > requeued; exit; fi
+        echo "$*" > asked
+        echo "JobId=17 JobState=${STATE:-RUNNING} PreemptTime=${PREEMPTED:-None} SuspendTime=None" """,
 }
-"""The outside programs, in shell: each notes what it was called with; CODE and STATE are what they answer."""
+"""The outside programs, in shell: each notes what it was called with; CODE, STATE and PREEMPTED are what they answer."""
 TASK = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "8"}
 ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3"}
 
@@ -141,7 +143,7 @@ def test_a_run_that_saved_or_lost_a_rank_goes_back_into_the_queue(name, code, tm
 def test_a_task_of_an_array_goes_back_alone(tmp_path):
     # Its last task has the number of the whole array, which would put all tasks back.
     run_script("finetune", [], tmp_path, **ARRAY, CODE=str(STOPPED_EXIT_CODE))
-    assert lines_of(tmp_path / "asked") == ["--noheader --jobs=17_3 --format=%T"]
+    assert lines_of(tmp_path / "asked") == ["show job --oneliner 17_3"]
     assert lines_of(tmp_path / "requeued") == ["requeue 17_3"]
 
 
@@ -172,6 +174,34 @@ def test_a_job_that_somebody_else_ended_is_not_put_back(state, tmp_path):
     ended, _ = run_script("pretrain", [], tmp_path, CODE=str(STOPPED_EXIT_CODE), STATE=state or " ")
     assert ended == STOPPED_EXIT_CODE
     assert not (tmp_path / "requeued").exists()
+
+
+def run_often(folder, count, code, **variables):
+    """Run a job that is put back by whoever does it, up to so many times; gives what the last attempt ended with."""
+    for attempt in range(count):
+        (folder / "requeued").unlink(missing_ok=True)
+        ended = run_script("pretrain", [], folder, CODE=str(code), SLURM_RESTART_COUNT=str(attempt), **variables)
+    return ended
+
+
+@pytest.mark.parametrize("how", [{"PREEMPTED": "2026-11-22T10:05:00"}, {"STATE": "PENDING"}])
+def test_attempts_that_saved_and_gave_way_do_not_count(how, tmp_path):
+    ended, said = run_often(tmp_path, 12, STOPPED_EXIT_CODE, **how)
+    assert (ended, (tmp_path / "requeued").exists()) == ((0, True) if "PREEMPTED" in how else (STOPPED_EXIT_CODE, False))
+    assert "job 17 was taken away" in said
+
+
+def test_attempts_that_lost_a_rank_count_even_where_others_wanted_the_node(tmp_path):
+    ended, said = run_often(tmp_path, 11, LOST_EXIT_CODE, PREEMPTED="2026-11-22T10:05:00")
+    assert (ended, (tmp_path / "requeued").exists()) == (LOST_EXIT_CODE, False)
+    assert "job 17 has been started 11 times" in said
+
+
+@pytest.mark.parametrize("name", REQUEUEING)
+def test_a_start_that_slurm_itself_made_once_too_often_runs_nothing(name, tmp_path):
+    ended, said = run_script(name, [], tmp_path, SLURM_RESTART_COUNT="11")
+    assert (ended, (tmp_path / "ran").exists()) == (1, False)
+    assert "job 17 has lost its nodes again and again; submit it again" in said
 
 
 def test_the_number_of_attempts_is_bounded(tmp_path):
