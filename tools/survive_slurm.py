@@ -4,10 +4,10 @@
     SLURM_CONF=DIR/slurm.conf .venv/bin/python tools/survive_slurm.py [--together] [--study] [FAULT ...]
 
 Each fault strikes a run of its own, submitted as `sbatch slurm/finetune.sbatch`, or with --study by `hipseg submit`, in the midst
-of training; with --together one run meets all of them, one after the other. Prints a line a fault: how many attempts the run took,
-how long the processes of the struck attempt lived on and after how long those of the next began, and whether at the end every
-weight, row of the history, TensorBoard value and score equals those of the undisturbed run by the bit, with each epoch there once.
-Ends with 1 where one does not, or where an attempt lived on for more than a minute.
+of training; with --together one run meets all of them, one after the other. Prints a line a fault: how many attempts the run
+took, how long the ranks of the struck attempt lived on and after how long those of the next began, and whether at the end every
+weight, row of the history, TensorBoard value and score equals those of the undisturbed run by the bit, with each epoch there
+once. Ends with 1 where one does not, or where an attempt lived on for more than a minute.
 Needs root: results lie on a small file system of their own, which one fault fills. Takes some 10 minutes on 2 cores; an attempt
 costs 25 s of processor time, most of it TensorFlow's start.
 """
@@ -292,12 +292,10 @@ def judge(job: Job, undisturbed: Job) -> tuple[list[str], bool]:
 def show(name: str, job: Job, undisturbed: Job, blows: int) -> bool:
     """Print a line of the table, and say whether all is well."""
     differences, is_once = judge(job, undisturbed)
-    longest_s, away_s = max(job.lived_on_s), max(job.away_s)
+    longest_s = max(job.lived_on_s)
     equal = ", ".join(differences) or "equal"
-    print(
-        f"{name:34} {job.attempts:8} {longest_s:11.1f} {away_s:11.1f}  {equal:8} {'once' if is_once else 'NOT ONCE':11}",
-        flush=True,
-    )
+    times = f"{longest_s:11.1f} {max(job.away_s):11.1f}"
+    print(f"{name:34} {job.attempts:8} {times}  {equal:8} {'once' if is_once else 'NOT ONCE':11}", flush=True)
     return not differences and is_once and longest_s <= DOWN_LIMIT_S and job.attempts > blows
 
 
