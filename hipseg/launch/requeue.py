@@ -45,11 +45,12 @@ def decide(endings: Sequence[Ending], step_code: int, restart: int) -> Ending:
     return Ending(restart, None, exit_code=code, error=why, is_requeued=True)
 
 
-def negotiate(verdict: Ending, slurms_word: str, spent: int, max_requeues: int) -> Ending:
+def negotiate(verdict: Ending, endings: Sequence[Ending], slurms_word: str, spent: int, max_requeues: int) -> Ending:
     """Hold the wish to go back into the queue against what Slurm has done already, and against the bound.
 
     Args:
         verdict: of `decide`.
+        endings: what the ranks wrote.
         slurms_word: what `scontrol show job` says.
         spent: earlier starts that count.
         max_requeues: how often the job may be started again.
@@ -58,10 +59,10 @@ def negotiate(verdict: Ending, slurms_word: str, spent: int, max_requeues: int) 
     """
     # A job that somebody cancels stops and saves, too, and must not come back; one that gave way may have been put back by Slurm.
     is_ours = "JobState=RUNNING" in slurms_word
-    has_saved = verdict.exit_code == STOPPED_EXIT_CODE
-    verdict = dataclasses.replace(
-        verdict, is_requeued=is_ours, gave_way=has_saved and (not is_ours or bool(_PREEMPTED.search(slurms_word)))
-    )
+    # Those that are left when a node is lost are stopped, too: only where all have saved was it for others.
+    has_saved = bool(endings) and all(one.exit_code == STOPPED_EXIT_CODE for one in endings)
+    gave_way = has_saved and (not is_ours or bool(_PREEMPTED.search(slurms_word)))
+    verdict = dataclasses.replace(verdict, is_requeued=is_ours, gave_way=gave_way)
     if is_ours and not verdict.gave_way and spent >= max_requeues:
         return dataclasses.replace(verdict, is_requeued=False, error=f"{verdict.error}; {_bound(spent, max_requeues)}")
     return verdict
@@ -101,7 +102,7 @@ def main(folder: Path, max_requeues: int, step_code: int) -> int:
     try:
         if verdict.is_requeued:
             word = ask("scontrol", "show", "job", "--oneliner", start.job_id)
-            verdict = negotiate(verdict, word, count_spent(folder, start), max_requeues)
+            verdict = negotiate(verdict, endings, word, count_spent(folder, start), max_requeues)
         # Where the disk is full the next start would come to nothing, too.
         if _write(folder, start, verdict) and verdict.is_requeued:
             ask("scontrol", "requeue", start.job_id)

@@ -57,33 +57,42 @@ def test_a_job_that_was_shot_before_it_began_is():
 
 
 STOP = Ending(11, None, exit_code=75, error="stopped by SIGUSR2", is_requeued=True)
+LOST = (rank(0, 76, "rank 1 is dead"), rank(1))
 LOSS = Ending(11, None, exit_code=76, error="rank 1 is dead", is_requeued=True)
 PREEMPTED = RUNS + " PreemptEligibleTime=2026-11-22T10:00:00 PreemptTime=2026-11-22T10:05:00 SuspendTime=None"
 NOT_PREEMPTED = PREEMPTED.replace("PreemptTime=2026-11-22T10:05:00", "PreemptTime=None")
 
 
 @pytest.mark.parametrize(("spent", "is_requeued"), [(9, True), (10, False), (11, False)])
-@pytest.mark.parametrize("verdict", [STOP, LOSS])
+@pytest.mark.parametrize(("verdict", "endings"), [(STOP, STOPS), (LOSS, LOST)])
 @pytest.mark.parametrize("word", [RUNS, NOT_PREEMPTED])
-def test_there_is_an_end_to_it(verdict, word, spent, is_requeued):
-    found = negotiate(verdict, word, spent, 10)
+def test_there_is_an_end_to_it(verdict, endings, word, spent, is_requeued):
+    found = negotiate(verdict, endings, word, spent, 10)
     assert (found.is_requeued, found.gave_way) == (is_requeued, False)
     assert is_requeued or found.error.startswith(f"{verdict.error}; started {spent + 1} times, --max-requeues is 10")
 
 
 def test_who_saved_and_gives_way_to_a_higher_job_goes_back_however_often():
-    found = negotiate(STOP, PREEMPTED, 11, 10)
+    found = negotiate(STOP, STOPS, PREEMPTED, 11, 10)
     assert (found.is_requeued, found.gave_way, found.error) == (True, True, "stopped by SIGUSR2")
 
 
 def test_a_rank_that_was_lost_before_its_job_could_save_counts_whatever_else_came():
-    found = negotiate(LOSS, PREEMPTED, 10, 10)
+    found = negotiate(LOSS, LOST, PREEMPTED, 10, 10)
     assert (found.is_requeued, found.gave_way) == (False, False)
 
 
-@pytest.mark.parametrize(("verdict", "gave_way"), [(STOP, True), (LOSS, False)])
-def test_what_somebody_else_put_back_is_left_to_them_and_counts_only_where_it_could_not_save(verdict, gave_way):
-    found = negotiate(verdict, RUNS.replace("RUNNING", "PENDING"), 0, 10)
+@pytest.mark.parametrize(
+    ("verdict", "endings", "gave_way"),
+    [
+        (STOP, STOPS, True),
+        (LOSS, LOST, False),
+        (STOP, (STOPS[0], rank(1)), False),  # the node of rank 1 was lost, and Slurm stopped rank 0 for that
+        (STOP, (), False),
+    ],
+)
+def test_what_somebody_else_put_back_is_left_to_them_and_counts_where_a_rank_could_not_save(verdict, endings, gave_way):
+    found = negotiate(verdict, endings, RUNS.replace("RUNNING", "PENDING"), 0, 10)
     assert (found.is_requeued, found.gave_way) == (False, gave_way)
 
 

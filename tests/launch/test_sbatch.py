@@ -176,6 +176,10 @@ def test_a_job_that_somebody_else_ended_is_not_put_back(state, tmp_path):
     assert not (tmp_path / "requeued").exists()
 
 
+PREEMPTION = "slurmstepd-node1: error: *** STEP 17.0 ON node1 CANCELLED AT 2026-11-22T22:39:09 DUE TO PREEMPTION ***"
+NODE_FAILURE = PREEMPTION.replace("PREEMPTION", "NODE FAILURE")
+
+
 def run_often(folder, count, code, **variables):
     """Run a job that is put back by whoever does it, up to so many times; gives what the last attempt ended with."""
     for attempt in range(count):
@@ -184,11 +188,17 @@ def run_often(folder, count, code, **variables):
     return ended
 
 
-@pytest.mark.parametrize("how", [{"PREEMPTED": "2026-11-22T10:05:00"}, {"STATE": "PENDING"}])
+@pytest.mark.parametrize("how", [{"PREEMPTED": "2026-11-22T10:05:00"}, {"STATE": "COMPLETING", "SAID": PREEMPTION}])
 def test_attempts_that_saved_and_gave_way_do_not_count(how, tmp_path):
     ended, said = run_often(tmp_path, 12, STOPPED_EXIT_CODE, **how)
     assert (ended, (tmp_path / "requeued").exists()) == ((0, True) if "PREEMPTED" in how else (STOPPED_EXIT_CODE, False))
-    assert "job 17 was taken away" in said
+    assert "job 17 gave way" in said
+
+
+def test_attempts_whose_node_was_lost_count_although_the_ranks_left_were_stopped(tmp_path):
+    run_often(tmp_path, 11, STOPPED_EXIT_CODE, STATE="COMPLETING", SAID=NODE_FAILURE)
+    ended, said = run_script("pretrain", [], tmp_path, SLURM_RESTART_COUNT="11")
+    assert (ended, "job 17 has lost its nodes again and again" in said) == (1, True)
 
 
 def test_attempts_that_lost_a_rank_count_even_where_others_wanted_the_node(tmp_path):
