@@ -116,7 +116,7 @@ write_files() {
   [ -e "$dir/munge/key" ] || (umask 077 && head -c 1024 /dev/urandom > "$dir/munge/key")
   local gpu node
   for gpu in $(seq 0 "$last_gpu"); do
-    [ -e "$dir/dev/gpu$gpu" ] || mknod -m 666 "$dir/dev/gpu$gpu" c 1 3
+    [ -e "$dir/dev/gpu$gpu" ] || mknod -m 666 "$dir/dev/gpu$gpu" c 1 3 || fail "no device files can be made in $dir: root without CAP_MKNOD" $MISSING
   done
   { echo "127.0.0.1 localhost"
     echo "$head $(hostname)"
@@ -277,9 +277,10 @@ start_node() {
     ip -n "$space" link set lo up
     ip -n "$space" route add default via "$head"
   fi
-  # Not `ip netns exec`: it mounts another /sys, without which slurmd does not start.
+  # Not `ip netns exec`: it mounts another /sys, without which slurmd does not start. A node starts as one that was booted now (-b):
+  # then Slurm knows at once that what ran there is gone.
   launch "$node" nsenter --net="/run/netns/$space" unshare --uts --mount bash -c \
-    'hostname "$0" && for one in hosts resolv.conf; do mount --bind "$1/$one" /etc/$one; done && exec slurmd -D -N "$0" -f "$1/slurm.conf"' \
+    'hostname "$0" && for one in hosts resolv.conf; do mount --bind "$1/$one" /etc/$one; done && exec slurmd -D -b -N "$0" -f "$1/slurm.conf"' \
     "$node" "$dir"
 }
 

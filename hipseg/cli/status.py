@@ -92,8 +92,8 @@ def _make_table(progress: tuple[Progress, ...]) -> Table:
     folds = sorted({fold for _, fold in runs if fold is not None})
     cells = {place: escape(put_in_words(one)) for place, one in runs.items()}
     if len(folds) <= WIDE_FOLDS:
-        # On a narrow terminal a name goes on in the next line: cut short, two arms may look the same.
-        table = Table(Column("arm", overflow="fold"), *(f"fold {fold}" for fold in folds))
+        # On a narrow terminal the others give way: of two names that are cut short one may look like the other.
+        table = Table(Column("arm", no_wrap=True), *(f"fold {fold}" for fold in folds))
         for arm in arms:
             table.add_row(escape(arm), *(cells.get((arm, fold), "") for fold in folds))
     else:
