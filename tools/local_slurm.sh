@@ -277,10 +277,9 @@ start_node() {
     ip -n "$space" link set lo up
     ip -n "$space" route add default via "$head"
   fi
-  # Not `ip netns exec`: it mounts another /sys, without which slurmd does not start. A node starts as one that was booted now (-b):
-  # then Slurm knows at once that what ran there is gone.
+  # Not `ip netns exec`: it mounts another /sys, without which slurmd does not start.
   launch "$node" nsenter --net="/run/netns/$space" unshare --uts --mount bash -c \
-    'hostname "$0" && for one in hosts resolv.conf; do mount --bind "$1/$one" /etc/$one; done && exec slurmd -D -b -N "$0" -f "$1/slurm.conf"' \
+    'hostname "$0" && for one in hosts resolv.conf; do mount --bind "$1/$one" /etc/$one; done && exec slurmd -D -N "$0" -f "$1/slurm.conf"' \
     "$node" "$dir"
 }
 

@@ -216,9 +216,13 @@ def kill_rank(job: Job, rank: str) -> None:
 
 
 def kill_node(job: Job, node: str) -> None:
-    """Every process of a node at once; it comes back when the job is down."""
+    """Every process of a node at once; it comes back when the job is down and the cluster has noticed.
+
+    No node is back sooner than that, and for one that were the cluster would look for its job for minutes.
+    """
     cluster = str(Path(os.environ["SLURM_CONF"]).parent)
     job.strike(lambda: tell(str(LOCAL_SLURM), "kill", node, cluster))
+    wait_for(lambda: job.look("JobState") != "RUNNING", f"job {job.number} to be taken from {node}")
     tell(str(LOCAL_SLURM), "up", cluster)
 
 
