@@ -40,6 +40,8 @@ ARRAY = """\
 #SBATCH --time=01:00:00
 
 # setup
+# Slurm itself starts a job again, too, whose node was lost: a start that is one too many ends here.
+[ "${SLURM_RESTART_COUNT:-0}" -le 3 ] || PYTHON -m hipseg.launch.requeue '/a/my results/jobs/train-unet/attempt_1' 3 || exit
 # When the job is taken away Slurm sends SIGTERM to the ranks, for them to save, and to this shell, which has to wait.
 trap : TERM
 # When one rank ends badly srun ends the others, but for those of a lost node that came back it would wait for ever.
@@ -79,6 +81,8 @@ SINGLE = """\
 #SBATCH --time=01:00:00
 
 # setup
+# Slurm itself starts a job again, too, whose node was lost: a start that is one too many ends here.
+[ "${SLURM_RESTART_COUNT:-0}" -le 10 ] || PYTHON -m hipseg.launch.requeue /a/results/jobs/split/attempt_1 10 || exit
 # When the job is taken away Slurm sends SIGTERM to the ranks, for them to save, and to this shell, which has to wait.
 trap : TERM
 # When one rank ends badly srun ends the others, but for those of a lost node that came back it would wait for ever.

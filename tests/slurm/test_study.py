@@ -72,6 +72,8 @@ def test_a_whole_study_comes_out_as_the_table_and_is_not_submitted_twice(root):
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE(results.jobs.stat().st_mode) == 0o700
     assert not list(root.rglob("harm"))
+    # No start hands anything back that a later one could be judged by: what is judged is named by its start.
+    assert not list(results.jobs.rglob("*_result.pkl"))
     said = hipseg(root, *study)
     assert said.startswith("submitted aggregate: 1 job as ")
     assert "complete before: 3 jobs" in said
