@@ -13,6 +13,7 @@ from hipseg.config import load_settings
 from hipseg.errors import HipsegError, ReportError
 from hipseg.fsio import write_text
 from hipseg.gallery import Look, view_case
+from hipseg.launch.graph import REPORT
 from hipseg.launch.progress import read_progress
 from hipseg.launch.state import planned_runs, read_state
 from hipseg.report.audit import RowAudit, audit_row
@@ -134,7 +135,7 @@ def _read_curves(paths: StudyPaths, runs: Iterable[Run]) -> tuple[list[Curve], l
 
 
 def _list_standings(paths: StudyPaths, runs: Iterable[Run]) -> tuple[list[Standing], list[str]]:
-    """Say how far each job is, and why the cluster could not be asked, if so.
+    """Say how far each job but the page's own is, and why the cluster could not be asked, if so.
 
     Where the runs were started by hand, or what they wrote is damaged, the folders show how far each is.
     """
@@ -143,7 +144,9 @@ def _list_standings(paths: StudyPaths, runs: Iterable[Run]) -> tuple[list[Standi
         try:
             progress = read_progress(paths, read_state(paths))
             blind = [put_blindness_in_words(progress.blind)] if progress.blind is not None else []
-            return [Standing(one.record.job.name, put_in_words(one), one.reason or "") for one in progress.jobs], blind
+            # The job that writes the page would be running on it for ever.
+            jobs = [one for one in progress.jobs if one.record.job.name != REPORT]
+            return [Standing(one.record.job.name, put_in_words(one), one.reason or "") for one in jobs], blind
         except HipsegError as error:
             fault = str(error)
     return [

@@ -104,6 +104,15 @@ def test_a_study_before_its_first_complete_fold_has_a_page(study):
     assert not (study.figures / "dice.svg").exists()
 
 
+def test_the_job_that_writes_the_page_does_not_stand_on_it_as_running_for_ever(study):
+    jobs = (Job("aggregate", ("aggregate",)), Job("report", ("report",), ("aggregate",)))
+    records = (Record(jobs[0], "done"), Record(jobs[1], "running", pid=1, started_s=0.0))
+    write_state(study, StudyState(records, "elsewhere", 1, 0.0))
+    assert report(study.root, "--pictures", 0).exit_code == 0
+    state = read_page(study)[0].partition('id="state"')[2].partition("</section>")[0]
+    assert re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', state) == [("aggregate", "done")]
+
+
 def test_a_running_study_is_stamped_with_what_is_missing(study):
     study.fold("unet", 2).summary.unlink()
     assert report(study.root).exit_code == 0
