@@ -115,7 +115,7 @@ def find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
     """Find the folders of folds, but not what stands beside the arms.
 
     Returns:
-        Arm, repeat and number of each, complete or not, sorted.
+        Arm, repeat and number of each, complete or not; the arms in the table's order.
     Raises:
         ReportError: there is none.
     """
@@ -133,7 +133,7 @@ def find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
             found.add((place[0], int(repeat), int(number)))
     if not found:
         raise ReportError(f"no fold of any arm in {paths.root}; `hipseg submit` or `hipseg train` makes them")
-    return sorted(found)
+    return sorted(found, key=lambda run: (_place(run[0]), run))
 
 
 def _find_missing(
@@ -162,9 +162,10 @@ def _group(folds: Iterable[FoldResult]) -> tuple[ArmResult, ...]:
     by_arm: dict[str, tuple[list[FoldResult], list[FoldResult]]] = {}
     for fold in folds:
         by_arm.setdefault(fold.arm, ([], []))[fold.repeat > 0].append(fold)
-    arms = sorted((arm for arm, (own, _) in by_arm.items() if own), key=lambda arm: (_rank(arm), arm))
+    arms = sorted((arm for arm, (own, _) in by_arm.items() if own), key=_place)
     return tuple(ArmResult(arm, *map(tuple, by_arm[arm])) for arm in arms)
 
 
-def _rank(arm: str) -> int:
-    return THESIS_ORDER.index(arm) if arm in THESIS_ORDER else len(THESIS_ORDER)
+def _place(arm: str) -> tuple[int, str]:
+    """Give what arms are sorted by for the table."""
+    return THESIS_ORDER.index(arm) if arm in THESIS_ORDER else len(THESIS_ORDER), arm
