@@ -1,8 +1,9 @@
-"""How long cleaning takes and what memory it needs, on two blobs of 300 slices of 512 x 512 in which every so many voxels are wrong.
+"""How long cleaning takes and what memory it needs, on two blobs in 300 slices of 512 x 512 with some of the voxels wrong.
 
     python tools/bench/cleaning.py [--shape 300 512 512] [--wrong 0.02 0.3]
 
-Seconds are of the processor, each case in a process of its own, once; the peak holds Python, the mask and all. Time: three minutes.
+Seconds are of the processor, each case once, in a process of its own; the peak holds Python, the mask and all. Time: three
+minutes.
 """
 
 import argparse
