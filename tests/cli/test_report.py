@@ -136,6 +136,20 @@ def test_pictures_can_be_left_out(study):
     assert "Pictures were not asked for." in text
 
 
+def test_a_page_that_would_be_too_large_shows_fewer_slices_and_says_so(study, monkeypatch):
+    assert report(study.root).exit_code == 0
+    before, cases = read_page(study)
+    assert "Shown are" not in before
+    limit = len(before.encode()) - sum(len(one["slices"][0]["image"]) for one in cases)
+    monkeypatch.setattr("hipseg.cli.report.BYTES_A_MEGABYTE", limit)
+    assert report(study.root, "--megabytes", 1).exit_code == 0
+    after, fewer = read_page(study)
+    assert len(after.encode()) <= limit
+    assert {one["case"] for one in fewer} == {one["case"] for one in cases}
+    shown, wanted = (sum(len(one["slices"]) for one in some) for some in (fewer, cases))
+    assert f"Shown are {shown} of {wanted} slices" in after
+
+
 def test_a_folder_without_results_is_refused(tmp_path):
     ended = report(tmp_path)
     assert isinstance(ended.exception, ReportError)
