@@ -101,12 +101,14 @@ def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, 
 
 @contextlib.contextmanager
 def _without_cycles() -> Iterator[None]:
-    """Hold Python's search for cycles: scores have none, and among a hundred thousand it takes a fifth of the time."""
+    """Spare Python's search for cycles what is read: scores have none, and a hundred thousand would be a fifth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        # Else the next search, and the one at the program's end, would go through all of them.
+        gc.freeze()
         if was_enabled:
             gc.enable()
 
@@ -115,7 +117,7 @@ def find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
     """Find the folders of folds, but not what stands beside the arms.
 
     Returns:
-        Arm, repeat and number of each, complete or not, sorted.
+        Arm, repeat and number of each, complete or not; the arms in the table's order.
     Raises:
         ReportError: there is none.
     """
@@ -133,7 +135,7 @@ def find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
             found.add((place[0], int(repeat), int(number)))
     if not found:
         raise ReportError(f"no fold of any arm in {paths.root}; `hipseg submit` or `hipseg train` makes them")
-    return sorted(found)
+    return sorted(found, key=lambda run: (_place(run[0]), run))
 
 
 def _find_missing(
@@ -162,9 +164,10 @@ def _group(folds: Iterable[FoldResult]) -> tuple[ArmResult, ...]:
     by_arm: dict[str, tuple[list[FoldResult], list[FoldResult]]] = {}
     for fold in folds:
         by_arm.setdefault(fold.arm, ([], []))[fold.repeat > 0].append(fold)
-    arms = sorted((arm for arm, (own, _) in by_arm.items() if own), key=lambda arm: (_rank(arm), arm))
+    arms = sorted((arm for arm, (own, _) in by_arm.items() if own), key=_place)
     return tuple(ArmResult(arm, *map(tuple, by_arm[arm])) for arm in arms)
 
 
-def _rank(arm: str) -> int:
-    return THESIS_ORDER.index(arm) if arm in THESIS_ORDER else len(THESIS_ORDER)
+def _place(arm: str) -> tuple[int, str]:
+    """Give what arms are sorted by for the table."""
+    return THESIS_ORDER.index(arm) if arm in THESIS_ORDER else len(THESIS_ORDER), arm

@@ -83,13 +83,11 @@ def spread(values: npt.ArrayLike) -> Spread:
 
 def tabulate(scores: Sequence[CaseScore], measures: Sequence[str] = MEASURES) -> pd.DataFrame:
     """Give one line a score: its keys, whether it is a miss, and its measures."""
-    frame = pd.DataFrame(
-        [(one.repeat, one.fold, one.case, one.patient, one.counts.predicted == 0 < one.counts.truth) for one in scores],
-        columns=["repeat", "fold", "case", "patient", "is_miss"],
-    ).astype({"is_miss": bool})
-    for name in measures:
-        frame[name] = np.array([getattr(one, name) for one in scores], dtype=np.float64)
-    return frame
+    # Column by column: a tuple a line would set Python looking for cycles among all lines, again and again.
+    keys = {name: [getattr(one, name) for one in scores] for name in ("repeat", "fold", "case", "patient")}
+    misses = np.array([one.counts.predicted == 0 < one.counts.truth for one in scores], dtype=np.bool_)
+    values = {name: np.array([getattr(one, name) for one in scores], dtype=np.float64) for name in measures}
+    return pd.DataFrame({**keys, "is_miss": misses, **values})
 
 
 def summarise(result: ArmResult, label: str | None = None, answer: Answer = "raw") -> ArmStatistics:

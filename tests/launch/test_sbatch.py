@@ -13,16 +13,21 @@ from hipseg.errors import LOST_EXIT_CODE, OUTRANKING, STOPPED_EXIT_CODE, ConfigE
 FOLDER = Path(__file__).resolve().parents[2] / "slurm"
 FINETUNE = ["train", "--arm", "modified-unet-tl", "--fold", "3"]
 RUNS = [
-    ("pack", [], ["pack", "data/"]),
-    ("pack", ["scans", "-o", "out"], ["pack", "scans", "-o", "out"]),
-    ("pretrain", [], ["pretrain"]),
-    ("pretrain", ["--config", "my study.yaml"], ["pretrain", "--config", "my study.yaml"]),
-    ("finetune", [], FINETUNE),
-    ("finetune", ["--arm", "unet"], [*FINETUNE, "--arm", "unet"]),
-    ("aggregate", [], ["aggregate"]),
-    ("aggregate", ["elsewhere", "--allow-partial"], ["aggregate", "elsewhere", "--allow-partial"]),
+    ("pack", [], [["pack", "data/"]]),
+    ("pack", ["scans", "-o", "out"], [["pack", "scans", "-o", "out"]]),
+    ("pretrain", [], [["pretrain"]]),
+    ("pretrain", ["--config", "my study.yaml"], [["pretrain", "--config", "my study.yaml"]]),
+    ("finetune", [], [FINETUNE]),
+    ("finetune", ["--arm", "unet"], [[*FINETUNE, "--arm", "unet"]]),
+    ("aggregate", [], [["aggregate", "results/"], ["report", "results/"]]),
+    ("aggregate", ["--allow-partial"], [["aggregate", "results/", "--allow-partial"], ["report", "results/"]]),
+    (
+        "aggregate",
+        ["my results", "--allow-partial"],
+        [["aggregate", "my results", "--allow-partial"], ["report", "my results"]],
+    ),
 ]
-"""File, its arguments, and the `hipseg` command line that it runs."""
+"""File, its arguments, and the `hipseg` command lines that it runs."""
 NAMES = sorted({name for name, _, _ in RUNS})
 REQUEUEING = ["finetune", "pack", "pretrain"]
 KILLED = 128 + 9
@@ -33,7 +38,8 @@ OUT_OF_MEMORY = 253
 PROGRAMS = {
     "hipseg": """
         if [ "$1" = prepare ]; then echo "$RUN"; exit; fi
-        printf '%s\\n' "$@" > ran""",
+        printf '%s\\n' "$@" > ran; printf '%s\\0' "$@" >> all; printf '\\n' >> all
+        exit "${ENDS:-0}" """,
     "srun": """
         while [[ $1 == --* ]]; do shift; done
         "$@"
@@ -45,7 +51,7 @@ PROGRAMS = {
         echo "$*" > asked
         echo "JobId=17 JobState=${STATE:-RUNNING} PreemptTime=${PREEMPTED:-None} SuspendTime=None" """,
 }
-"""The outside programs, in shell: each notes what it was called with. CODE, STATE and PREEMPTED are what they answer; SAVED is
+"""The outside programs, in shell: each notes what it was called with. CODE, ENDS, STATE and PREEMPTED are what they answer; SAVED is
 the code of the rank that ends first."""
 TASK = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "8"}
 ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3"}
@@ -96,13 +102,18 @@ def test_what_a_job_does_when_its_step_ends_is_the_same_in_each_file():
 
 
 @pytest.mark.parametrize(("name", "arguments", "expected"), RUNS)
-def test_each_file_runs_one_command_line_that_the_program_knows(name, arguments, expected, tmp_path):
+def test_each_file_runs_command_lines_that_the_program_knows(name, arguments, expected, tmp_path):
     array = ARRAY if name == "finetune" else {}
     assert run_script(name, arguments, tmp_path, **array)[0] == 0
-    assert lines_of(tmp_path / "ran") == expected
-    command = root.get_command(None, expected[0])
-    with command.make_context(expected[0], expected[1:]) as context:
-        assert context.params
+    assert [line.split("\0")[:-1] for line in lines_of(tmp_path / "all")] == expected
+    for words in expected:
+        with root.get_command(None, words[0]).make_context(words[0], words[1:]) as context:
+            assert context.params
+
+
+def test_no_page_is_written_of_results_that_were_refused(tmp_path):
+    assert run_script("aggregate", [], tmp_path, ENDS="5")[0] == 5
+    assert lines_of(tmp_path / "ran") == ["aggregate", "results/"]
 
 
 def test_each_task_of_an_array_packs_its_part(tmp_path):

@@ -154,6 +154,7 @@ def test_a_study_is_as_many_submissions_as_stages_and_arms(tmp_path):
         ("train modified-unet-tl", "finetune", 3),
         ("train modified-unet", "finetune", 3),
         ("aggregate", "aggregate", 1),
+        ("report", "aggregate", 1),
     ]
     assert tuple(job for one in batches for job in one.jobs) == jobs
     assert all(job.after == one.after for one in batches for job in one.jobs)

@@ -6,7 +6,7 @@ import pytest
 
 from hipseg.errors import ReportError
 from hipseg.fsio import digest_file
-from hipseg.report.collect import collect
+from hipseg.report.collect import collect, find_folds
 from hipseg.runs import StudyPaths
 
 from .results import PERFECT, POOR, write_fold, write_results
@@ -41,6 +41,14 @@ def test_every_fold_of_every_arm_is_found_in_the_order_of_the_thesis(paths):
     assert [[fold.fold for fold in arm.folds] for arm in collection.arms] == [[0, 1]] * 4
     assert [score.case for score in collection.arms[0].scores] == ["c0", "c1", "c2", "c3"]
     assert collection.gaps == ()
+
+
+def test_runs_are_found_in_the_order_of_the_table_complete_or_not(tmp_path):
+    for arm in ("a", "modified-unet", "unet"):
+        for place in ("fold_1", "fold_0", "repeat_1/fold_0"):
+            (tmp_path / arm / place).mkdir(parents=True)
+    of_arm = [(0, 0), (0, 1), (1, 0)]
+    assert find_folds(StudyPaths(tmp_path)) == [(arm, *run) for arm in ("unet", "modified-unet", "a") for run in of_arm]
 
 
 def test_the_facts_of_a_fold_come_from_its_summary(paths):

@@ -36,7 +36,7 @@ def test_pairs_and_repeats_stand_apart_from_the_rows(full_comparison):
     assert (pair["p"], pair["smallest_p"], pair["effect_size"]) == (None, 0.5, 1.0)
     (repeated,) = value["repeats"]
     assert (repeated["arm"], repeated["repeats"], repeated["cases"]) == ("unet", 2, 3)
-    assert value["warnings"] == ["arms were trained for different numbers of epochs: other 4, unet 3"]
+    assert value["warnings"] == ["arms were trained for different numbers of epochs: unet 3, other 4"]
 
 
 def test_a_partial_table_says_so(partial_comparison):

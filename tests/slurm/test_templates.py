@@ -30,6 +30,7 @@ def test_bare_commands_lead_from_scans_to_the_table(project):
     assert wait_for_end(folds) == {f"{folds}_{fold}": "COMPLETED" for fold in range(5)}
     study = StudyPaths(project / "results")
     assert "| This study | Modified U-Net |" in study.comparison("md").read_text()
+    assert f"{ARM}: Dice" in study.report.read_text()
     assert read_provenance(study.pretraining).ranks == 4
     for fold in range(5):
         run = study.fold(ARM, fold)
