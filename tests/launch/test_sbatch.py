@@ -51,8 +51,8 @@ PROGRAMS = {
         echo "$*" > asked
         echo "JobId=17 JobState=${STATE:-RUNNING} PreemptTime=${PREEMPTED:-None} SuspendTime=None" """,
 }
-"""The outside programs, in shell: each notes what it was called with. CODE, ENDS, STATE and PREEMPTED are what they answer; SAVED is
-the code of the rank that ends first."""
+"""The outside programs, in shell: each notes what it was called with. CODE, ENDS, STATE and PREEMPTED are what they answer; SAVED
+is the code of the rank that ends first."""
 TASK = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "8"}
 ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3"}
 
