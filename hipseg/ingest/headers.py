@@ -29,8 +29,6 @@ OVERLAY_DATA = 0x3000
 _OVERLAY_TAGS = tuple(
     group << 16 | element for group in OVERLAY_GROUPS for element in OVERLAY_ELEMENTS if element != OVERLAY_DATA
 )
-GREY = ("MONOCHROME1", "MONOCHROME2")
-"""Photometric interpretations whose stored values are what was measured; which end is shown white changes no value."""
 _OVERLAY_WORDS = tuple(
     group << 16 | element for group in OVERLAY_GROUPS for element in (OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL)
 )
@@ -40,6 +38,8 @@ GRAPHICS = "G"
 """Overlay Type of annotations; R is a region. Source: DICOM PS3.3 C.9.2.1.1."""
 HOUNSFIELD_TYPES = ("", "HU", "US")
 """Rescale Type may be left out for Hounsfield units (DICOM PS3.3 C.8.2.1); scanners also write US, unspecified."""
+GREY = ("MONOCHROME1", "MONOCHROME2")
+"""Photometric interpretations whose stored values are what was measured; which end is shown white changes no value."""
 
 
 @dataclass(frozen=True, slots=True)

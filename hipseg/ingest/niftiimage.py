@@ -13,13 +13,12 @@ from hipseg.geometry import Grid
 from hipseg.ingest.hounsfield import LOWEST_HU
 from hipseg.ingest.labels import VoxelLayout, check_size
 from hipseg.ingest.nifti import open_unpacked, read_layout
-from hipseg.ingest.pixels import SliceI16
+from hipseg.ingest.pixels import INT16, SliceI16
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scratch import Scratch, StoredShape, TurnedVolume
 from hipseg.ingest.turning import AxisMatch, turn_grid, turn_volume
 
 WHAT = "the NIfTI image"
-INT16 = np.iinfo(np.int16)
 MAX_TRAILING_BYTES = 1 << 20
 COPY_AGAIN = "copy it again"
 

@@ -59,8 +59,8 @@ NO_MODALITY = "DICOM object without a modality"
 ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
 DICOM_SUFFIX = ".dcm"
-META_START = b"\x02\x00\x00\x00UL\x04\x00"
-"""How the file meta information behind the prefix begins. Source: DICOM PS3.10 7.1."""
+META_ELEMENT, META_BYTES = b"\x02\x00\x10\x00UI", 512
+"""How the element begins that names the transfer syntax, and within how many bytes of a DICOM file. Source: DICOM PS3.10 7.1."""
 DIRECTORY = "DICOM directory"
 DIRECTORY_NAME = "DICOMDIR"
 """Source: DICOM PS3.10 8.6."""
@@ -179,8 +179,8 @@ def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | 
     elif _is_cut_start(head) and not found.path.name.startswith("."):
         # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
         scan.damaged.append(replace(found, reason=CUT_SHORT))
-    elif _is_called_dicom(found.path) or META_START in head[: 2 * SNIFF_BYTES]:
-        # Behind a damaged preamble, or one that is too short or too long.
+    elif _is_called_dicom(found.path) or META_ELEMENT in head[:META_BYTES]:
+        # Behind a preamble and a prefix that are damaged, too short or too long.
         scan.damaged.append(replace(found, reason=DAMAGED))
     else:
         return NOT_OURS

@@ -60,6 +60,12 @@ def last_slice_with_a_preamble_too_short(good: Good) -> None:
 
 
 @refused(r"damaged file in case .*1 of 6 files")
+def last_slice_without_prefix_and_first_element(good: Good) -> None:
+    raw = good.paths[5].read_bytes()
+    good.paths[5].write_bytes(raw[:128] + b"\xff" * 16 + raw[144:])
+
+
+@refused(r"damaged file in case .*1 of 6 files")
 def file_empty(good: Good) -> None:
     good.paths[5].write_bytes(b"")
 
