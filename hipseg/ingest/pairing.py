@@ -70,6 +70,10 @@ class SeriesIndex:
         start = PurePosixPath(folder)
         return next((tuple(sorted(self._below[up])) for up in (start, *start.parents) if up in self._below), ())
 
+    def find_in(self, folder: str) -> tuple[SeriesKey, ...]:
+        """Give the series of which images lie in a folder itself."""
+        return tuple(sorted(key for key, images in self.series.items() if any(one.folder == folder for one in images)))
+
     def grid(self, key: SeriesKey) -> Grid | None:
         """Give the grid of a series; None where its slices lie on none, be it that they are tilted."""
         ordered = self.ordered(key)

@@ -56,6 +56,7 @@ def find_dicom_cases(root: Path) -> FoundCases:
             segmentations=tuple(masks.segmentations.get(key, ())),
             nrrds=tuple(masks.nrrds.get(key, ())),
             carriers=carried.by_case.get(key, ()),
+            strangers=masks.strangers.get(key, 0),
             fault=faults[key].reason if key in faults else "",
         )
         for key, images in series.items()
