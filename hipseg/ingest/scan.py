@@ -49,6 +49,8 @@ KNOWN_MODALITIES = frozenset(
 )
 """Modalities that are named when they are set aside; another text in that place is not repeated. Source: PS3.3 C.7.3.1.1.1."""
 
+STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+"""RT Structure Set Storage. Source: DICOM PS3.4 B.5."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage; those of several frames begin likewise. Source: DICOM PS3.4 B.5."""
 NOT_OURS = "neither DICOM nor NIfTI nor NRRD"
@@ -263,7 +265,7 @@ def _count_other(scan: Scan, found: FoundFile, modality: str, series_uid: str) -
 
 def _take_mask(scan: Scan, found: FoundFile, dataset: Header, modality: str, sop_class: str) -> bool:
     """Put a file that holds masks where it belongs; say whether it is one."""
-    if modality == "RTSTRUCT":
+    if modality == "RTSTRUCT" or sop_class == STRUCTURE_SET:
         scan.rtstructs.append(found)
         return True
     if modality == "SEG" or sop_class in SEGMENTATION_CLASSES:

@@ -3,7 +3,7 @@
 import numpy as np
 from pydicom import dcmread
 
-from tests.faults.good import Good, Truth, read_right, refused
+from tests.faults.good import Good, Truth, read_right, refused, warned
 from tests.ingest.builders import Plane, cut, rectangle_mm, write_ct_series, write_nifti, write_rtstruct
 
 
@@ -73,15 +73,20 @@ def contour_open(good: Good) -> None:
     write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8, -6), (-18, -16), 106)]}, kinds="OPEN_PLANAR")
 
 
+def _drawn(good: Good) -> np.ndarray:
+    """Give what lies in the rectangle from -8.1 to -6.1 and from -18.1 to -16.1 mm on the third slice."""
+    # Columns 4 to 7 lie from -8 to -6.5 mm, rows 3 to 5 from -17.75 to -16.25 mm.
+    labels = np.zeros_like(good.labels)
+    labels[2, 3:6, 4:8] = 1
+    return labels
+
+
 @read_right
 def contour_twice(good: Good) -> Truth:
     good.without_masks()
     contour = rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)
     write_rtstruct(good.folder / "rs", {"bone": [contour, contour]})
-    # Columns 4 to 7 lie from -8 to -6.5 mm, rows 3 to 5 from -17.75 to -16.25 mm.
-    labels = np.zeros_like(good.labels)
-    labels[2, 3:6, 4:8] = 1
-    return good.volume, labels
+    return good.volume, _drawn(good)
 
 
 @refused(r"slice 3 of 6 by position: two contours of a structure cross: 6 pixels lie in both, the smaller one has 12")
@@ -157,10 +162,23 @@ def nifti_cut_at_its_start(good: Good) -> None:
     cut(write_nifti(good.folder / "mask.nii.gz", good.labels.transpose(2, 1, 0), _affine_ras()), 40)
 
 
-@read_right
+@refused(r"mask of case .*: 1 RTSTRUCT or DICOM SEG files beside the series, and no mask of its own: they name another series")
+def rtstruct_of_another_series(good: Good) -> None:
+    good.without_masks()
+    others = {"series_uid": "2.25.801", "frame_uid": "2.25.802", "image_uids": ["2.25.803"]}
+    write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)]}, **others)
+
+
+@warned(r"an RTSTRUCT file names the series or its images, and another frame of reference")
 def rtstruct_of_another_frame_of_reference(good: Good) -> Truth:
     good.without_masks()
-    contour = rectangle_mm((-8, -6), (-18, -16), 106)
-    others = {"series_uid": "2.25.801", "frame_uid": "2.25.802", "image_uids": ["2.25.803"]}
-    write_rtstruct(good.folder / "rs", {"bone": [contour]}, **others)
-    return good.volume, None
+    contour = rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)
+    write_rtstruct(good.folder / "rs", {"bone": [contour]}, frame_uid="2.25.802")
+    return good.volume, _drawn(good)
+
+
+@refused(
+    r"overlay group 6000 holds a structure as region \(Overlay Type R\) and, on 1 of 6 images, under the same words as graphics"
+)
+def overlay_that_is_graphics_on_one_slice(good: Good) -> None:
+    good.edit(lambda dataset: setattr(dataset[0x60000040], "value", "G"), 2)
