@@ -115,19 +115,17 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def sync_and_digest(path: Path) -> str:
-    """Give the SHA-256 of a file that was just written, and have it on the disk when this returns.
-
-    The disk writes while the processor computes; one after the other, both would take twice as long.
+@contextlib.contextmanager
+def syncing(path: Path) -> Iterator[None]:
+    """Bring a file that was just written to the disk while the block runs; it is there when the block ends.
 
     Raises:
         OSError: the disk is full or fails.
     """
-    with path.open("rb") as handle, ThreadPoolExecutor(1, "sync") as syncing:
-        synced = syncing.submit(os.fsync, handle.fileno())
-        digest = digest_file(path)
+    with path.open("rb") as handle, ThreadPoolExecutor(1, "sync") as worker:
+        synced = worker.submit(os.fsync, handle.fileno())
+        yield
         synced.result()
-    return digest
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from hipseg.fsio import (
     printable,
     read_json,
     replacing,
-    sync_and_digest,
+    syncing,
     unwritable,
     write_json,
     write_text,
@@ -85,23 +85,33 @@ def test_digests_are_those_of_the_standard(tmp_path):
     assert digest_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_a_file_is_on_the_disk_when_its_digest_is_known(tmp_path, monkeypatch):
+def test_a_file_is_on_the_disk_when_the_block_ends(tmp_path, monkeypatch):
     path = tmp_path / "abc"
     path.write_bytes(b"abc")
-    synced = []
-    monkeypatch.setattr("hipseg.fsio.os.fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
-    assert sync_and_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    has_begun, synced = threading.Event(), []
+
+    def sync(descriptor):
+        has_begun.wait(timeout=10)
+        synced.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr("hipseg.fsio.os.fsync", sync)
+    with syncing(path):
+        assert synced == []
+        has_begun.set()
     assert synced == [path.stat().st_ino]
 
 
-def test_a_file_that_the_disk_does_not_take_has_no_digest(tmp_path, monkeypatch):
+def test_a_file_that_the_disk_does_not_take_is_said(tmp_path, monkeypatch):
     def fail(_):
         raise OSError(errno.ENOSPC, "no space")
 
     (tmp_path / "abc").write_bytes(b"abc")
     monkeypatch.setattr("hipseg.fsio.os.fsync", fail)
-    with pytest.raises(OSError, match="no space"):
-        sync_and_digest(tmp_path / "abc")
+    with pytest.raises(OSError, match="no space"), syncing(tmp_path / "abc"):
+        pass
+
+
+def test_the_digest_of_a_json_value_does_not_depend_on_the_order_of_its_keys():
     assert digest_json({"a": 1, "b": 2}) == digest_json({"b": 2, "a": 1}) != digest_json({"a": 1, "b": 3})
 
 

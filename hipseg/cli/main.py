@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -104,6 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # As Python does it, but for the code.
         traceback.print_exc()
         sys.exit(_outrank(BUG_EXIT_CODE))
+    if arguments is None and sys.argv[1:2] == ["pack"]:
+        _end()
+
+
+def _end() -> NoReturn:
+    """End a process whose files are closed and whose threads have ended; to take its modules apart takes Python 40 ms."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _outrank(exit_code: int) -> int:
@@ -114,4 +124,5 @@ def _outrank(exit_code: int) -> int:
 
 def pack_main() -> None:
     """Run the `hipseg-pack` program, the same as `hipseg pack`."""
-    main(["pack", *sys.argv[1:]])
+    sys.argv.insert(1, "pack")
+    main()

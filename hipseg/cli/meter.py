@@ -13,7 +13,7 @@ MEGABYTE = 1_000_000
 
 
 class Meter:
-    """Counts slices from any thread; a context manager that shows the bar while it is open."""
+    """Counts slices; a context manager that shows the bar while it is open."""
 
     def __init__(self, slices: int) -> None:
         """Expect that many slices; the bar only, so a guess will do."""
@@ -37,9 +37,9 @@ class Meter:
         """Say whether any slice was packed."""
         return self._slices > 0
 
-    def tick(self, slice_bytes: int) -> None:
-        """Count one slice of that many bytes in Hounsfield units."""
-        self._slices += 1
+    def tick(self, slices: int, slice_bytes: int) -> None:
+        """Count slices of so many bytes in Hounsfield units, all together."""
+        self._slices += slices
         self._bytes += slice_bytes
         self._show()
 

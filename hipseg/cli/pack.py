@@ -22,8 +22,9 @@ from hipseg.fsio import printable
 from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, find_cases, list_structures
 from hipseg.ingest.labels import LABEL_MAX
 from hipseg.ingest.layout import LAYOUTS, Layout
-from hipseg.pack.dataset import REFUSING, KeyedCase, Outcome, check_output, key_cases, pack_cases
+from hipseg.pack.dataset import Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import create_salt, read_salt, salt_id
+from hipseg.pack.packer import REFUSING, KeyedCase
 from hipseg.pack.plan import PackPlan, Part
 from hipseg.pack.state import merge_parts
 from hipseg.pack.table import KeyRow, check_key_table, merge_key_table

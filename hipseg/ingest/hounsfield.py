@@ -40,8 +40,10 @@ class ValueWatch:
             SeriesError: all have passed, and their values cannot be Hounsfield units.
         """
         for image_hu, labels in slices:
-            lowest = int(image_hu.min())
-            self._lowest_hu = lowest if self._lowest_hu is None else min(lowest, self._lowest_hu)
+            if self._lowest_hu is None or not self._has_air:
+                # One slice with air is enough to know; the lowest value is told only where there is none.
+                lowest = int(image_hu.min())
+                self._lowest_hu = lowest if self._lowest_hu is None else min(lowest, self._lowest_hu)
             yield image_hu, labels
         if self.rounding.has_rounded and not self._has_air:
             raise SeriesError(
@@ -69,14 +71,18 @@ def check_hu(image_hu: SliceI16, header: ImageHeader) -> None:
     Raises:
         SeriesError: a value is impossible; the caller adds where.
     """
+    slope, intercept = header.slope or 0, header.intercept or 0
+    if header.pixel_representation == 0 and slope > 0 and intercept >= LOWEST_HU:
+        # Values without a sign cannot lie below the intercept.
+        return
     if image_hu.min() >= LOWEST_HU:
         return
-    ends = [end * (header.slope or 0) + (header.intercept or 0) for end in header.padding or ()]
+    ends = [end * slope + intercept for end in header.padding or ()]
     low, high = (np.clip((min(ends), max(ends)), INT16.min, INT16.max)) if ends else (1, 0)
     impossible = image_hu[(image_hu < LOWEST_HU) & ~((image_hu >= low) & (image_hu <= high))]
     if impossible.size:
         raise SeriesError(
-            f"{impossible.size} pixels of impossible density ({int(impossible.min())} HU and above, slope {header.slope:g}, "
-            f"intercept {header.intercept:g}); {LOWEST_HU} HU or more is expected, but for declared padding (0028,0120): "
+            f"{impossible.size} pixels of impossible density ({int(impossible.min())} HU and above, slope {slope:g}, "
+            f"intercept {intercept:g}); {LOWEST_HU} HU or more is expected, but for declared padding (0028,0120): "
             "export the series again"
         )

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Lock
 from typing import Any, BinaryIO
 
 from hipseg.errors import ConfigError
@@ -52,10 +51,10 @@ class JournalContent:
 
 
 class Journal:
-    """A journal that is being written; several threads may add."""
+    """A journal that is being written."""
 
     def __init__(self, path: Path, handle: BinaryIO) -> None:
-        self._path, self._handle, self._lock = path, handle, Lock()
+        self._path, self._handle = path, handle
 
     def add(self, entry: Entry) -> None:
         """Note a finished case; when this returns, a kill does not undo it.
@@ -75,13 +74,12 @@ class Journal:
         self._write(_line({"complete": True, "parts": parts}))
 
     def _write(self, line: str) -> None:
-        with self._lock:
-            try:
-                self._handle.write(line.encode())
-                self._handle.flush()
-                os.fsync(self._handle.fileno())
-            except OSError as error:
-                raise unwritable(self._path, error) from error
+        try:
+            self._handle.write(line.encode())
+            self._handle.flush()
+            os.fsync(self._handle.fileno())
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
 
 @contextmanager

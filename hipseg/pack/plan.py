@@ -50,7 +50,7 @@ class PackPlan:
         set_aside: files that were no input, by reason.
         salt: the salt itself, which seals what is known of the sources.
         storage: form of the images; its window must be that of the cases already packed.
-        jobs: cases that are packed at the same time, and threads that compress.
+        jobs: cases that are packed at the same time, or threads that compress where there are fewer cases.
         part: which cases to pack; all where None.
         rules: what is done where masks leave it open; must be that of the cases already packed.
         untilt: whether series with gantry tilt are sheared back instead of refused.

@@ -16,6 +16,8 @@ from hipseg.shards.layout import NAME_DIGITS, SHARD_SUFFIX
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest, write_manifest
 
 SHARD_NAME = re.compile(rf"(?P<case>.+)-[0-9a-f]{{{NAME_DIGITS}}}{re.escape(SHARD_SUFFIX)}")
+ORPHANS_S = 2.0
+"""The processes of a killed packing hold its lock until they see that they are alone, at their next slice."""
 NOTHING = JournalContent()
 """Of a part that has no journal."""
 PART_NAME = re.compile(r"\.packed-(?P<part>(\d+)-of-(?P<count>\d+))\.jsonl")
@@ -68,12 +70,12 @@ def claimed(paths: DatasetPaths, part: Part | None) -> Iterator[None]:
         ConfigError: another command is at work there, or the folder cannot be written.
     """
     if part is None:
-        with locked(paths.lock, str(paths.root)):
+        with locked(paths.lock, str(paths.root), wait_s=ORPHANS_S):
             yield
         return
     with (
-        locked(paths.lock, str(paths.root), is_shared=True),
-        locked(paths.part_lock(part.name), f"part {part.number} of {part.count} in {paths.root}"),
+        locked(paths.lock, str(paths.root), is_shared=True, wait_s=ORPHANS_S),
+        locked(paths.part_lock(part.name), f"part {part.number} of {part.count} in {paths.root}", wait_s=ORPHANS_S),
     ):
         yield
 

@@ -42,7 +42,7 @@ NOT_CLEANED = "null"
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a split: the cases, their patients and the SHA-256 of their images."""
+    """One side of a split: the cases, their patients and the digests of their images."""
 
     cases: frozenset[str]
     patients: frozenset[str]

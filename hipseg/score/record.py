@@ -67,7 +67,7 @@ class CaseScore:
         background_accuracy: the accuracy of an answer without any foreground.
         hd95_mm, assd_mm, nsd_1mm, nsd_2mm: see `hipseg.score.surface`; NaN where undefined.
         slices: scores slice by slice, summed up.
-        image_digest: SHA-256 of the case's packed image, as in the manifest.
+        image_digest: of the case's packed image, as in the manifest.
         repeat: of the study with another seed, from 0.
         label: name of the structure.
         answer: whether the prediction was scored as the network gave it, or cleaned.

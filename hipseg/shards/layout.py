@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import h5py
 
 SHARD_FORMAT = "hipseg-shard"
-SHARD_VERSION = 1
+SHARD_VERSION = 2
 SHARD_SUFFIX = ".h5"
 HDF5_LOCK = threading.RLock()
 """Held around every call of HDF5, which is not built for threads; h5py's own lock has let two of its calls meet."""
 NAME_DIGITS = 12
-"""Digits of a shard's SHA-256 in its name."""
+"""Digits of a shard's digest in its name."""
 CASES_GROUP = "cases"
 IMAGE = "image"
 LABELS = "labels"

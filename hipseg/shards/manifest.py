@@ -14,7 +14,7 @@ from hipseg.shards.layout import check_version
 from hipseg.shards.schema import Limits, WindowHu, read_as
 
 MANIFEST_FORMAT = "hipseg-manifest"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 
 SEAL = re.compile(rb'"manifest_digest": "([0-9a-f]{64})"')
 UNSEALED = "0" * 64
@@ -46,9 +46,9 @@ class CaseRecord:
         grid: the original grid of the series.
         mask_kind: where the mask came from; None where the case has none.
         label_voxels: voxels of each label that occurs; empty without a mask.
-        image_digest, mask_digest: SHA-256 of the SHA-256 of each slice's plain little-endian bytes; the mask's is None where
+        image_digest, mask_digest: BLAKE3 of the BLAKE3 of each slice's plain little-endian bytes; the mask's is None where
             there is none.
-        shard_digest: SHA-256 of the shard file.
+        shard_digest: BLAKE3 of the shard file.
         window_hu: HU of stored values 0 and 255, for an image stored as uint8; None for int16, which is lossless.
         warnings: what was taken although it is not as it should be, one sentence each.
         subset: side of the publisher's own split; None where there is none.

@@ -186,7 +186,7 @@ def _check_digest(reader: CaseReader, name: str, slice_digests: Sequence[bytes],
         what = {IMAGE: "image", LABELS: "mask"}[name]
         raise ShardError(
             f"shard {reader.record.shard} of case {reader.record.case} is not what was packed: "
-            f"the SHA-256 of its {what} differs; pack the case again"
+            f"the digest of its {what} differs; pack the case again"
         )
 
 
@@ -213,10 +213,10 @@ def _check_case(group: h5py.Group, path: Path, record: CaseRecord) -> None:
         "patient": (read_text_attribute(group.attrs, "patient"), record.patient),
         "window": (read_window(group[IMAGE].attrs), record.window_hu),
         "mask": (LABELS in group, record.has_mask),
-        "image digest": (read_text_attribute(group[IMAGE].attrs, "sha256"), record.image_digest),
+        "image digest": (read_text_attribute(group[IMAGE].attrs, "blake3"), record.image_digest),
     }
     if record.has_mask and LABELS in group:
-        found["mask digest"] = (read_text_attribute(group[LABELS].attrs, "sha256"), record.mask_digest)
+        found["mask digest"] = (read_text_attribute(group[LABELS].attrs, "blake3"), record.mask_digest)
     for what, (in_shard, in_manifest) in found.items():
         if in_shard != in_manifest:
             raise ShardError(

@@ -3,12 +3,11 @@
 import numpy as np
 
 from hipseg.errors import ShardError
-from hipseg.fsio import digest_file
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import SHARD_SUFFIX
 from hipseg.shards.manifest import CaseRecord, Manifest
 from hipseg.shards.reader import CaseReader, open_reader
-from hipseg.shards.storage import slice_digest, volume_digest
+from hipseg.shards.storage import shard_digest, slice_digest, volume_digest
 from hipseg.shards.writer import LABEL_NUMBERS, count_labels
 
 
@@ -31,8 +30,8 @@ def _verify_case(paths: DatasetPaths, record: CaseRecord) -> list[str]:
             problems = _verify_content(reader)
     except ShardError as error:
         return [str(error)]
-    if digest_file(paths.shard(record.shard)) != record.shard_digest:
-        problems.append(f"shard {record.shard} of case {record.case} is not the file that was packed: its SHA-256 differs")
+    if shard_digest(paths.shard(record.shard)) != record.shard_digest:
+        problems.append(f"shard {record.shard} of case {record.case} is not the file that was packed: its digest differs")
     return problems
 
 
@@ -40,7 +39,7 @@ def _verify_content(reader: CaseReader) -> list[str]:
     """Compare both arrays with their digests, slice by slice, so that memory does not grow with the volume."""
     record, problems, slices = reader.record, [], range(reader.grid.shape_zyx[0])
     if volume_digest(slice_digest(reader.read_stored_image(z)) for z in slices) != record.image_digest:
-        problems.append(f"image of case {record.case} is not what was packed: its SHA-256 differs")
+        problems.append(f"image of case {record.case} is not what was packed: its digest differs")
     if not record.has_mask:
         return problems
     digests, voxels = [], np.zeros(LABEL_NUMBERS, dtype=np.int64)
@@ -49,7 +48,7 @@ def _verify_content(reader: CaseReader) -> list[str]:
         digests.append(slice_digest(labels))
         voxels += count_labels(labels)
     if volume_digest(digests) != record.mask_digest:
-        problems.append(f"mask of case {record.case} is not what was packed: its SHA-256 differs")
+        problems.append(f"mask of case {record.case} is not what was packed: its digest differs")
     found = {int(label): int(voxels[label]) for label in np.flatnonzero(voxels)}
     if found != dict(record.label_voxels):
         expected = dict(record.label_voxels)

@@ -16,7 +16,7 @@ from h5py import h5f, h5g, h5p
 from numpy.typing import NDArray
 
 from hipseg.errors import ShardError
-from hipseg.fsio import replacing, sync_and_digest
+from hipseg.fsio import replacing, syncing
 from hipseg.geometry import Grid
 from hipseg.shards.codec import Codec, encode_slice, filter_options
 from hipseg.shards.layout import (
@@ -32,7 +32,7 @@ from hipseg.shards.layout import (
     write_text_attribute,
     write_window,
 )
-from hipseg.shards.storage import LOSSLESS, Storage, image_dtype, slice_digest, to_stored, volume_digest
+from hipseg.shards.storage import LOSSLESS, Storage, image_dtype, shard_digest, slice_digest, to_stored, volume_digest
 
 LABEL_NUMBERS = 256
 FEW_LABELS = 8
@@ -104,7 +104,9 @@ def write_shard(
             for encoded in _encode_all(_checked(slices, case, grid, has_mask), storage, workers):
                 file.add(encoded)
             image_digest, mask_digest = file.finish()
-        return WrittenShard(image_digest, mask_digest, sync_and_digest(temporary), file.label_voxels)
+        # The disk writes while the processor computes.
+        with syncing(temporary):
+            return WrittenShard(image_digest, mask_digest, shard_digest(temporary), file.label_voxels)
 
 
 def _checked(slices: Iterable[SourceSlice], case: str, grid: Grid, has_mask: bool) -> Iterator[SourceSlice]:
@@ -272,5 +274,5 @@ class _SliceSink:
     def finish(self) -> str:
         """Write the digest of all slices beside them and return it."""
         digest = volume_digest(self._digests)
-        write_text_attribute(self.dataset.attrs, "sha256", digest)
+        write_text_attribute(self.dataset.attrs, "blake3", digest)
         return digest

@@ -7,8 +7,8 @@ from hipseg.cli.meter import Meter
 def test_off_a_terminal_only_the_sum_is_said(capsys):
     with Meter(3) as meter:
         assert not meter.has_packed
-        meter.tick(512 * 512 * 2)
-        meter.tick(512 * 512 * 2)
+        meter.tick(1, 512 * 512 * 2)
+        meter.tick(1, 512 * 512 * 2)
         meter.skip(5)
     assert capsys.readouterr() == ("", "")
     assert meter.has_packed
@@ -20,7 +20,7 @@ def test_on_a_terminal_a_bar_shows_slices_rate_and_remaining_time(monkeypatch, c
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     with Meter(4) as meter:
-        meter.tick(2_000_000)
+        meter.tick(1, 2_000_000)
         meter.skip(1)
         meter.refresh()
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)

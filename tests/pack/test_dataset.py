@@ -3,16 +3,16 @@ import os
 import re
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
 
 from hipseg.errors import ConfigError, SeriesError, ShardError
-from hipseg.fsio import locked, sync_and_digest
+from hipseg.fsio import locked
 from hipseg.ingest.cases import find_cases, open_case
-from hipseg.pack.dataset import KeyedCase, check_output, key_cases, pack_cases
+from hipseg.pack.dataset import check_output, key_cases, pack_cases
 from hipseg.pack.keys import case_key, patient_key
+from hipseg.pack.packer import KeyedCase
 from hipseg.pack.plan import PackPlan
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest
@@ -170,69 +170,6 @@ def test_a_packing_that_is_stopped_leaves_a_whole_data_set(tmp_path, paths):
     assert len(read_manifest(paths).cases) == 3
 
 
-def test_threads_do_not_change_a_byte(tmp_path):
-    for seed in range(5):
-        write_patient(tmp_path / "data", f"patient {seed}", seed)
-    found = []
-    for jobs in (1, 3, 8):
-        paths = DatasetPaths(tmp_path / f"shards-{jobs}")
-        pack(tmp_path / "data", paths, dataclasses.replace(PLAN, jobs=jobs))
-        found.append(read_files(paths))
-    assert found[0] == found[1] == found[2]
-
-
-def watch_openings(monkeypatch, note):
-    """Have `note` called whenever a case is opened, and again when its slices have all been read."""
-
-    def open_watched(*arguments, **options):
-        note(1)
-        opened = open_case(*arguments, **options)
-
-        def read():
-            yield from opened.slices
-            note(-1)
-
-        return dataclasses.replace(opened, slices=read())
-
-    monkeypatch.setattr("hipseg.pack.dataset.open_case", open_watched)
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_no_more_cases_are_read_at_once_than_there_are_jobs(tmp_path, paths, monkeypatch, jobs):
-    for number in range(6):
-        write_patient(tmp_path / "data", f"Doe{number}", number)
-    at_once, highest, lock = [0], [0], threading.Lock()
-
-    def note(change):
-        with lock:
-            at_once[0] += change
-            highest[0] = max(highest[0], at_once[0])
-
-    watch_openings(monkeypatch, note)
-    assert len(pack(tmp_path / "data", paths, dataclasses.replace(PLAN, jobs=jobs))) == 6
-    assert highest[0] <= jobs
-
-
-def test_the_next_case_is_read_while_the_disk_takes_the_one_before(tmp_path, paths, monkeypatch):
-    for number in range(2):
-        write_patient(tmp_path / "data", f"Doe{number}", number)
-    openings, has_next_begun, met = [], threading.Event(), []
-
-    def note(change):
-        openings.extend([change] * (change > 0))
-        if len(openings) == 2:
-            has_next_begun.set()
-
-    def wait_for_the_next(path):
-        met.append(has_next_begun.wait(timeout=10))
-        return sync_and_digest(path)
-
-    watch_openings(monkeypatch, note)
-    monkeypatch.setattr("hipseg.shards.writer.sync_and_digest", wait_for_the_next)
-    pack(tmp_path / "data", paths)
-    assert met == [True, True]
-
-
 def test_adding_a_patient_keeps_the_bytes_of_the_others(tmp_path, paths):
     for seed, name in enumerate(("Doe", "Roe")):
         write_patient(tmp_path / "data", name, seed)
@@ -255,15 +192,21 @@ def test_a_changed_source_is_packed_again_and_its_old_shard_goes(tmp_path, paths
         np.testing.assert_array_equal(read_image_volume(reader), image + 1)
 
 
-def test_a_source_that_changes_while_it_is_read_refuses_its_case(tmp_path, paths):
+def test_a_source_that_changes_while_it_is_read_refuses_its_case(tmp_path, paths, monkeypatch):
     good = write_patient(tmp_path / "data", "Doe", 1)[2]
     files, _, case = write_patient(tmp_path / "data", "Roe", 2)
     cases = key_cases(find_cases(tmp_path / "data"), SALT)
 
-    def touch(_slice_bytes):
+    def change(opened):
+        yield from opened
         files[0].touch()
 
-    found = {one.result.case: one.result for one in pack_cases(cases, paths, PLAN, touch)}
+    def open_changed(source, key, *arguments, **options):
+        opened = open_case(source, key, *arguments, **options)
+        return dataclasses.replace(opened, slices=change(opened.slices)) if key == case else opened
+
+    monkeypatch.setattr("hipseg.pack.packer.open_case", open_changed)
+    found = {one.result.case: one.result for one in pack_cases(cases, paths, PLAN)}
     assert isinstance(found[good], CaseRecord)
     assert case in found[case].reason
     assert "changed" in found[case].reason
@@ -329,7 +272,8 @@ def test_another_salt_does_not_join_a_data_set(tmp_path, paths):
         pack(tmp_path / "data", paths, PackPlan(rois={}, salt_id="1" * 12, set_aside={}))
 
 
-def test_two_commands_do_not_pack_into_one_folder(tmp_path, paths):
+def test_two_commands_do_not_pack_into_one_folder(tmp_path, paths, monkeypatch):
+    monkeypatch.setattr("hipseg.pack.state.ORPHANS_S", 0)
     write_patient(tmp_path / "data", "Doe", 1)
     with locked(paths.lock, "it"), pytest.raises(ConfigError, match="another hipseg command is at work"):
         pack(tmp_path / "data", paths)

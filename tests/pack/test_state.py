@@ -95,7 +95,8 @@ def test_leftovers_are_swept_but_not_those_of_other_parts(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"c1.tmp", ".lock"}
 
 
-def test_parts_run_beside_each_other_and_nothing_else_does(tmp_path):
+def test_parts_run_beside_each_other_and_nothing_else_does(tmp_path, monkeypatch):
+    monkeypatch.setattr("hipseg.pack.state.ORPHANS_S", 0)
     paths = DatasetPaths(tmp_path)
     with claimed(paths, Part(1, 3)), claimed(paths, Part(2, 3)):
         with pytest.raises(ConfigError, match="at work on part 2 of 3"), claimed(paths, Part(2, 3)):

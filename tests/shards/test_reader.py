@@ -117,8 +117,8 @@ def test_a_cut_shard_is_refused(packed, kept_bytes):
 def test_another_format_version_is_refused_by_both_numbers(packed):
     paths, record = packed
     with h5py.File(paths.shard("c1.h5"), "a") as file:
-        file.attrs["version"] = 2
-    with pytest.raises(ShardError, match=r"shard c1\.h5 of case c1 has format version 2, this hipseg reads version 1"):
+        file.attrs["version"] = 1
+    with pytest.raises(ShardError, match=r"shard c1\.h5 of case c1 has format version 1, this hipseg reads version 2"):
         open_reader(paths, record)
 
 
@@ -134,9 +134,9 @@ def test_a_shard_written_with_other_filters_is_refused(packed):
     paths, record = packed
     with h5py.File(paths.shard("c1.h5"), "a") as file:
         group = file["cases/c1"]
-        digest = group["image"].attrs["sha256"]
+        digest = group["image"].attrs["blake3"]
         del group["image"]
-        group.create_dataset("image", data=noise_hu(0, SHAPE), chunks=(1, 12, 14), compression="gzip").attrs["sha256"] = digest
+        group.create_dataset("image", data=noise_hu(0, SHAPE), chunks=(1, 12, 14), compression="gzip").attrs["blake3"] = digest
     with pytest.raises(ShardError, match=r"filters \[1\], needed are \[32001, 3\]"):
         open_reader(paths, record)
 

@@ -25,8 +25,8 @@ def test_a_changed_slice_with_a_right_checksum_is_still_found(packed):
         dataset = file["cases/c1/image"]
         dataset.id.write_direct_chunk((2, 0, 0), encode_slice(np.zeros((12, 14), dtype=np.int16)))
     assert verify_dataset(paths, manifest) == (
-        "image of case c1 is not what was packed: its SHA-256 differs",
-        "shard c1.h5 of case c1 is not the file that was packed: its SHA-256 differs",
+        "image of case c1 is not what was packed: its digest differs",
+        "shard c1.h5 of case c1 is not the file that was packed: its digest differs",
     )
 
 
@@ -35,7 +35,7 @@ def test_changed_labels_and_their_counts_are_found(packed):
     with h5py.File(paths.shard("c2.h5"), "a") as file:
         file["cases/c2/labels"].id.write_direct_chunk((0, 0, 0), encode_slice(np.full((12, 14), 7, dtype=np.uint8)))
     mask, counts, shard = verify_dataset(paths, manifest)
-    assert mask == "mask of case c2 is not what was packed: its SHA-256 differs"
+    assert mask == "mask of case c2 is not what was packed: its digest differs"
     # The box of 3 slices, 8 rows and 8 columns is 192 voxels; the new slice has 12 x 14 = 168.
     assert counts == "mask of case c2 holds the label counts {1: 192, 7: 168}, the manifest says {1: 192}"
     assert shard.startswith("shard c2.h5")

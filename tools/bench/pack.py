@@ -2,7 +2,8 @@
 
     nice -n -15 python tools/bench/pack.py [--rounds 5] [--series 4] [--slices 150] [--nnunet-python PATH]
 
-Wall time and peak memory (of the largest process) are medians of interleaved rounds; the ratio is the other's time over hipseg's.
+Wall times are medians of interleaved rounds; the ratio is the other's time over hipseg's. Peak memory is that of all processes of
+a command together, what they share counted once (PSS, looked at every 5 ms), in a round of its own that is not timed.
 The others store images alone; hipseg stores masks and digests, too. Three lines are limits that no packing can pass: starting
 Python with numpy and h5py, reading the bytes, and copying as many in memory. What is not installed is named and left out; nnU-Net
 has an environment of its own, is measured once, and its conversion to NIfTI is told apart.
@@ -21,11 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import nnunet
+import psutil
 
 HIPSEG = "hipseg int16 lz4"
 ITK = """
@@ -61,12 +63,13 @@ import pathlib, sys
 from series import make_series
 make_series(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), compressed=sys.argv[4] == "True")
 """
-MEGABYTE, KIB = 1e6, 1024
+MEGABYTE = 1e6
+POLL_S = 0.005
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process cost."""
+    """What one command cost."""
 
     seconds: float
     peak_mb: float
@@ -130,9 +133,10 @@ def measure(folder: Path, rounds: int) -> dict[str, list[Cost]]:
     """Run every command in turn, as many rounds as asked for, after one that is not counted."""
     lines = commands(folder)
     costs: dict[str, list[Cost]] = {name: [] for name in lines}
-    for counted in [False] + [True] * rounds:
+    peaks_mb = {name: run(line, folder / "target", watch=True).peak_mb for name, line in lines.items()}
+    for _ in range(rounds):
         for name, line in lines.items():
-            costs[name] += [run(line, folder / "target")] * counted
+            costs[name].append(replace(run(line, folder / "target"), peak_mb=peaks_mb[name]))
     return costs
 
 
@@ -141,25 +145,36 @@ def measure_nnunet(python: Path, folder: Path) -> Cost:
     seconds = nnunet.convert(python, folder / "data", folder / "raw")
     print(f"nnU-Net: {seconds:.2f} s for the conversion to NIfTI before, with SimpleITK, not counted")
     settings = nnunet.environment(folder / "raw", folder / "target")
-    return run(nnunet.write_command(python, folder), folder / "target", settings)
+    return run(nnunet.write_command(python, folder), folder / "target", settings, watch=True)
 
 
-def run(line: list[str], target: Path, settings: dict[str, str] | None = None) -> Cost:
-    """Run one command into a fresh folder, and delete what it wrote."""
+def run(line: list[str], target: Path, settings: dict[str, str] | None = None, *, watch: bool = False) -> Cost:
+    """Run one command into a fresh folder, and delete what it wrote; its memory is looked at where `watch` asks for it."""
     if line[0] == "dcm2niix" or settings:
         target.mkdir()
     environment = {name: value for name, value in (settings or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
     errors = subprocess.DEVNULL if settings else None
     started = time.perf_counter()
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
+    peak_bytes = 0
+    while watch and process.poll() is None:
+        peak_bytes = max(peak_bytes, sum_memory(psutil.Process(process.pid)))
+        time.sleep(POLL_S)
+    process.wait()
     seconds = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{line[:4]} ended with exit code {process.returncode}")
     written = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     shutil.rmtree(target, ignore_errors=True)
-    return Cost(seconds, usage.ru_maxrss * KIB / MEGABYTE, written / MEGABYTE)
+    return Cost(seconds, peak_bytes / MEGABYTE, written / MEGABYTE)
+
+
+def sum_memory(process: psutil.Process) -> int:
+    """Add up the memory of a process and those that it started, bytes; 0 where they have just ended."""
+    try:
+        return sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)])
+    except psutil.Error:
+        return 0
 
 
 def print_table(costs: dict[str, list[Cost]], what: str) -> None:
@@ -169,8 +184,7 @@ def print_table(costs: dict[str, list[Cost]], what: str) -> None:
         # nnU-Net has one round.
         ratio = statistics.median(other.seconds / own.seconds for other, own in zip(found, costs[HIPSEG], strict=False))
         seconds = statistics.median(one.seconds for one in found)
-        peak_mb = statistics.median(one.peak_mb for one in found)
-        print(f"{name:<28}{seconds:>8.2f}{ratio:>8.2f}{peak_mb:>9.0f}{found[0].written_mb:>12.1f}", flush=True)
+        print(f"{name:<28}{seconds:>8.2f}{ratio:>8.2f}{found[0].peak_mb:>9.0f}{found[0].written_mb:>12.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ sizes. With one process and with two at once, all of them new, each slice once i
 first time, when the map's pages are faulted in and a shard's sums are checked, and again, when neither is. Cold is the first time
 after the system was asked to forget the file.
 
-"as stored" is what training reads of a data set packed with --store uint8 (`hipseg.learn.batches`): the network's own threads
-make Hounsfield units of it. The row above it makes them while reading, as prediction does. Time: two minutes on two idle cores.
+"limit: decode in memory" is int16 lz4 without any reading: what Blosc alone takes for the slices, which nothing that stores them
+so can pass. "as stored" is what training reads of a data set packed with --store uint8 (`hipseg.learn.batches`): the network's
+own threads make Hounsfield units of it. The row above it makes them while reading, as prediction does. Time: three minutes on two
+idle cores.
 """
 
 import importlib.util
@@ -25,6 +27,7 @@ import numpy as np
 
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
+from hipseg.shards.codec import decode_slice, encode_slice
 from hipseg.shards.manifest import CaseRecord
 from hipseg.shards.reader import open_reader
 from hipseg.shards.storage import Storage
@@ -37,7 +40,7 @@ SLICES, ROUNDS, TURNS = 300, 7, 4
 COLD_READS = 60
 WINDOW_HU = (-200, 1300)
 STORAGES = {"int16 lz4": Storage(), "int16 zstd": Storage("zstd"), "uint8 lz4": Storage("lz4", WINDOW_HU)}
-MAP, BLOSC2, STORED = "memory map int16", "nnU-Net .b2nd", "uint8 lz4, as stored"
+MAP, BLOSC2, STORED, DECODE = "memory map int16", "nnU-Net .b2nd", "uint8 lz4, as stored", "limit: decode in memory"
 Reader = Callable[[int], object]
 Rates = dict[str, dict[str, list[float]]]
 KINDS = ("first", "again", "first, two", "again, two", "cold")
@@ -56,9 +59,10 @@ def main() -> int:
         records = {form: write_case(paths, number, volume, one) for number, (form, one) in enumerate(STORAGES.items())}
         files |= {form: paths.shard(record.shard) for form, record in records.items()}
         files[STORED] = files["uint8 lz4"]
+        files[DECODE] = files["int16 lz4"]
         if importlib.util.find_spec("blosc2"):
             files[BLOSC2] = write_blosc2(paths.root / "volume.b2nd", volume)
-        openers = {form: make_opener(form, path, paths, records) for form, path in files.items()}
+        openers = {form: make_opener(form, path, paths, records, volume) for form, path in files.items()}
         rates = measure(files, openers)
         sizes = {form: path.stat().st_size / files[MAP].stat().st_size for form, path in files.items()}
     print_table(sizes, rates)
@@ -143,7 +147,9 @@ def write_blosc2(path: Path, volume: np.ndarray) -> Path:
     return path
 
 
-def make_opener(form: str, path: Path, paths: DatasetPaths, records: dict[str, CaseRecord]) -> Callable[[], Reader]:
+def make_opener(
+    form: str, path: Path, paths: DatasetPaths, records: dict[str, CaseRecord], volume: np.ndarray
+) -> Callable[[], Reader]:
     """Give what opens a form and returns its reader of slices; each result is an array of its own."""
     if form == MAP:
         return lambda: (lambda volume: lambda z: np.array(volume[z]))(np.load(path, mmap_mode="r"))
@@ -151,9 +157,23 @@ def make_opener(form: str, path: Path, paths: DatasetPaths, records: dict[str, C
         import blosc2
 
         return lambda: (lambda volume: lambda z: volume[0, z])(blosc2.open(str(path), mode="r", dparams={"nthreads": 1}))
+    if form == DECODE:
+        return lambda: make_decoder(volume)
     if form == STORED:
         return lambda: open_reader(paths, records["uint8 lz4"]).read_stored_image
     return lambda: open_reader(paths, records[form]).read_image
+
+
+def make_decoder(volume: np.ndarray) -> Reader:
+    """Hold the slices compressed, and give what decodes one."""
+    chunks = [encode_slice(one) for one in volume]
+
+    def decode(z: int) -> np.ndarray:
+        pixels = np.empty_like(volume[z])
+        decode_slice(chunks[z], pixels)
+        return pixels
+
+    return decode
 
 
 def rate(read: Reader, seed: int, reads: int) -> float:

@@ -1,0 +1,247 @@
+"""What each process of a packing does: one case after another into shards, the next one begun while the disk takes the last."""
+
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hipseg.errors import HipsegError, MaskError, SeriesError
+from hipseg.fsio import unwritable
+from hipseg.ingest.cases import OpenedCase, SourceCase, open_case
+from hipseg.pack.crew import Send, Take
+from hipseg.pack.journal import Entry
+from hipseg.pack.plan import PackPlan
+from hipseg.pack.seals import SourceStamps, seal_source, stamp_again, stamp_source
+from hipseg.pack.state import PackState, is_shard_there
+from hipseg.runs import DatasetPaths
+from hipseg.shards.layout import shard_name
+from hipseg.shards.manifest import CaseRecord, Refusal
+from hipseg.shards.writer import SourceSlice, WrittenShard, write_shard
+
+REFUSING = (SeriesError, MaskError)
+"""What refuses one case; any other error ends the packing."""
+CASES_AT_ONCE = 2
+"""In one process: one that is packed, and one that waits for the disk."""
+TICK_S = 0.1
+"""How often a process tells what it has written."""
+
+
+@dataclass(frozen=True, repr=False)
+class KeyedCase:
+    """A found case with its keys. Private, so it has no repr that a log could show."""
+
+    case: str
+    patient: str
+    source: SourceCase
+
+
+class _StoppedError(Exception):
+    """The packing ends before this case is done."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A case that is finished, by its number."""
+
+    number: int
+    entry: Entry
+    is_kept: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written since the last one of these."""
+
+    slices: int
+    bytes: int
+
+
+class Packer:
+    """What one process of a packing does; its threads share it."""
+
+    def __init__(self, cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, state: PackState, threads: int) -> None:
+        self._cases, self._paths, self._plan, self._threads = cases, paths, plan, threads
+        self._before = dict(state.records)
+        self._seals = dict(state.seals)
+        self._place = threading.Semaphore(1)
+
+    def run(self, take: Take, send: Send, is_stopped: threading.Event) -> None:
+        """Pack cases until none is left, one at a time; while the disk takes a case the next one is begun."""
+        meter = _Meter(send)
+        with ExitStack() as stack:
+            # With a process for each core at work on cases of its own, handing slices on to others would only cost time.
+            workers = stack.enter_context(ThreadPoolExecutor(self._threads, "encode")) if self._threads > 1 else None
+            packers = stack.enter_context(ThreadPoolExecutor(CASES_AT_ONCE, "pack"))
+            serving = [packers.submit(self._serve, take, send, is_stopped, meter, workers) for _ in range(CASES_AT_ONCE)]
+            for one in serving:
+                one.result()
+        meter.tell()
+
+    def _serve(self, take: Take, send: Send, is_stopped: threading.Event, meter: "_Meter", workers: Executor | None) -> None:
+        try:
+            while True:
+                with _Place(self._place) as place:
+                    number = take()
+                    if number is None:
+                        return
+                    send(self._pack(number, _Watch(place, is_stopped, meter), workers))
+        except _StoppedError:
+            return
+        except BaseException:
+            # The other thread shall not go on.
+            is_stopped.set()
+            raise
+
+    def _pack(self, number: int, watch: "_Watch", workers: Executor | None) -> Done:
+        """Pack one case, unless that is done."""
+        keyed = self._cases[number]
+        try:
+            stamps = stamp_source(keyed.source, keyed.case)
+            seal = seal_source(stamps, self._plan)
+            before = self._before.get(keyed.case)
+            if before and self._seals.get(keyed.case) == seal and is_shard_there(self._paths, before):
+                return Done(number, Entry(before, seal), is_kept=True)
+            return Done(number, Entry(self._write(keyed, stamps, watch, workers), seal))
+        except REFUSING as error:
+            return _refuse(number, keyed.case, error)
+        except (HipsegError, _StoppedError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            return _refuse(number, keyed.case, SeriesError(_describe_unforeseen(keyed.case, error)))
+
+    def _write(self, keyed: KeyedCase, stamps: SourceStamps, watch: "_Watch", workers: Executor | None) -> CaseRecord:
+        # Its name tells its content, which is known only when it is written.
+        fresh = self._paths.shard(f".{keyed.case}.tmp")
+        try:
+            opened = open_case(keyed.source, keyed.case, self._plan.rois, untilt=self._plan.untilt, rules=self._plan.rules)
+            written = write_shard(
+                fresh,
+                keyed.case,
+                keyed.patient,
+                opened.grid,
+                watch.slices(opened.slices),
+                has_mask=opened.mask_kind is not None,
+                storage=self._plan.storage,
+                workers=workers,
+            )
+            self._check_unchanged(keyed, stamps)
+            record = _describe(keyed, opened, written, self._plan)
+            _rename(fresh, self._paths.shard(record.shard))
+        finally:
+            fresh.unlink(missing_ok=True)
+        return record
+
+    def _check_unchanged(self, keyed: KeyedCase, stamps: SourceStamps) -> None:
+        started_ns = self._plan.started_ns
+        is_late = started_ns is not None and stamps.newest_ns > started_ns
+        if is_late or stamp_again(stamps, keyed.case) != stamps:
+            raise SeriesError(
+                f"source of case {keyed.case} changed while it was read; pack it again when nothing writes to its files any more"
+            )
+
+
+class _Meter:
+    """Adds up what the threads of one process write, and tells it now and then."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self._lock = send, threading.Lock()
+        self._slices, self._bytes, self._told_s = 0, 0, time.monotonic()
+
+    def add(self, slice_bytes: int) -> None:
+        """Count a slice."""
+        with self._lock:
+            self._slices += 1
+            self._bytes += slice_bytes
+            is_time = time.monotonic() - self._told_s >= TICK_S
+        if is_time:
+            self.tell()
+
+    def tell(self) -> None:
+        """Send what was not sent yet."""
+        with self._lock:
+            written = Written(self._slices, self._bytes)
+            self._slices, self._bytes, self._told_s = 0, 0, time.monotonic()
+        if written.slices:
+            self._send(written)
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Looks at the slices of a case as they pass."""
+
+    place: "_Place"
+    is_stopped: threading.Event
+    meter: _Meter
+
+    def slices(self, slices: Iterator[SourceSlice]) -> Iterator[SourceSlice]:
+        """Hand slices on; after the last one, only the disk is still at work on this case."""
+        for one in slices:
+            if self.is_stopped.is_set():
+                raise _StoppedError
+            yield one
+            self.meter.add(one[0].nbytes)
+        self.place.leave()
+
+
+class _Place:
+    """The place at work, taken while the block runs or until it is left."""
+
+    def __init__(self, place: threading.Semaphore) -> None:
+        self._place = place
+
+    def __enter__(self) -> Self:
+        self._place.acquire()
+        self._is_taken = True
+        return self
+
+    def leave(self) -> None:
+        """Give it to the next one; once is enough."""
+        if self._is_taken:
+            self._is_taken = False
+            self._place.release()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.leave()
+
+
+def _refuse(number: int, case: str, error: Exception) -> Done:
+    return Done(number, Entry(Refusal(case, type(error).__name__, str(error)), ""))
+
+
+def _describe_unforeseen(case: str, error: Exception) -> str:
+    """Say what happened without the error's own words, which may quote the source."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"case {case} cannot be read: {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}, which nobody "
+        "foresaw; please report this line, and export the series again"
+    )
+
+
+def _rename(fresh: Path, path: Path) -> None:
+    try:
+        fresh.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _describe(keyed: KeyedCase, opened: OpenedCase, written: WrittenShard, plan: PackPlan) -> CaseRecord:
+    return CaseRecord(
+        case=keyed.case,
+        patient=keyed.patient,
+        shard=shard_name(keyed.case, written.shard_digest),
+        grid=opened.grid,
+        mask_kind=opened.mask_kind,
+        label_voxels=written.label_voxels,
+        image_digest=written.image_digest,
+        mask_digest=written.mask_digest,
+        shard_digest=written.shard_digest,
+        window_hu=plan.storage.window_hu,
+        warnings=(*opened.warnings, *opened.late_warnings()),
+        subset=keyed.source.subset,
+    )

@@ -1,0 +1,112 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from hipseg.errors import ConfigError, ShardError
+from hipseg.pack.crew import deal
+
+ORPHANED = """
+import os, sys, time
+from pathlib import Path
+from hipseg.pack.crew import deal
+
+def work(take, send, is_stopped):
+    take()
+    (Path(sys.argv[1]) / str(os.getpid())).touch()
+    is_stopped.wait(60)
+
+for _ in deal(2, 2, work, print):
+    pass
+"""
+
+
+def square(take, send, is_stopped):
+    while (number := take()) is not None:
+        send((number * number, os.getpid()))
+
+
+def wait_for_two(folder):
+    for _ in range(600):
+        if len(names := sorted(path.name for path in folder.iterdir())) == 2:
+            return [psutil.Process(int(name)) for name in names]
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def is_running(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_every_number_is_dealt_once(processes):
+    found = list(deal(20, processes, square, print))
+    assert sorted(square for square, _ in found) == [number * number for number in range(20)]
+    assert all((pid == os.getpid()) == (processes == 1) for _, pid in found)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_raised_in_a_process_is_raised_here(processes):
+    def work(take, send, is_stopped):
+        if take() == 0:
+            raise ShardError("case c1 is not there")
+        is_stopped.wait(60)
+
+    with pytest.raises(ShardError, match="case c1 is not there"):
+        list(deal(2, processes, work, print))
+
+
+def test_a_process_that_is_killed_is_said_and_ends_the_others(tmp_path):
+    def work(take, send, is_stopped):
+        number = take()
+        (tmp_path / str(os.getpid())).touch()
+        if number == 0:
+            # Not before the other one is at work, too.
+            wait_for_two(tmp_path)
+            os.kill(os.getpid(), signal.SIGKILL)
+        is_stopped.wait(60)
+
+    with pytest.raises(ConfigError, match=r"ended without a word \(killed by SIGKILL\), .* give fewer --jobs or more memory"):
+        list(deal(2, 2, work, print))
+    assert not any(psutil.pid_exists(int(path.name)) for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_was_done_when_the_caller_closes_is_handed_over(processes):
+    def work(take, send, is_stopped):
+        number = take()
+        send(("begun", number))
+        is_stopped.wait(60)
+        send(("done", number))
+
+    late = []
+    messages = deal(processes, processes, work, late.append)
+    assert sorted(next(messages) for _ in range(processes)) == [("begun", number) for number in range(processes)]
+    messages.close()
+    assert sorted(late) == [("done", number) for number in range(processes)]
+
+
+def test_stop_signals_to_the_processes_are_left_to_the_one_that_started_them():
+    def work(take, send, is_stopped):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(os.getpid(), number)
+        send(take())
+
+    assert sorted(deal(2, 2, work, print)) == [0, 1]
+
+
+def test_no_process_outlives_the_one_that_started_it(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", ORPHANED, str(tmp_path)])
+    children = wait_for_two(tmp_path)
+    assert all(is_running(one) for one in children)
+    parent.kill()
+    parent.wait()
+    for _ in range(200):
+        if not any(is_running(one) for one in children):
+            return
+        time.sleep(0.05)
+    pytest.fail("they live on")
