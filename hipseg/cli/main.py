@@ -15,6 +15,7 @@ from hipseg.errors import LOST_EXIT_CODE, OUTRANKING, STOPPED_EXIT_CODE, HipsegE
 from hipseg.signals import StopRequests
 
 BUG_EXIT_CODE = 1
+DEBUG = "HIPSEG_DEBUG"
 INTERRUPTED_EXIT_CODE = 130
 COMMANDS = {
     "pack": "Pack CT series and their masks into shards.",
@@ -101,12 +102,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(INTERRUPTED_EXIT_CODE)
-    except Exception:
-        # As Python does it, but for the code.
-        traceback.print_exc()
+    except Exception as error:
+        _report_bug(error)
         sys.exit(_outrank(BUG_EXIT_CODE))
     if arguments is None and sys.argv[1:2] == ["pack"]:
         _end()
+
+
+def _report_bug(error: BaseException) -> None:
+    """Show where an error came from that nobody foresaw, without its words: they may quote a file, and so a patient."""
+    if os.environ.get(DEBUG) == "1":
+        traceback.print_exception(error)
+        return
+    click.echo("Traceback (most recent call last):", err=True)
+    click.echo("".join(traceback.format_tb(error.__traceback__)), err=True, nl=False)
+    click.echo(
+        f"{type(error).__name__}: this is a mistake in hipseg; its message is left out, since it may quote a patient's file: "
+        f"{DEBUG}=1 in the environment shows it",
+        err=True,
+    )
 
 
 def _end() -> NoReturn:

@@ -10,22 +10,26 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from hipseg.cli.meter import Meter
-from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, ShardError
+from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError, ShardError
 from hipseg.fsio import printable
-from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, find_cases, list_structures
+from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, SourceCase, find_cases, list_structures
 from hipseg.ingest.labels import LABEL_MAX
-from hipseg.ingest.layout import LAYOUTS, Layout
+from hipseg.ingest.layout import LAYOUTS, UNOPENED, Layout
+from hipseg.ingest.niftiimage import open_nifti_image
+from hipseg.ingest.rounding import Rounding
+from hipseg.ingest.scan import DAMAGED
 from hipseg.pack.dataset import Outcome, check_output, key_cases, pack_cases
-from hipseg.pack.keys import create_salt, read_salt, salt_id
+from hipseg.pack.keys import check_salt_file, create_salt, read_salt, salt_id
 from hipseg.pack.packer import REFUSING, KeyedCase
-from hipseg.pack.plan import PackPlan, Part
+from hipseg.pack.plan import PackPlan, Part, digest_keys
 from hipseg.pack.state import merge_parts
 from hipseg.pack.table import KeyRow, check_key_table, merge_key_table
 from hipseg.runs import DatasetPaths
@@ -39,6 +43,8 @@ _KIND_WORDS = {True: "graphics"}
 """Overlay graphics are told from regions, since they become a mask only where they are named."""
 SHOWN_LABELS = 6
 """Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
+UNREAD = (UNOPENED, DAMAGED)
+"""Reasons of files set aside that nobody can tell from slices of a case."""
 
 
 @click.command()
@@ -116,9 +122,9 @@ def command(
     """Pack CT series and their masks into shards.
 
     Every CT series below the folder DATA is a case, with the mask that belongs to it. A case that cannot be packed is refused
-    by name, and the others are packed; the exit code is then 10. Cases that OUTPUT holds already stay there, also those that
-    DATA no longer has, and cases whose files did not change are not packed again: a packing that was killed goes on with the
-    same command.
+    by name, and the others are packed; the exit code is then 10, as it is where a file of no case could not be read. Cases that
+    OUTPUT holds already stay there, also those that DATA no longer has, and cases whose files did not change are not packed
+    again: a packing that was killed goes on with the same command.
 
     On several nodes: `--part 1/16` to `--part 16/16` with the same DATA and OUTPUT, at the same time, then `--merge`.
     """
@@ -128,41 +134,53 @@ def command(
         return
     if data is None:
         raise click.UsageError("name the folder DATA that holds the CT series")
-    rois = parse_rois(roi_options)
-    rules = MaskRules(overlap, seg_fraction)
-    storage = parse_storage(store, window_hu, codec)
-    chosen = None if part is None else parse_part(part)
+    asked = PackPlan(
+        rois=parse_rois(roi_options),
+        salt_id="",
+        set_aside={},
+        storage=parse_storage(store, window_hu, codec),
+        jobs=jobs or len(os.sched_getaffinity(0)),
+        part=None if part is None else parse_part(part),
+        untilt=untilt,
+        rules=MaskRules(overlap, seg_fraction),
+    )
     if list_roi:
         _show_structures(_find(data, layout))
-        return
+    else:
+        _pack_folder(data, layout, paths, asked, salt_file=salt_file or default_salt_file(), key_table=key_table)
+
+
+def _pack_folder(
+    data: Path, layout: Literal["auto"] | Layout, paths: DatasetPaths, asked: PackPlan, *, salt_file: Path, key_table: Path | None
+) -> None:
+    """Find the cases of a folder and pack them as asked."""
     check_output(data, paths)
+    check_salt_file(salt_file, paths)
     if key_table is not None:
         check_key_table(key_table, paths)
     started_ns = time.time_ns()
     found = _find(data, layout)
     click.echo(f"layout: {found.layout}")
-    salt = _load_salt(salt_file or default_salt_file())
+    salt = _load_salt(salt_file)
     cases = key_cases(found, salt)
     if key_table is not None:
         merge_key_table(key_table, (_key_row(one) for one in cases))
-    plan = PackPlan(
-        rois=rois,
+    plan = replace(
+        asked,
+        salt=salt,
         salt_id=salt_id(salt),
         set_aside=found.set_aside,
-        salt=salt,
-        storage=storage,
-        jobs=jobs or len(os.sched_getaffinity(0)),
-        part=chosen,
-        untilt=untilt,
-        rules=rules,
         started_ns=started_ns,
+        found_digest=digest_keys(one.case for one in cases),
     )
     outcomes, manifest = _pack(cases, paths, plan)
     _close(outcomes, found, paths, plan)
     if manifest is not None:
-        _warn_of_whole(manifest, outcomes)
+        _warn_of_copies(manifest)
+        _warn_of_stale(manifest, outcomes)
         _warn_of_folds(paths, manifest)
-    _exit(outcomes, paths)
+    refusals = [one.result for one in outcomes if isinstance(one.result, Refusal)]
+    _exit(refusals, len(outcomes), found.set_aside, paths, is_part=plan.part is not None)
 
 
 def parse_storage(store: str, window_hu: WindowHu | None, codec: Codec) -> Storage:
@@ -192,9 +210,13 @@ def _merge(data: Path | None, paths: DatasetPaths) -> None:
     if data is not None:
         raise click.UsageError("--merge joins what is in OUTPUT and takes no DATA")
     manifest = merge_parts(paths)
+    _warn_of_copies(manifest)
     _warn_of_folds(paths, manifest)
-    refused = len(manifest.refusals)
-    click.echo(f"merged the parts in {paths.root}: {len(manifest.cases)} cases packed, {refused} refused")
+    for refusal in manifest.refusals:
+        click.echo(f"refused case {refusal.case}: {refusal.reason}", err=True)
+    packed, refused = len(manifest.cases), len(manifest.refusals)
+    click.echo(f"merged the parts in {paths.root}: {packed} cases packed, {refused} refused")
+    _exit(manifest.refusals, packed + refused, manifest.set_aside, paths)
 
 
 def _find(data: Path, layout: Literal["auto"] | Layout) -> FoundCases:
@@ -236,17 +258,40 @@ def _key_row(keyed: KeyedCase) -> KeyRow:
 
 
 def _show_structures(found: FoundCases) -> None:
-    """List structures with the number of their cases."""
+    """List structures with the number of their cases; what cannot be read is counted, and the exit code is then 10."""
     counts: Counter[tuple[str, str]] = Counter()
-    bare = 0
+    bare, reasons = 0, Counter[str]()
     for source in found.cases:
-        structures = list_structures(source)
+        try:
+            structures = list_structures(source)
+        except REFUSING as error:
+            reasons[str(error)] += 1
+            continue
         counts.update({(_KIND_WORDS.get(one.is_graphics, one.kind), one.name) for one in structures})
         bare += all(one.is_graphics for one in structures)
     for (kind, name), cases in sorted(counts.items()):
         click.echo(f"{kind:<12} {printable(name)}  ({cases} of {len(found.cases)} cases)")
     if bare:
         click.echo(f"{bare} of {len(found.cases)} cases have no mask")
+    for reason, cases in sorted(reasons.items()):
+        click.echo(f"warning: the structures of {cases} of {len(found.cases)} cases cannot be listed: {reason}", err=True)
+    if reasons:
+        sys.exit(PARTIAL_EXIT_CODE)
+
+
+def _expect_slices(cases: Iterable[KeyedCase]) -> int:
+    """Count the slices to come, for the bar; without a terminal there is none, and no header is read for it."""
+    return sum(_count_slices(one.source) for one in cases) if sys.stderr.isatty() else 0
+
+
+def _count_slices(source: SourceCase) -> int:
+    if source.volume is None:
+        return len(source.images)
+    try:
+        return open_nifti_image(source.volume, Rounding())[0].shape_zyx[0]
+    except SeriesError:
+        # It is refused by name when it is packed.
+        return 0
 
 
 def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> tuple[list[Outcome], Manifest | None]:
@@ -254,7 +299,7 @@ def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> 
     manifests: list[Manifest] = []
     chosen = [one for one in cases if plan.part is None or plan.part.has(one.case)]
     outcomes = []
-    with Meter(sum(len(one.source.images) for one in chosen)) as meter:
+    with Meter(_expect_slices(chosen)) as meter:
         for outcome in pack_cases(chosen, paths, plan, meter.tick, manifests.append):
             outcomes.append(outcome)
             result = outcome.result
@@ -302,21 +347,28 @@ def _close(outcomes: list[Outcome], found: FoundCases, paths: DatasetPaths, plan
         click.echo("warning: --roi was given, but no case has any mask to choose from", err=True)
 
 
-def _exit(outcomes: list[Outcome], paths: DatasetPaths) -> None:
-    """End with the exit code that the refusals ask for."""
-    refused = [one.result for one in outcomes if isinstance(one.result, Refusal)]
-    if refused and len(refused) < len(outcomes):
+def _exit(
+    refusals: Sequence[Refusal], cases: int, set_aside: Mapping[str, int], paths: DatasetPaths, *, is_part: bool = False
+) -> None:
+    """End with the exit code that refusals and unread files ask for; a part that came to its end never fails."""
+    if refusals and len(refusals) == cases and not is_part:
+        kind = next((one for one in REFUSING if one.__name__ == refusals[0].error), SeriesError)
+        raise kind(f"none of the {cases} cases could be packed; the reasons are above and in {paths.manifest}")
+    unread = {reason: set_aside[reason] for reason in UNREAD if reason in set_aside}
+    if unread:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(unread.items()))
+        click.echo(f"warning: what lies in no case and could not be read may be CT ({counts}); mend or remove it", err=True)
+    if refusals or unread:
         sys.exit(PARTIAL_EXIT_CODE)
-    if refused:
-        kind = next(one for one in REFUSING if one.__name__ == refused[0].error)
-        raise kind(f"none of the {len(refused)} cases could be packed; the reasons are above and in {paths.manifest}")
 
 
-def _warn_of_whole(manifest: Manifest, outcomes: list[Outcome]) -> None:
-    """Warn of what only the whole data set shows."""
+def _warn_of_copies(manifest: Manifest) -> None:
     for group in same_images(manifest.cases):
         keys = " and ".join(one.case for one in group)
         click.echo(f"warning: cases {keys} are the same image, voxel for voxel; folds keep them on one side", err=True)
+
+
+def _warn_of_stale(manifest: Manifest, outcomes: list[Outcome]) -> None:
     refused = {one.result.case for one in outcomes if isinstance(one.result, Refusal)}
     for stale in sorted(refused & {one.case for one in manifest.cases}):
         click.echo(f"warning: case {stale} was refused now, but stays as it was packed before", err=True)

@@ -20,11 +20,15 @@ def command(shards: Path) -> None:
     """
     paths = DatasetPaths(shards)
     manifest = read_manifest(paths)
-    problems = (*verify_dataset(paths, manifest), *_split_problems(paths, manifest))
+    shard_problems = verify_dataset(paths, manifest)
+    problems = (*shard_problems, *_split_problems(paths, manifest))
     for problem in problems:
         click.echo(problem)
     if problems:
-        raise ShardError(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} in {shards}, as listed")
+        count = f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}"
+        # A packing trusts a shard that has its size.
+        cure = "; delete the shards of the cases named, and pack the same DATA again" if shard_problems else ""
+        raise ShardError(f"{count} in {shards}, as listed{cure}")
     click.echo(f"{shards} is as it was packed: {len(manifest.cases)} cases, every checksum and rule holds")
 
 

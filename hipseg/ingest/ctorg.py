@@ -21,7 +21,7 @@ def find_ctorg_cases(root: Path) -> FoundCases:
     """Find the volumes of CT-ORG, wherever below the folder they lie.
 
     Each volume counts as a patient of its own; the publisher names none. Its masks keep the published numbers, which the names
-    in `hipseg.axes.ORGAN_LABELS` choose; the mask of an organ that a volume does not show is empty.
+    in `hipseg.labels.ORGAN_LABELS` choose; the mask of an organ that a volume does not show is empty.
 
     Args:
         root: the folder; not all of the 140 volumes need be there.

@@ -34,8 +34,11 @@ NATIVE_SYNTAXES = (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, DEFLATED_LITT
 PREFIX_OFFSET = 128
 SNIFF_BYTES = PREFIX_OFFSET + 4
 """Source: DICOM PS3.10 7.1, a preamble of 128 bytes and then `DICM`."""
-BARE_STARTS = (b"\x08\x00", b"\x02\x00")
-"""First group of a data set written without preamble: identification (0008) or file meta information (0002)."""
+BARE_STARTS = {b"\x08\x00": 3, b"\x02\x00": 3, b"\x00\x08": 2}
+"""First group of a data set written without preamble, and where the high byte of its element stands, which is 0.
+
+Identification (0008) or file meta information (0002), the former in either byte order.
+"""
 BIT_VRS = ("OB", "OW", "OB or OW", "UN")
 """How the bits of an overlay may be written. Source: DICOM PS3.5 8.1.2 and, for what a writer did not know, 6.2.2."""
 UNLISTED = (0, "")
@@ -59,7 +62,8 @@ def has_dicom_prefix(head: bytes) -> bool:
 
 def may_be_bare_dicom(head: bytes) -> bool:
     """Say whether a file's first bytes could be those of a data set without preamble, as some exports write it."""
-    return head[:2] in BARE_STARTS and head[3:4] == b"\x00"
+    place = BARE_STARTS.get(head[:2])
+    return place is not None and head[place : place + 1] == b"\x00"
 
 
 def read_header(path: Path, headers: HeaderReader) -> Header:

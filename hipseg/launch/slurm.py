@@ -183,8 +183,8 @@ def _work_of(paths: StudyPaths, job: Job, umask: int) -> RunRank:
         summary = str(paths.fold(job.arm, job.fold, job.repeat).summary)
     elif job.name == PRETRAINING:
         summary = str(paths.pretraining.summary)
-    # Cases that one part refuses are named, and the others are packed; the study goes on with those.
-    return RunRank(job.arguments, umask, summary, (PARTIAL_EXIT_CODE,) if job.name.startswith(f"{PACK} part ") else ())
+    # Cases that are refused are named, and the others are packed; the study goes on with those.
+    return RunRank(job.arguments, umask, summary, (PARTIAL_EXIT_CODE,) if job.arguments[0] == PACK else ())
 
 
 @contextlib.contextmanager

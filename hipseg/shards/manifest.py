@@ -123,9 +123,9 @@ class Manifest:
     @property
     def data_digest(self) -> str:
         """SHA-256 of all images, masks and grids, whatever their keys, order and shards."""
-        return digest_json(
-            sorted([one.image_digest, one.mask_digest or "", vars(one.grid), one.window_hu or ()] for one in self.cases)
-        )
+        told = ([one.image_digest, one.mask_digest or "", vars(one.grid), one.window_hu or ()] for one in self.cases)
+        # Equal images may lie on different grids, which have an order only as text.
+        return digest_json(sorted(told, key=lambda one: (one[0], one[1], json.dumps(one, sort_keys=True))))
 
 
 def outcome_json(outcome: CaseRecord | Refusal) -> dict[str, Any]:

@@ -60,3 +60,21 @@ def test_the_mistake_of_one_of_several_ranks_stands_above_the_ends_of_the_others
             program.main([])
         codes[kind.__name__] = ending.value.code
     assert codes == {"ConfigError": 2 + offset, "Stopped": 75, "RankLost": 76, "RuntimeError": 1 + offset}
+
+
+def test_a_mistake_of_ours_shows_its_place_and_not_its_words_unless_asked(monkeypatch, capsys):
+    def fail(_arguments):
+        raise ValueError("Secret^Patient")
+
+    monkeypatch.setattr(program, "run", fail)
+    with pytest.raises(SystemExit) as ending:
+        program.main([])
+    assert ending.value.code == 1
+    shown = capsys.readouterr().err
+    assert "Secret^Patient" not in shown.replace('raise ValueError("Secret^Patient")', "")
+    assert "in fail" in shown
+    assert shown.splitlines()[-1].startswith("ValueError: this is a mistake in hipseg; its message is left out")
+    monkeypatch.setenv("HIPSEG_DEBUG", "1")
+    with pytest.raises(SystemExit):
+        program.main([])
+    assert capsys.readouterr().err.splitlines()[-1] == "ValueError: Secret^Patient"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hipseg.cli.main import run
+from hipseg.cli.meter import Meter
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, MaskError, SeriesError
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import read_manifest
@@ -57,6 +58,24 @@ def test_the_first_line_says_what_was_found_and_the_data_set_verifies(tmp_path, 
     assert capsys.readouterr().out.splitlines()[0] == f"layout: {words}"
     assert manifest.refusals == ()
     run(["verify", str(tmp_path / "shards")])
+
+
+@pytest.mark.parametrize(("write", "slices"), [(lambda root: write_ct_series(root, volume_hu(7)), 7), (write_nnunet, None)])
+def test_the_bar_on_a_terminal_ends_where_the_slices_end(tmp_path, monkeypatch, write, slices):
+    meters = []
+
+    class NotedMeter(Meter):
+        def __init__(self, expected):
+            super().__init__(expected)
+            meters.append((expected, self))
+
+    monkeypatch.setattr("hipseg.cli.pack.Meter", NotedMeter)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    write(tmp_path / "data")
+    packed = sum(one.grid.shape_zyx[0] for one in pack(tmp_path).cases)
+    ((expected, meter),) = meters
+    assert expected == packed == int(meter.summary().split()[1])
+    assert slices in (None, packed)
 
 
 def test_a_data_set_of_nnunet_comes_back_as_it_went_in(tmp_path, capsys):

@@ -143,6 +143,15 @@ def test_a_data_set_without_preamble_is_read(tmp_path):
     assert [header.transfer_syntax for header in scan_tree(tmp_path).images] == ["1.2.840.10008.1.2.1"]
 
 
+def test_a_data_set_in_big_endian_without_preamble_is_read(tmp_path):
+    (path,) = write_ct_series(tmp_path, volume_hu(1), syntax="1.2.840.10008.1.2.2")
+    raw = path.read_bytes()
+    path.write_bytes(raw[raw.index(b"\0\x08\0\x08CS") :])
+    (header,) = scan_tree(tmp_path).images
+    assert header.transfer_syntax == "1.2.840.10008.1.2.2"
+    assert np.array_equal(read_slice_hu(path, header, Rounding()), volume_hu(1)[0])
+
+
 @pytest.mark.parametrize("size", [0, 60, 131])
 def test_a_file_cut_within_its_preamble_may_be_a_slice(tmp_path, size):
     cut(write_image(tmp_path), size)

@@ -117,8 +117,15 @@ def test_no_page_is_written_of_results_that_were_refused(tmp_path):
 
 
 def test_each_task_of_an_array_packs_its_part(tmp_path):
-    run_script("pack", ["scans", "-o", "out"], tmp_path, **ARRAY, SLURM_ARRAY_TASK_COUNT="16")
+    # Slurm counts the tasks of this array, which may be only some of the parts.
+    run_script("pack", ["scans", "-o", "out"], tmp_path, **ARRAY, SLURM_ARRAY_TASK_COUNT="1", PARTS="16")
     assert lines_of(tmp_path / "ran") == ["pack", "scans", "-o", "out", "--part", "3/16"]
+
+
+def test_an_array_that_does_not_say_how_many_parts_there_are_is_refused(tmp_path):
+    code, said = run_script("pack", ["scans"], tmp_path, **ARRAY, SLURM_ARRAY_TASK_COUNT="16")
+    assert (code, said) == (2, "error: an array packs parts; say of how many, as in PARTS=16 sbatch --array=1-16\n")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_last_arm_given_counts():

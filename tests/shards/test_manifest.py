@@ -64,6 +64,14 @@ def test_data_digest_does_not_depend_on_keys_or_order(packed, tmp_path):
     assert dataclasses.replace(manifest, cases=manifest.cases[::-1]).data_digest == manifest.data_digest
 
 
+def test_data_digest_of_equal_volumes_on_different_grids_does_not_depend_on_their_order(packed):
+    _, manifest = packed
+    moved = dataclasses.replace(manifest.cases[0].grid, origin_mm_xyz=(1.0, 2.0, 3.0))
+    cases = (manifest.cases[0], dataclasses.replace(manifest.cases[0], case="c9", grid=moved))
+    digests = {dataclasses.replace(manifest, cases=one).data_digest for one in (cases, cases[::-1])}
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize(
     "change",
     [
