@@ -23,10 +23,10 @@ ADMISSION = "# Slurm itself starts a job again, too, whose node was lost: a star
 SETUP = (
     "# When the job is taken away Slurm sends SIGTERM to the ranks, for them to save, and to this shell, which has to wait.",
     "trap : TERM",
-    "# When one rank ends badly srun ends the others, but for those of a lost node that came back it would wait for ever.",
+    "# When one rank ends badly srun ends the others, but for those of a lost node it would wait, and if it came back for ever.",
     "log=$(readlink /proc/$$/fd/2)",
     'said=$(( $(stat -c %s "$log") + 1 ))',
-    "(until tail -c +$said \"$log\" | grep -q '^srun: .*: Terminating StepId'; do sleep 2; done; sleep 40; "
+    "(until tail -c +$said \"$log\" | grep -q '^srun: .*: Terminating StepId'; do sleep 2; done; sleep 20; "
     "pkill -KILL -x -P $$ srun) > /dev/null 2>&1 &",
     "watcher=$!",
 )
