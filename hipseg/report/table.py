@@ -62,7 +62,8 @@ PERCENT = f"{CONFIDENCE:.0%}"
 DEFINITION = (
     "Unit: a case is one whole CT volume in its original grid, scored from its counts of TP, FP, FN and TN. Averaging: mean ±"
     f" sample SD over the validation cases of all folds; over folds, of the folds' means; intervals are {PERCENT} t intervals,"
-    " which take cases, or folds, for independent. Empties: where truth and prediction are both empty a score is undefined, "
+    " which take cases, or folds, for independent and are not cut at 0 and 1."
+    " Empties: where truth and prediction are both empty a score is undefined, "
     "left out of the mean and counted; where one of them is empty overlap and NSD are 0, HD95 and ASSD are undefined, and 'or"
     " diagonal' puts the image's diagonal in their place; a miss is an empty prediction of a structure that is there. "
     "Spacing: distances are in mm by each case's own spacing, from both surfaces together; NSD is the share of both surfaces "
@@ -277,8 +278,8 @@ def _repeat_numbers(parts: VarianceComponents) -> Sequence[Cell]:
     return (str(parts.repeats), str(parts.cases), str(parts.undefined), *map(_number, numbers))
 
 
-def _spread(values: Spread) -> Joined:
-    return Joined(_number(values.mean), "±", _number(values.sd))
+def _spread(values: Spread) -> Cell:
+    return UNKNOWN if math.isnan(values.mean) else Joined(_number(values.mean), "±", _number(values.sd))
 
 
 def _interval(low: float, high: float) -> Cell:
