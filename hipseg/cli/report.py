@@ -31,7 +31,7 @@ from hipseg.report.compose import (
 from hipseg.report.curves import Curve, read_curves
 from hipseg.report.fold import name_run
 from hipseg.report.outlines import encode_case
-from hipseg.report.page import Page, PatientRow, Plot, Standing, list_patients, render_page
+from hipseg.report.page import Page, PatientRow, Plot, Standing, list_patients, render_page, show_case
 from hipseg.report.plots import FORMS, save_figure
 from hipseg.report.published import parse_published
 from hipseg.report.table import DEFINITION, Comparison, blocks, compare
@@ -93,7 +93,7 @@ def command(results: Path, shards: Path | None, pictures: int, megabytes: int) -
         definition=DEFINITION,
         patients=patients,
         plots=plots,
-        cases=tuple(encode_case(views[row.case]) for row in patients if row.case in views),
+        cases=tuple(show_case(encode_case(views[row.case]), row, tuple(scores)) for row in patients if row.case in views),
         why_no_cases=say(why_no_cases),
         checks=describe_checks(collection, _audit(comparison) if comparison else ()),
         provenance=describe_provenance(collection, paths),

@@ -10,7 +10,7 @@ from hipseg.config import NOT_ARMS
 from hipseg.errors import ReportError
 from hipseg.fsio import read_json
 from hipseg.report.agreement import Pretraining, check_agreement
-from hipseg.report.fold import CaseLists, FoldResult, name_run, read_fold
+from hipseg.report.fold import CaseLists, FoldResult, name_run, read_fold, read_organs
 from hipseg.runs import StudyPaths
 from hipseg.score.record import CaseScore
 
@@ -57,11 +57,13 @@ class Collection:
         arms: in the table's order.
         gaps: what is missing, one line a fold.
         warnings: what the folds differ in although they may stand side by side, one line each.
+        organs: scores of the pretraining, one a held-out case and organ.
     """
 
     arms: tuple[ArmResult, ...]
     gaps: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    organs: tuple[CaseScore, ...] = ()
 
 
 def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, allow_partial: bool = False) -> Collection:
@@ -95,8 +97,9 @@ def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, 
         raise ReportError(f"{'; '.join(gaps)}; {CURE}")
     if not any(fold.repeat == 0 for fold in folds):
         raise ReportError(f"no complete fold in {paths.root}: {'; '.join(gaps)}; a table needs at least one")
-    warnings = check_agreement(folds, paths, _read_pretraining(paths, case_lists))
-    return Collection(_group(folds), tuple(gaps), warnings)
+    pretraining = _read_pretraining(paths, case_lists)
+    warnings = check_agreement(folds, paths, pretraining)
+    return Collection(_group(folds), tuple(gaps), warnings, pretraining.lines if pretraining else ())
 
 
 @contextlib.contextmanager
@@ -154,7 +157,9 @@ def _read_pretraining(paths: StudyPaths, case_lists: CaseLists) -> Pretraining |
         return None
     try:
         summary = read_json(run.summary, ReportError, "summary")
-        return Pretraining(str(summary["model_digest"]), case_lists.read(run, summary["cases_digest"]))
+        sides = case_lists.read(run, summary["cases_digest"])
+        lines = read_organs(run, summary, sides) if "scores_digest" in summary else ()
+        return Pretraining(str(summary["model_digest"]), sides, lines)
     except (ReportError, TypeError, KeyError) as error:
         raise ReportError(f"the pretraining is damaged ({error}); run `hipseg pretrain` again") from error
 
