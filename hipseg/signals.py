@@ -11,6 +11,12 @@ STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 """What Slurm sends ahead of a time limit (`--signal`), submitit before preemption, and everybody to end a process."""
 
 
+def ignore_stops() -> None:
+    """Hear no stop signal any more, to the end of this process; only a process's main thread may."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class StopRequests:
     """Hears the stop signals of a process; one object a command."""
 

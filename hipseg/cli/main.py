@@ -12,7 +12,7 @@ import click
 
 from hipseg import __version__
 from hipseg.errors import LOST_EXIT_CODE, OUTRANKING, STOPPED_EXIT_CODE, HipsegError
-from hipseg.signals import StopRequests
+from hipseg.signals import StopRequests, ignore_stops
 
 BUG_EXIT_CODE = 1
 DEBUG = "HIPSEG_DEBUG"
@@ -29,7 +29,7 @@ COMMANDS = {
     "train": "Train one arm on one fold and score the fold's validation cases.",
     "pretrain": "Train the network of the arms with transfer on organs, one output an organ.",
     "evaluate": "Score a fold's validation cases anew, from its best weights and with the settings it was trained with.",
-    "submit": "Run the whole study: pretraining, every fold of every arm, aggregation.",
+    "submit": "Run the whole study: pretraining, every fold of every arm, the table, the page.",
     "status": "Show how far a submitted study is.",
     "cancel": "End what is queued or runs of a submitted study.",
     "resubmit": "Submit again what failed, was cancelled or never ran.",
@@ -105,6 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         _report_bug(error)
         sys.exit(_outrank(BUG_EXIT_CODE))
+    finally:
+        if arguments is None:
+            # One that comes now shall not turn the end of a finished command into a failure.
+            ignore_stops()
     if arguments is None and sys.argv[1:2] == ["pack"]:
         _end()
 

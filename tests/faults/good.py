@@ -5,8 +5,8 @@ words), read right, or read right with a warning. "Right" is the volume and the 
 returns.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -75,13 +75,14 @@ class Good:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: what it is, what must come of it, and what a user can do."""
+    """One fault: what it is, what must come of it, and with which options the series is read."""
 
     name: str
     outcome: Outcome
     words: str
     spoil: Callable[[Good], Truth | None]
     untilt: bool = False
+    rois: Mapping[str, int] = field(default_factory=dict)
 
 
 FAULTS: dict[str, Fault] = {}
@@ -98,22 +99,22 @@ def write_good(folder: Path, name: str) -> Good:
     return Good(folder, write_ct_series(folder, volume, overlays=planes), volume, labels, rng)
 
 
-def _add(outcome: Outcome, words: str = "", *, untilt: bool = False) -> Callable[[Callable], Callable]:
+def _add(outcome: Outcome, words: str = "", **options: object) -> Callable[[Callable], Callable]:
     def register(spoil: Callable) -> Callable:
-        FAULTS[spoil.__name__] = Fault(spoil.__name__, outcome, words, spoil, untilt)
+        FAULTS[spoil.__name__] = Fault(spoil.__name__, outcome, words, spoil, **options)
         return spoil
 
     return register
 
 
-def refused(words: str, *, untilt: bool = False) -> Callable[[Callable], Callable]:
+def refused(words: str, **options: object) -> Callable[[Callable], Callable]:
     """The series must be refused with these words (a regular expression)."""
-    return _add("refused", words, untilt=untilt)
+    return _add("refused", words, **options)
 
 
-def warned(words: str, *, untilt: bool = False) -> Callable[[Callable], Callable]:
+def warned(words: str, **options: object) -> Callable[[Callable], Callable]:
     """The series must be read right, with these words in a warning."""
-    return _add("warned", words, untilt=untilt)
+    return _add("warned", words, **options)
 
 
 read_right = _add("read")

@@ -48,7 +48,7 @@ def _row(fault: Fault) -> str:
         fault.spoil(good)
         source = find_cases(Path(folder) / "data").cases[0]
         try:
-            opened = open_case(source, "KEY", {}, untilt=fault.untilt)
+            opened = open_case(source, "KEY", fault.rois, untilt=fault.untilt)
             list(opened.slices)
             cells = ["; ".join((*opened.warnings, *opened.late_warnings()))] if fault.outcome == "warned" else []
         except HipsegError as error:

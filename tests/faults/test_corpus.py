@@ -25,8 +25,8 @@ def spoil(tmp_path, name):
     return truth or (good.volume, good.labels)
 
 
-def read(source, *, untilt):
-    opened = open_case(source, "c0ffee", {}, untilt=untilt)
+def read(source, fault):
+    opened = open_case(source, "c0ffee", fault.rois, untilt=fault.untilt)
     slices = list(opened.slices)
     images = np.array([image for image, _ in slices])
     return opened, images, None if opened.mask_kind is None else np.array([labels for _, labels in slices])
@@ -42,7 +42,7 @@ def test_it_is_refused_by_name_with_place_and_cure(tmp_path, name):
     spoil(tmp_path, name)
     for source in find_cases(tmp_path / "data").cases:
         with pytest.raises((SeriesError, MaskError), match=FAULTS[name].words) as refusal:
-            read(source, untilt=FAULTS[name].untilt)
+            read(source, FAULTS[name])
         message = str(refusal.value)
         assert "c0ffee" in message
         assert PATIENT not in message
@@ -53,7 +53,7 @@ def test_it_is_refused_by_name_with_place_and_cure(tmp_path, name):
 def test_it_is_read_right(tmp_path, name):
     volume, labels = spoil(tmp_path, name)
     source = find_cases(tmp_path / "data").cases[0]
-    opened, images, found = read(source, untilt=FAULTS[name].untilt)
+    opened, images, found = read(source, FAULTS[name])
     np.testing.assert_array_equal(images, volume)
     assert (found is None) == (labels is None)
     if labels is not None:
@@ -65,7 +65,7 @@ def test_it_is_read_right(tmp_path, name):
 
 
 def pack(tmp_path, fault):
-    options = ["--untilt"] if fault.untilt else []
+    options = [f"--roi={name}={label}" for name, label in fault.rois.items()] + ["--untilt"] * fault.untilt
     run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "s"), "--salt-file", str(tmp_path / "salt"), *options])
 
 

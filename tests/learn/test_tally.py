@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,7 @@ def test_split_sums_join_to_the_same_again():
 
     tally = begin_tally(1).add(0.5, 4, [(1, 2, 3, 4)])
     parts = [own_part(tally, ALONE), own_part(tally, Second())]
-    joint = join_tallies(parts[0], Two([*parts[1].counts[0].__dict__.values()]))
+    joint = join_tallies(parts[0], Two([*dataclasses.astuple(parts[1].counts[0])]))
     assert joint == tally
 
 

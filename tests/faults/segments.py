@@ -1,0 +1,68 @@
+"""Faults of DICOM SEG and NRRD masks."""
+
+from pathlib import Path
+
+import nrrd
+import numpy as np
+
+from tests.faults.good import Good, read_right, refused
+from tests.ingest.builders import cut
+from tests.ingest.seg_builder import read_sources, write_seg
+
+
+def _write_seg(good: Good, **options: object) -> Path:
+    good.without_masks()
+    return write_seg(good.folder / "mask", read_sources(good.paths), good.labels > 0, ["bone"], **options)
+
+
+@read_right
+def seg_on_the_grid(good: Good) -> None:
+    _write_seg(good)
+
+
+@refused(r"slice 2 of 6 by position: frame 4 of a DICOM SEG cannot be decoded; export the segments again")
+def seg_cut(good: Good) -> None:
+    cut(_write_seg(good), -20)
+
+
+@refused(r"frame 1 of a DICOM SEG lies off the slices: 1\.50 mm from slice 5 of 6 by position")
+def seg_between_the_slices(good: Good) -> None:
+    _write_seg(good)
+    for z in range(len(good.paths)):
+        good.move(z, up=1.5)
+
+
+@refused(r"laterality contradicts geometry: the structure coded left lies 24\.0 mm to the patient's right", rois={"L": 1})
+def seg_with_exchanged_sides(good: Good) -> None:
+    good.without_masks()
+    good.set(PixelSpacing=[0.75, 4])
+    masks = np.zeros((*good.labels.shape, 2), dtype=bool)
+    masks[2, 2:7, 7:9, 0], masks[2, 2:7, 1:3, 1] = True, True
+    write_seg(good.folder / "mask", read_sources(good.paths), masks, ["L", "R"], sides={"L": "right", "R": "left"})
+
+
+def _write_nrrd(good: Good, up_mm: float = 0, **options: object) -> Path:
+    good.without_masks()
+    fields = {
+        "space": "left-posterior-superior",
+        "space directions": np.diag([0.5, 0.75, 3.0]),
+        "space origin": np.array([-10.0, -20.0, 100.0 + up_mm]),
+        **options,
+    }
+    nrrd.write(str(good.folder / "mask.nrrd"), good.labels.transpose(2, 1, 0), fields)
+    return good.folder / "mask.nrrd"
+
+
+@read_right
+def nrrd_on_the_grid(good: Good) -> None:
+    _write_nrrd(good)
+
+
+@refused(r"an NRRD mask does not fit: .*first voxel 3\.00 mm from the series'")
+def nrrd_one_slice_too_high(good: Good) -> None:
+    _write_nrrd(good, up_mm=3)
+
+
+@refused(r"an NRRD mask is cut short")
+def nrrd_cut(good: Good) -> None:
+    cut(_write_nrrd(good, encoding="raw"), -100)
