@@ -4,12 +4,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hipseg.errors import MaskError
+import numpy as np
+
+from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import is_same_grid
 from hipseg.ingest.dicomfile import UnreadableFileError, items, read_dataset, text
 from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.pairing import SeriesIndex, SeriesKey, SeriesMap
+from hipseg.ingest.pixels import read_slice_hu
 from hipseg.ingest.planes import Plane, number_slices, place_plane
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch
 
@@ -55,7 +59,7 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex) -> Carried:
     A second series is a group of captures, or a CT series that has regions drawn on it. It belongs to the series whose images it
     names; where it names none, to those of equal frame of reference on whose slices its images lie. A CT series takes planes of
     another CT series only where it has none of its own and they lie on its slices, and where it is the only one. One that names
-    the images of another, of the same grid and number, is its copy and no case of its own.
+    the images of another, on the same grid and with the same pixels, is its copy and no case of its own.
 
     Args:
         captures: images that are no CT slices and have overlay planes, by patient and series.
@@ -75,7 +79,7 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex) -> Carried:
                 # It has its planes itself: where whose else they are is not plain, it keeps them.
                 keys = [other for other in keys if _lies_on(planes, index.ordered(other))]
                 keys = keys if len(keys) == 1 else []
-                copies |= {key} if is_named and any(_is_alike(key, other, index) for other in keys) else set()
+                copies |= {key} if is_named and any(_is_copy(key, other, index) for other in keys) else set()
             unpaired += len(images) if is_capture and not keys else 0
             for owner in keys:
                 by_case[owner].append(Carrier(bearing, planes, len(keys) - 1))
@@ -137,10 +141,22 @@ def _find_owners(
     ], False
 
 
-def _is_alike(key: SeriesKey, other: SeriesKey, index: SeriesIndex) -> bool:
-    """Say whether two series have as many images of one size, at the same places."""
-    own, grid = index.grid(key), index.grid(other)
-    return own is not None and grid is not None and own.shape_zyx == grid.shape_zyx and is_same_grid(own, grid)
+def _is_copy(key: SeriesKey, other: SeriesKey, index: SeriesIndex) -> bool:
+    """Say whether two series have their images at the same places, and the middle ones the same pixels.
+
+    Another reconstruction of one scan names its images, too, and is none.
+    """
+    own, theirs = index.ordered(key), index.ordered(other)
+    if own is None or theirs is None or not is_same_grid(own.grid, theirs.grid):
+        return False
+    middles = [one.headers[len(one.headers) // 2] for one in (own, theirs)]
+    if any(header.frame is not None for header in middles):
+        return False
+    try:
+        one, another = (read_slice_hu(header.path, header, Rounding()) for header in middles)
+    except SeriesError:
+        return False
+    return np.array_equal(one, another)
 
 
 def _lies_on(planes: Sequence[Plane], series: OrderedSeries | None) -> bool:

@@ -177,10 +177,12 @@ def bit_data(dataset: Header, tag: int) -> bytes | None:
 
     None stands for a value that is written as something else than bits.
     """
-    value = _value(dataset, tag)
     if isinstance(dataset, PlainHeader) or tag not in dataset:
-        return value or b""
-    representation = dataset[tag].VR
+        return _value(dataset, tag) or b""
+    try:
+        representation, value = dataset[tag].VR, dataset[tag].value
+    except Exception:  # see `_value`
+        return None
     if representation not in BIT_VRS or not isinstance(value, bytes | None):
         return None
     if not value or representation != "OW" or dataset.original_encoding[1]:

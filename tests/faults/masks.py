@@ -5,6 +5,7 @@ from pydicom import dcmread
 
 from tests.faults.good import Good, Truth, read_right, refused, warned
 from tests.ingest.builders import Plane, cut, rectangle_mm, write_ct_series, write_nifti, write_rtstruct
+from tests.ingest.seg_builder import read_sources, write_seg
 
 
 @refused(r"mask of case .*, slice 3 of 6 by position: \d+ bytes of overlay, expected 15")
@@ -150,6 +151,24 @@ def nifti_with_fractions(good: Good) -> None:
     write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0) * np.float32(0.5), _affine_ras())
 
 
+@refused(r"a NIfTI mask has its voxels at byte 0, inside the header; at least 352 is expected")
+def nifti_with_voxels_in_its_header(good: Good) -> None:
+    good.without_masks()
+    path = write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0), _affine_ras())
+    raw = bytearray(path.read_bytes())
+    raw[108:112] = bytes(4)
+    path.write_bytes(raw)
+
+
+@read_right
+def nifti_scaled_in_single_precision(good: Good) -> None:
+    good.without_masks()
+    path = write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0) * np.uint8(255), _affine_ras())
+    raw = bytearray(path.read_bytes())
+    raw[112:116] = np.float32(1 / 255).tobytes()
+    path.write_bytes(raw)
+
+
 @refused(r"a NIfTI mask is cut short: it ends in slice 6 of 6")
 def nifti_cut(good: Good) -> None:
     good.without_masks()
@@ -182,3 +201,24 @@ def rtstruct_of_another_frame_of_reference(good: Good) -> Truth:
 )
 def overlay_that_is_graphics_on_one_slice(good: Good) -> None:
     good.edit(lambda dataset: setattr(dataset[0x60000040], "value", "G"), 2)
+
+
+def _write_seg(good: Good, **options: object) -> None:
+    good.without_masks()
+    sources = read_sources(good.paths)
+    write_seg(good.folder / "seg", sources, good.labels[..., np.newaxis], ["bone"], **options)
+
+
+@read_right
+def seg_on_the_slices(good: Good) -> None:
+    _write_seg(good)
+
+
+@refused(r"a DICOM SEG lies in another frame of reference \(0020,0052\) than the series")
+def seg_in_another_frame_of_reference(good: Good) -> None:
+    _write_seg(good, change=lambda dataset: setattr(dataset, "FrameOfReferenceUID", "2.25.802"))
+
+
+@refused(r"frames of a DICOM SEG, the first is frame 1, show a segment \(0062,000B\) that it does not list")
+def seg_of_a_segment_that_is_not_listed(good: Good) -> None:
+    _write_seg(good, change=lambda dataset: setattr(dataset.SegmentSequence[0], "SegmentNumber", 7))

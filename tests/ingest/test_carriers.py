@@ -44,9 +44,11 @@ def write_ct(tmp_path, uid=CT_UID, **options):
     write_ct_series(tmp_path / uid, volume_hu(3), series_uid=uid, **options)
 
 
-def write_planes(tmp_path, change=None, uid=PLANES_UID, overlays=None, **options):
+def write_planes(tmp_path, change=None, uid=PLANES_UID, overlays=None, seed=9, **options):
     planes = {0: [Plane(A, label="femur")], 2: [Plane(B, label="femur"), Plane(A, 0x6002, label="pelvis")]}
-    write_ct_series(tmp_path / uid, volume_hu(3, seed=9), series_uid=uid, overlays=overlays or planes, change=change, **options)
+    write_ct_series(
+        tmp_path / uid, volume_hu(3, seed=seed), series_uid=uid, overlays=overlays or planes, change=change, **options
+    )
 
 
 def read(tmp_path, rois, uid=CT_UID):
@@ -84,11 +86,20 @@ def test_a_group_chooses_planes_of_a_second_series(tmp_path):
 
 def test_a_copy_that_names_the_ct_is_no_case_of_its_own(tmp_path):
     write_ct(tmp_path)
-    write_planes(tmp_path, refer(CT_UID))
+    write_planes(tmp_path, refer(CT_UID), seed=0)
     found = find_cases(tmp_path)
     assert [one.series_uid for one in found.cases] == [CT_UID]
     assert found.set_aside == {"copy of a CT image with overlay planes, read for them alone": 3}
     assert np.array_equal(read(tmp_path, {"femur": 1})[1], EXPECTED)
+
+
+def test_another_reconstruction_that_names_the_ct_is_a_case_of_its_own_and_gives_it_its_planes(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, refer(CT_UID))
+    found = find_cases(tmp_path)
+    assert [one.series_uid for one in found.cases] == [CT_UID, PLANES_UID]
+    for uid in (CT_UID, PLANES_UID):
+        assert np.array_equal(read(tmp_path, {"femur": 1}, uid)[1], EXPECTED)
 
 
 def test_a_part_of_a_ct_that_names_it_is_a_case_of_its_own_and_gives_it_its_planes(tmp_path):

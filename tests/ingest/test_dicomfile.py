@@ -137,6 +137,15 @@ def test_half_a_word_at_the_end_of_a_big_endian_value_is_no_bits():
         assert bit_data(dataset, 0x60003000) == bits
 
 
+def test_bits_that_cannot_even_be_converted_are_none(tmp_path):
+    path = write_ct_series(tmp_path, volume_hu(1), overlays={0: [Plane(np.ones((10, 12), bool))]})[0]
+    raw = path.read_bytes()
+    # 15 bytes of bits and one of padding, announced as 64-bit numbers of which the last is cut.
+    at = raw.index(b"\x00\x60\x00\x30OW") + 4
+    path.write_bytes(raw[:at] + b"SV\0\0" + (15).to_bytes(4, "little") + raw[at + 8 : at + 23] + raw[at + 24 :])
+    assert bit_data(read_dataset(path, has_pixels=False), 0x60003000) is None
+
+
 @pytest.mark.parametrize("written", [b"nan ", b"inf ", b"1,25", b"one "])
 def test_a_damaged_number_is_none(path, written):
     raw = path.read_bytes()
