@@ -13,13 +13,14 @@ from hipseg.config import StudySettings
 from hipseg.evaluate import check_trained, evaluate_fold
 from hipseg.learn.course import Course, Trained, run_course
 from hipseg.learn.fold import prepare_fold, title
-from hipseg.learn.pretraining import finish_pretraining, prepare_pretraining
+from hipseg.learn.pretraining import prepare_pretraining
 from hipseg.learn.rank_env import find_place
 from hipseg.learn.ranks import join_ranks
 from hipseg.learn.resume import Resume
 from hipseg.learn.runtime import take_card
 from hipseg.learn.session import Session
 from hipseg.learn.workspace import hold_run
+from hipseg.organs import finish_pretraining
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.signals import StopRequests
 

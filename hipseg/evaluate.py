@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
-from hipseg.axes import VolumeU8
-from hipseg.config import EvaluateSettings, StudySettings, load_settings
+from hipseg.axes import VolumeBool
+from hipseg.config import EvaluateSettings, FeedSettings, StudySettings, TrainSettings, load_settings
 from hipseg.errors import ConfigError, TrainError
 from hipseg.fsio import digest_file, digest_json, read_json, unwritable, write_json
 from hipseg.geometry import Grid
 from hipseg.ingest.nifti import write_volume
 from hipseg.labels import HIP_LABEL
+from hipseg.learn.batches import Targets
 from hipseg.learn.fold import title
 from hipseg.learn.history import EpochRow, best_row, read_history
 from hipseg.learn.prediction import Infer, compile_inference, load_model, predict_slices
@@ -25,13 +27,15 @@ from hipseg.learn.provenance import Provenance, digest_code, list_cases, read_pr
 from hipseg.learn.transfer import read_source_digest
 from hipseg.runs import Answer, DatasetPaths, FoldPaths, StudyPaths
 from hipseg.score.cleaning import clean_mask
-from hipseg.score.masks import measure_labels
+from hipseg.score.masks import measure_structures
 from hipseg.score.record import HIP, CaseScore, score_case, write_scores
 from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest
 from hipseg.shards.reader import open_reader
 from hipseg.splits import Split, choose_fold, digest_splits, read_splits
 
 TRAIN_AGAIN = "train the fold again with `hipseg train`"
+Structures = NDArray[np.bool_]
+"""bool (structure, z, y, x)."""
 
 
 @dataclass(frozen=True)
@@ -107,49 +111,55 @@ def _evaluate_case(
 ) -> tuple[CaseScore, ...]:
     """Predict and score one case, and say how it went."""
     began_s = time.perf_counter()
-    truth, prediction = _predict_case(infer, dataset, record, run.settings)
+    targets = (run.settings.target_labels,)
+    truths, predictions = predict_case(infer, dataset, record, run.settings.feed, run.settings.train, targets=targets)
     predicted_s = time.perf_counter()
-    scores = _score_case(run, record, truth, prediction, scoring)
+    scores = _score_answers(run, record, truths, predictions[0], scoring)
     took = f"{predicted_s - began_s:.1f} s to predict, {time.perf_counter() - predicted_s:.1f} s to score"
     say(console, f"{run.title}, case {record.case}: {_tell(scores)} ({took})")
     return scores
 
 
-def _score_case(
-    run: TrainedFold, record: CaseRecord, truth: VolumeU8, prediction: VolumeU8, scoring: EvaluateSettings
+def _score_answers(
+    run: TrainedFold, record: CaseRecord, truths: Structures, prediction: VolumeBool, scoring: EvaluateSettings
 ) -> tuple[CaseScore, ...]:
     """Write each answer of one case, and score it."""
-    scores = []
-    for answer, labels in _answers(prediction, record.grid, scoring):
-        write_volume(run.paths.prediction(record.case, answer), labels, record.grid)
-        for name, measured in measure_labels(truth, labels, {HIP_LABEL: HIP}, record.grid.spacing_mm_zyx):
-            score = score_case(
-                measured,
-                case=record.case,
-                patient=record.patient,
-                arm=run.arm,
-                fold=run.fold,
-                repeat=run.repeat,
-                label=name,
-                answer=answer,
-                image_digest=record.image_digest,
-                shape_zyx=record.grid.shape_zyx,
-                spacing_mm_zyx=record.grid.spacing_mm_zyx,
-            )
-            scores.append(score)
+    scores: list[CaseScore] = []
+    for answer, mask in _answers(prediction, record.grid, scoring):
+        write_volume(run.paths.prediction(record.case, answer), mask * np.uint8(HIP_LABEL), record.grid)
+        names = {"arm": run.arm, "fold": run.fold, "repeat": run.repeat, "answer": answer}
+        scores += score_structures(record, (HIP,), truths, mask[np.newaxis], **names)
     return tuple(scores)
+
+
+def score_structures(
+    record: CaseRecord, names: Sequence[str], truths: Structures, predictions: Structures, **run: Any
+) -> Iterator[CaseScore]:
+    """Score the structures of one case one by one.
+
+    Args:
+        record: the case.
+        names: of the structures.
+        truths, predictions: bool (structure, z, y, x), on the case's grid.
+        run: fields of `CaseScore` that say whose answer it is: arm, fold, and others.
+    Returns:
+        The scores, in the order of the names.
+    """
+    grid = record.grid
+    for name, measured in measure_structures(names, truths, predictions, grid.spacing_mm_zyx):
+        about = {"case": record.case, "patient": record.patient, "image_digest": record.image_digest, "label": name}
+        yield score_case(measured, shape_zyx=grid.shape_zyx, spacing_mm_zyx=grid.spacing_mm_zyx, **about, **run)
 
 
 def _tell(scores: Sequence[CaseScore]) -> str:
     return "; ".join(f"{one.answer} dice {one.dice:.4f}, HD95 {one.hd95_mm:.1f} mm" for one in scores)
 
 
-def _answers(prediction: VolumeU8, grid: Grid, scoring: EvaluateSettings) -> Iterator[tuple[Answer, VolumeU8]]:
+def _answers(prediction: VolumeBool, grid: Grid, scoring: EvaluateSettings) -> Iterator[tuple[Answer, VolumeBool]]:
     """Give the prediction as it is, then cleaned where that is wanted; one of them is held at a time besides it."""
     yield "raw", prediction
     if scoring.clean is not None:
-        cleaned = clean_mask(prediction == HIP_LABEL, grid.spacing_mm_zyx, scoring.clean)
-        yield "cleaned", cleaned * np.uint8(HIP_LABEL)
+        yield "cleaned", clean_mask(prediction, grid.spacing_mm_zyx, scoring.clean)
 
 
 def summarise_cases(scores: Sequence[CaseScore]) -> dict[str, Any]:
@@ -161,7 +171,7 @@ def summarise_cases(scores: Sequence[CaseScore]) -> dict[str, Any]:
     """
     raw = [score for score in scores if score.answer == "raw"]
     metrics = [_nnunet_metrics(score) for score in raw]
-    mean = {name: _mean([one[name] for one in metrics]) for name in metrics[0]} if metrics else {}
+    mean = {name: mean_defined([one[name] for one in metrics]) for name in metrics[0]} if metrics else {}
     label = str(HIP_LABEL)
     return {
         "metric_per_case": [
@@ -191,19 +201,36 @@ def _nnunet_metrics(score: CaseScore) -> dict[str, float]:
     }
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean_defined(values: Sequence[float]) -> float:
+    """Average what is defined; NaN of nothing."""
     defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan
 
 
-def _predict_case(infer: Infer, dataset: DatasetPaths, record: CaseRecord, settings: StudySettings) -> tuple[VolumeU8, VolumeU8]:
-    """Give the hip's label volumes of one case: the truth and the prediction."""
-    truth, prediction = np.zeros((2, *record.grid.shape_zyx), np.uint8)
+def predict_case(
+    infer: Infer, dataset: DatasetPaths, record: CaseRecord, feed: FeedSettings, training: TrainSettings, *, targets: Targets
+) -> tuple[Structures, Structures]:
+    """Predict one case on its own grid.
+
+    Args:
+        infer: the network.
+        dataset, record: the case.
+        feed, training: as the network was trained.
+        targets: the label numbers of each output.
+    Returns:
+        Truths and predictions, each bool (output, z, y, x); predictions of two outputs may overlap.
+    Raises:
+        ConfigError: the case is larger than the network's input.
+        ShardError: a slice is damaged.
+    """
+    truths, predictions = np.zeros((2, len(targets), *record.grid.shape_zyx), np.bool_)
     with open_reader(dataset, record) as reader:
-        for z, probabilities in predict_slices(infer, reader, settings.feed, settings.train.batch_size):
-            truth[z][np.isin(reader.read_labels(z), settings.target_labels)] = HIP_LABEL
-            prediction[z][probabilities >= settings.train.threshold] = HIP_LABEL
-    return truth, prediction
+        for z, probabilities in predict_slices(infer, reader, feed, training.batch_size):
+            labels = reader.read_labels(z)
+            for output, (numbers, of_slice) in enumerate(zip(targets, probabilities, strict=True)):
+                truths[output, z] = np.isin(labels, numbers)
+                predictions[output, z] = of_slice >= training.threshold
+    return truths, predictions
 
 
 def check_trained(paths: FoldPaths, what: str) -> None:

@@ -13,7 +13,7 @@ from hipseg.ingest.nifti import read_labels
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord
 from hipseg.shards.reader import CaseReader, open_reader
-from hipseg.views import CaseView, SliceView, window_grey
+from hipseg.views import CaseView, SliceView, spread_evenly, window_grey
 
 MARGIN_MM = 25.0
 """Of anatomy shown around the outlines, so that the bone can be told by its surroundings."""
@@ -96,13 +96,9 @@ def _choose_frame(truth: VolumeBool, answers: Collection[VolumeBool], record: Ca
     present = np.flatnonzero(anywhere.any(axis=(1, 2)))
     if not present.size:
         return _Frame((depth // 2,), slice(0, height), slice(0, width))
-    count = min(most, int(present.size))
-    chosen = present[np.linspace(0, present.size - 1, count).round().astype(int)]
-    # The even spread may step over the slice with most to see, which then takes the place of the one nearest to it.
-    sizes = np.sum([mask.sum(axis=(1, 2)) for mask in ((truth,) if truth.any() else answers)], axis=0)
-    if sizes[chosen].max() < sizes.max():
-        peak = int(sizes.argmax())
-        chosen[np.abs(chosen - peak).argmin()] = peak
+    sizes = np.sum([mask[present].sum(axis=(1, 2)) for mask in ((truth,) if truth.any() else answers)], axis=0)
+    # An even spread may step over the slice with most to see.
+    chosen = present[list(spread_evenly(present.size, most, np.flatnonzero(sizes == sizes.max()).tolist()))]
     _, row_mm, column_mm = record.grid.spacing_mm_zyx
     flat: SliceBool = anywhere.any(axis=0)
     return _Frame(

@@ -1,6 +1,6 @@
 """Slices of a case as a person looks at them: grey pixels, the truth and each arm's answer, cropped to the hip."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,23 @@ class CaseView:
     def largest(self) -> SliceView:
         """The slice with most of the truth, or of the answers where the truth is empty."""
         return max(self.slices, key=lambda one: (int(one.truth.sum()), sum(int(answer.sum()) for answer in one.answers.values())))
+
+
+def spread_evenly(count: int, most: int, needed: Collection[int]) -> tuple[int, ...]:
+    """Choose places among 0, 1, ..., count - 1.
+
+    Args:
+        count: at least 1.
+        most: at most so many are chosen, at least 1.
+        needed: at least one; one of these is chosen.
+    Returns:
+        The places, evenly spread from first to last, in rising order.
+    """
+    chosen = np.linspace(0, count - 1, min(most, count)).round().astype(np.intp)
+    if not set(chosen.tolist()) & set(needed):
+        first = min(needed)
+        chosen[np.abs(chosen - first).argmin()] = first
+    return tuple(int(place) for place in chosen)
 
 
 def window_grey(image_hu: NDArray[np.int16], low_hu: float, high_hu: float) -> NDArray[np.uint8]:

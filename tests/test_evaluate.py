@@ -143,7 +143,7 @@ def give_noisy_answers(dataset, paths):
     record = manifest.record(read_splits(dataset, manifest)[0].val[0])
     infer = compile_inference(load_model(paths.model, ""), settings.feed)
     with open_reader(dataset, record) as reader:
-        threshold = float(np.mean(np.stack([of_slice for _, of_slice in predict_slices(infer, reader, settings.feed, 4)])))
+        threshold = float(np.mean(np.stack([of_slice for _, (of_slice,) in predict_slices(infer, reader, settings.feed, 4)])))
     write_text(
         paths.settings,
         dump_settings(settings.model_copy(update={"train": settings.train.model_copy(update={"threshold": threshold})})),

@@ -18,7 +18,7 @@ run hipseg-pack demo/data -o demo/shards --salt-file demo/private/salt
 run hipseg-pack demo/organs -o demo/shards-pretrain --salt-file demo/private/salt \
   --roi liver=1 --roi bladder=2 --roi lungs=3 --roi kidneys=4 --roi bone=5
 
-say "3 of 5: the study: pretraining, three arms, two folds each, aggregation"
+say "3 of 5: the study: pretraining, three arms, two folds each, table, page"
 run hipseg submit --local --config configs/demo.yaml --folds 2
 
 say "4 of 5: one run by two Horovod ranks, a few epochs (on two cores it is slower than one process with two threads)"
@@ -27,7 +27,6 @@ run hipseg submit --local --config configs/demo.yaml --folds 2 --arm modified-un
 say "5 of 5: what came out"
 run hipseg status demo/results
 run hipseg aggregate demo/results
-run hipseg report demo/results
 printf '\n%s\n' "Done in $((SECONDS - started)) s. The table: demo/results/comparison.md (also csv, json, tex)." \
   "The page, with every case's slices: demo/results/report.html" \
   "One fold's weights, learning curve, scores and predicted masks: demo/results/modified-unet/fold_0/" \

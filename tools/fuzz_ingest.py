@@ -1,17 +1,17 @@
-"""Mutate bytes of good files and read them: no crash, hang, noise or blow-up of memory, no wrong Hounsfield unit in silence.
+"""Mutate bytes of good files and read them: no crash, hang, noise or blow-up of memory, and nothing wrong in silence.
 
     python -m tools.fuzz_ingest --files 10000 --seed 0
 
-takes two to four minutes on one core. Each round takes one of a few tiny data sets (native, implicit, big endian, deflated,
-RLE, enhanced; with overlays, an RTSTRUCT, a SEG, a NIfTI or an NRRD mask), mutates one file of it, finds the cases and reads them
-as packing does.
+takes one to two minutes on one core. Each round takes one of a few tiny data sets (`fuzz_bases`: uncompressed in four transfer
+syntaxes, RLE, JPEG, JPEG 2000, enhanced, a ZIP archive, a medium with DICOMDIR; with overlays, an RTSTRUCT, a SEG, a NIfTI or an
+NRRD mask), mutates one file of it, finds the cases and reads them as packing does.
 
-What counts as wrong: a case is accepted without a warning, and one of its slices holds other Hounsfield units than the good
-series has at that place. Left out are mutations that no reader can notice, because any value is a legal one there: within the
-pixels, the numbers that scale or describe them, the place and direction of an image, and anywhere in a deflated or nested stream.
-Of those it is only asked that they neither crash, hang nor blow up. A series that became shorter or fell apart is not wrong in
-what it holds; what becomes of a mask is not judged, only that reading it ends well. Noise is a word on the terminal: reading has
-none to say, and what a library says there quotes the file.
+What counts as wrong: nothing is refused, no case that differs has a warning, and yet there is another number of cases, or one of
+them has other slices, Hounsfield units, labels or places than the good one. A file that was set aside, which packing counts but
+ends well with, is no excuse. Left out ("unseen") are differences of the kind that a change of just these bytes can make without
+any other part of the data saying so: `fuzz_bases.UNSEEN` names the elements; besides them the voxels of an uncompressed NIfTI
+file and all of a deflated stream. Noise is a word on the terminal: reading has none to say, and what a library says there quotes
+the file.
 """
 
 import argparse
@@ -26,48 +26,50 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nrrd
 import numpy as np
-from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from hipseg.errors import HipsegError
+from hipseg.geometry import Grid
 from hipseg.ingest.cases import find_cases, list_structures, open_case
-from tests.ingest.builders import Plane, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
-from tests.ingest.enhanced_builder import write_enhanced
-from tests.ingest.seg_builder import read_sources, write_seg
+from hipseg.ingest.series import DIRECTION_TOLERANCE, SPACING_TOLERANCE_MM
+from tools.fuzz_bases import ORIGIN_MM_XYZ, SPACING_MM_ZYX, Base, Kind, Truth, list_files, write_bases
 
-SLICES, ROWS, COLUMNS = 3, 10, 12
-ORIGIN_MM = np.array([-10.0, -20.0, 100.0])
 HANG_S = 2.0
 """A tiny series is read in some ten milliseconds; this leaves room for a busy machine."""
 MEMORY_MB = 64
 """What one file may add to the process's peak; the data sets hold a few kilobytes."""
 ADDRESS_SPACE_MB = 4096
 """Beyond what the process has at the start; where it ends, reading must be refused and not killed."""
-LEGAL_TAGS = frozenset(
-    {0x00200032, 0x00200037, 0x00280030, 0x00281052, 0x00281053, 0x7FE00010, 0x52009229, 0x52009230}
-    | {0x00280100, 0x00280101, 0x00280102, 0x00280103, 0x00280010, 0x00280011, 0x00280120, 0x00020010}
-)
-"""Elements in which a mutation may give another legal value: place, scale, layout and pixels."""
 
 
 class HangError(BaseException):
     """Reading takes too long; not an Exception, so that no reader swallows it."""
 
 
-@dataclass(frozen=True)
-class Base:
-    """A good data set: its folder, its slices by height, and the bytes of each file in which anything is legal."""
+ENDS_WELL = ("read right", "refused", "taken with a warning", "unseen")
 
-    name: str
-    folder: Path
-    slices: dict[float, bytes]
-    legal: dict[str, list[tuple[int, int]]]
+
+@dataclass(frozen=True)
+class Found:
+    """A case that was accepted and read to its end."""
+
+    grid: Grid
+    volume: np.ndarray
+    labels: np.ndarray | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What came of reading a data set: the cases accepted, the number refused, and of files set aside."""
+
+    accepted: tuple[Found, ...]
+    refused: int
+    set_aside: int
 
 
 @dataclass
@@ -80,59 +82,11 @@ class Tally:
     largest_mb: float = 0.0
 
 
-def write_bases(root: Path) -> list[Base]:
-    """Write the good data sets."""
-    volume = volume_hu(SLICES, ROWS, COLUMNS)
-    mask = np.zeros((ROWS, COLUMNS), dtype=bool)
-    mask[2:7, 3:9] = True
-    overlays = {1: [Plane(mask, label="bone")]}
-    write_ct_series(root / "native", volume, overlays=overlays)
-    write_ct_series(root / "implicit", volume, overlays=overlays, syntax=ImplicitVRLittleEndian)
-    write_ct_series(root / "big", volume, syntax=ExplicitVRBigEndian)
-    write_ct_series(root / "deflated", volume, syntax=DeflatedExplicitVRLittleEndian)
-    for path in write_ct_series(root / "rle", volume):
-        dataset = dcmread(path)
-        dataset.compress(RLELossless)
-        dataset.save_as(path)
-    write_enhanced(root / "enhanced" / "multi", volume)
-    write_ct_series(root / "rtstruct", volume)
-    write_rtstruct(root / "rtstruct" / "rs", {"bone": [rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 103.0)]})
-    affine = np.diag([-0.5, -0.75, 3.0, 1.0])
-    affine[:3, 3] = [10.0, 20.0, 100.0]
-    for name in ("mask.nii", "mask.nii.gz"):
-        write_ct_series(root / name, volume)
-        write_nifti(root / name / name, np.stack([mask] * SLICES).astype(np.uint8).transpose(2, 1, 0), affine)
-    paths = write_ct_series(root / "seg", volume)
-    write_seg(root / "seg" / "mask.dcm", read_sources(paths), np.stack([mask] * SLICES), ["bone"])
-    write_ct_series(root / "nrrd", volume)
-    fields = {"space": "left-posterior-superior", "space directions": np.diag([0.5, 0.75, 3.0]), "space origin": ORIGIN_MM}
-    nrrd.write(str(root / "nrrd" / "mask.nrrd"), np.stack([mask] * SLICES).astype(np.uint8).transpose(2, 1, 0), fields)
-    slices = {100.0 + 3.0 * z: image.tobytes() for z, image in enumerate(volume)}
-    return [
-        Base(one.name, one, slices, {path.name: legal_spans(path) for path in one.iterdir()}) for one in sorted(root.iterdir())
-    ]
-
-
-def legal_spans(path: Path) -> list[tuple[int, int]]:
-    """Give the bytes of a file in which a mutation may give another legal CT; none in a file that is no CT."""
-    if path.name.startswith("mask") or path.name == "rs":
-        return []
-    size = path.stat().st_size
-    dataset = dcmread(path)
-    if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-        return [(0, size)]
-    spans = []
-    elements = [(element.tag, element.file_tell) for group in (dataset.file_meta, dataset) for element in group]
-    starts = sorted((start, int(tag)) for tag, start in elements if start is not None)
-    for (start, tag), (end, _) in zip(starts, [*starts[1:], (size, 0)], strict=True):
-        if tag in LEGAL_TAGS:
-            # Tag, type and length before the value, and the next element's where this one could grow into it.
-            spans.append((start - 12, min(end + 12, size)))
-    return spans
-
-
 def mutate(raw: bytes, rng: np.random.Generator) -> tuple[bytes, int, int]:
-    """Change a few bytes; give the new ones and the range of the old ones that changed."""
+    """Change a few bytes; give the new ones, and the range of the old ones in whose place others stand.
+
+    What only moved on is not in the range, and of a file that was cut nothing is.
+    """
     start = int(rng.integers(len(raw)))
     length = int(rng.integers(1, 9))
     end = min(start + length, len(raw))
@@ -145,52 +99,77 @@ def mutate(raw: bytes, rng: np.random.Generator) -> tuple[bytes, int, int]:
         value = [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\xfe\xff\xff\xff", b"\0\0\0\x80"][int(rng.integers(5))]
         return raw[:start] + value + raw[start + 4 :], start, min(start + 4, len(raw))
     if kind == 3:
-        return raw[:start] + raw[end:], start, len(raw)
+        return raw[:start] + raw[end:], start, end
     if kind == 4:
-        return raw[:start] + rng.bytes(length) + raw[start:], start, len(raw)
+        return raw[:start] + rng.bytes(length) + raw[start:], start, start + 1
     if kind == 5:
-        return raw[:start], start, len(raw)
+        return raw[:start], start, start
     other = int(rng.integers(len(raw)))
     return raw[:start] + raw[other : other + end - start] + raw[end:], start, end
 
 
-def is_legal(base: Base, name: str, start: int, end: int) -> bool:
-    """Say whether a mutation touches bytes in which any value may be legal."""
-    return any(start < high and low < end for low, high in base.legal[name])
-
-
-def read_slices(folder: Path) -> Iterator[tuple[float, bytes, tuple[str, ...]]]:
-    """Read every case of a folder that is accepted to its end: height, pixels and warnings of each slice."""
-    for number, source in enumerate(find_cases(folder).cases):
+def read(folder: Path, rois: Mapping[str, int]) -> Reading:
+    """Read every case of a folder as packing does."""
+    try:
+        found = find_cases(folder)
+    except HipsegError:
+        return Reading((), 1, 0)
+    accepted = []
+    for number, source in enumerate(found.cases):
         with contextlib.suppress(HipsegError):
             list_structures(source)
-        try:
-            opened = open_case(source, f"c{number}", {})
-            images = [image.tobytes() for image, _ in opened.slices]
-        except HipsegError:
-            continue
-        for z, image in enumerate(images):
-            yield (
-                opened.grid.origin_mm_xyz[2] + z * opened.grid.spacing_mm_zyx[0],
-                image,
-                (*opened.warnings, *opened.late_warnings()),
-            )
+        with contextlib.suppress(HipsegError):
+            opened = open_case(source, f"c{number}", rois)
+            slices = list(opened.slices)
+            labels = None if opened.mask_kind is None else np.array([one for _, one in slices])
+            volume = np.array([one for one, _ in slices])
+            accepted.append(Found(opened.grid, volume, labels, (*opened.warnings, *opened.late_warnings())))
+    return Reading(tuple(accepted), len(found.cases) - len(accepted), sum(found.set_aside.values()))
 
 
-def judge(base: Base, folder: Path, *, anything_is_legal: bool) -> str:
-    """Read a mutated data set and say what came of it; "wrong" where it was taken in silence and is not what it was."""
-    try:
-        found = list(read_slices(folder))
-    except HipsegError:
-        return "refused"
-    if not found:
-        return "refused"
-    is_right = all(image == base.slices.get(round(height, 3)) for height, image, _ in found)
-    if is_right:
-        return "read right"
-    if any(warnings for _, _, warnings in found):
-        return "read with a warning"
-    return "another legal value" if anything_is_legal else "wrong"
+def compare(found: Found, truth: Truth) -> set[Kind]:
+    """Say in what a case differs from what it should be."""
+    kinds: set[Kind] = set()
+    if found.volume.shape != truth.volume.shape:
+        return {"slices"}
+    if not np.array_equal(found.volume, truth.volume):
+        kinds.add("values")
+    if (found.labels is None) != (truth.labels is None) or not np.array_equal(found.labels, truth.labels):
+        kinds.add("mask")
+    is_placed = np.allclose(found.grid.origin_mm_xyz, ORIGIN_MM_XYZ, atol=SPACING_TOLERANCE_MM)
+    is_spaced = np.allclose(found.grid.spacing_mm_zyx, SPACING_MM_ZYX, rtol=0, atol=SPACING_TOLERANCE_MM)
+    if not (is_placed and is_spaced and np.allclose(found.grid.directions_xyz, np.eye(3), atol=DIRECTION_TOLERANCE)):
+        kinds.add("grid")
+    return kinds
+
+
+def judge(base: Base, folder: Path, unseen: Collection[Kind | None] = ()) -> tuple[str, set[Kind]]:
+    """Read a mutated data set and say what came of it, and in what it differs.
+
+    Args:
+        base: what it was before.
+        folder: where it lies.
+        unseen: kinds of differences that no reader can see there; None stands for all.
+    """
+    reading = read(folder, base.rois)
+    if reading.refused:
+        return "refused", set()
+    missing = list(base.truths)
+    others = []
+    for found in reading.accepted:
+        same = next((n for n, one in enumerate(missing) if not compare(found, one)), None)
+        if same is None:
+            others.append(found)
+        else:
+            del missing[same]
+    if not missing and not others:
+        return "read right", set()
+    kinds: set[Kind] = compare(others[0], missing[0]) if len(others) == len(missing) == 1 else {"cases"}
+    if any(found.warnings for found in others):
+        return "taken with a warning", kinds
+    if None in unseen or kinds <= set(unseen):
+        return "unseen", kinds
+    return "set aside and counted" if reading.set_aside > base.set_aside else "wrong", kinds
 
 
 def fuzz(files: int, seed: int, tally: Tally) -> None:
@@ -207,39 +186,44 @@ def fuzz(files: int, seed: int, tally: Tally) -> None:
             rng = np.random.default_rng((seed, number))
             base = bases[int(rng.integers(len(bases)))]
             shutil.copytree(base.folder, folder)
-            path = sorted(folder.iterdir())[int(rng.integers(len(list(folder.iterdir()))))]
+            paths = list_files(folder)
+            path = paths[int(rng.integers(len(paths)))]
             raw, start, end = mutate(path.read_bytes(), rng)
             path.write_bytes(raw)
-            _run_round(tally, base, folder, number, anything_is_legal=is_legal(base, path.name, start, end))
+            name = path.relative_to(folder).as_posix()
+            unseen = {span.kind for span in base.unseen[name] if max(start, span.first) < min(end, span.end)}
+            _run_round(tally, base, folder, f"round {number} ({base.name}, {name} from byte {start})", unseen)
             shutil.rmtree(folder)
 
 
-def _run_round(tally: Tally, base: Base, folder: Path, number: int, *, anything_is_legal: bool) -> None:
+def _run_round(tally: Tally, base: Base, folder: Path, where: str, unseen: Collection[Kind | None]) -> None:
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     started = time.perf_counter()
     faulthandler.dump_traceback_later(20 * HANG_S, exit=True)
     signal.setitimer(signal.ITIMER_REAL, HANG_S)
     said = io.StringIO()
+    words = ""
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            outcome = judge(base, folder, anything_is_legal=anything_is_legal)
+            outcome, kinds = judge(base, folder, unseen)
+        words = ", ".join(sorted(kinds))
         outcome = "noise" if said.getvalue() else outcome
     except HangError:
         outcome = "hang"
     except Exception as error:
         places = [f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(error.__traceback__)]
-        outcome = f"crash {type(error).__name__}: {error} ({' '.join(places[-8:])})"
+        outcome, words = "crash", f"{type(error).__name__}: {error} ({' '.join(places[-8:])})"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.cancel_dump_traceback_later()
     grown_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before_mb
     if grown_mb > MEMORY_MB:
-        outcome = f"memory: {grown_mb:.0f} MB more"
+        outcome, words = "memory", f"{grown_mb:.0f} MB more"
     tally.slowest_s = max(tally.slowest_s, time.perf_counter() - started)
     tally.largest_mb = max(tally.largest_mb, grown_mb)
-    tally.counts[outcome.partition(" ")[0] if outcome.startswith(("crash", "memory")) else outcome] += 1
-    if outcome in ("wrong", "noise") or outcome.startswith(("crash", "hang", "memory")):
-        tally.failures.append(f"round {number} ({base.name}): {outcome}")
+    tally.counts[outcome] += 1
+    if outcome not in ENDS_WELL:
+        tally.failures.append(f"{where}: {outcome} {words}")
 
 
 def main() -> int:

@@ -116,7 +116,7 @@ write_files() {
   [ -e "$dir/munge/key" ] || (umask 077 && head -c 1024 /dev/urandom > "$dir/munge/key")
   local gpu node
   for gpu in $(seq 0 "$last_gpu"); do
-    [ -e "$dir/dev/gpu$gpu" ] || mknod -m 666 "$dir/dev/gpu$gpu" c 1 3
+    [ -e "$dir/dev/gpu$gpu" ] || mknod -m 666 "$dir/dev/gpu$gpu" c 1 3 || fail "no device files can be made in $dir: root without CAP_MKNOD" $MISSING
   done
   { echo "127.0.0.1 localhost"
     echo "$head $(hostname)"

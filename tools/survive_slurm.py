@@ -1,19 +1,20 @@
 """Do to a run of two ranks on two nodes what clusters do to jobs, and hold what comes out against a run left in peace.
 
     tools/local_slurm.sh up DIR
-    SLURM_CONF=DIR/slurm.conf .venv/bin/python tools/survive_slurm.py [--together] [FAULT ...]
+    SLURM_CONF=DIR/slurm.conf .venv/bin/python tools/survive_slurm.py [--together] [--study] [FAULT ...]
 
-Each fault strikes a run of its own, submitted as `sbatch slurm/finetune.sbatch`, in the midst of training; with --together one
-run meets all of them, one after the other. Prints a line a fault: how many attempts the run took, how long the processes of the
-struck attempt lived on, and whether at the end every weight, row of the history, TensorBoard value and score equals those of the
-undisturbed run by the bit, with each epoch there once. Ends with 1 where one does not, or where an attempt lived on for more than
-a minute.
+Each fault strikes a run of its own, submitted as `sbatch slurm/finetune.sbatch`, or with --study by `hipseg submit`, in the midst
+of training; with --together one run meets all of them, one after the other. Prints a line a fault: how many attempts the run
+took, how long the ranks of the struck attempt lived on and after how long those of the next began, and whether at the end every
+weight, row of the history, TensorBoard value and score equals those of the undisturbed run by the bit, with each epoch there
+once. Ends with 1 where one does not, or where an attempt lived on for more than a minute.
 Needs root: results lie on a small file system of their own, which one fault fills. Takes some 10 minutes on 2 cores; an attempt
 costs 25 s of processor time, most of it TensorFlow's start.
 """
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from kill_and_resume import find_differences, read_rows
@@ -31,7 +33,8 @@ from kill_and_resume import find_differences, read_rows
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOCAL_SLURM = REPOSITORY / "tools" / "local_slurm.sh"
 HIPSEG = (sys.executable, "-m", "hipseg")
-FOLD = Path("modified-unet/fold_0")
+ARM = "modified-unet"
+FOLD = Path(ARM) / "fold_0"
 SETTINGS = """
 folds: 2
 feed: {input_side: 256}
@@ -58,15 +61,21 @@ class Job:
         folder: the project's root that it is submitted from.
         results: in there; each run has its own.
         epochs: that it trains.
+        is_study: submitted by `hipseg submit`, not by sbatch.
         number: Slurm's; changes where it is submitted again.
+        struck_s: when it was struck last.
         lived_on_s: of each attempt that was struck, how long its processes did.
+        away_s: of each, how long it took until those of the next began.
     """
 
     folder: Path
     results: str
     epochs: int
+    is_study: bool
     number: str = ""
+    struck_s: float = 0.0
     lived_on_s: list[float] = field(default_factory=list)
+    away_s: list[float] = field(default_factory=list)
 
     @property
     def fold(self) -> Path:
@@ -76,14 +85,32 @@ class Job:
     @property
     def attempts(self) -> int:
         """How often its ranks were started, by its log."""
-        return len(re.findall(r"^\S+ \S+ job \d+, attempt", (self.fold / "job.log").read_text(), re.MULTILINE))
+        mark = r"^submitit .* - Starting with" if self.is_study else r"^\S+ \S+ job \d+, attempt"
+        return len(re.findall(mark, self.said, re.MULTILINE))
+
+    @property
+    def said(self) -> str:
+        """What its log says, over all attempts."""
+        ours = (self.fold.parents[1] / "jobs").glob(f"train-{ARM}/attempt_*/*_0_log.out")
+        return "".join(log.read_text() for log in (sorted(ours) if self.is_study else [self.fold / "job.log"]))
 
     def submit(self) -> None:
         """Submit it, or submit it again: the same command goes on."""
+        if self.is_study:
+            size = ("--nodes", "2", "--ranks", "2", "--cpus", "1", "--gpus", "0", "--mem", "1", "--partition", "low")
+            run = ("--arm", ARM, "--fold", "0", "--results", self.results, "--epochs", str(self.epochs))
+            tell(*HIPSEG, "submit", *run, *size, folder=self.folder)
+            self.number = next(one["slurm_id"] for one in self.status() if one["arm"])
+            return
         size = ("--array=0", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", "--gpus-per-node=0", "--mem=1G")
         where = ("--partition=low", *size, "slurm/finetune.sbatch")
-        run = ("--arm", "modified-unet", "--results", self.results, "--epochs", str(self.epochs))
+        run = ("--arm", ARM, "--results", self.results, "--epochs", str(self.epochs))
         self.number = tell("sbatch", "--parsable", *where, *run, folder=self.folder).strip()
+
+    def status(self) -> list[dict[str, Any]]:
+        """Ask `hipseg status` for the jobs of the study."""
+        jobs: list[dict[str, Any]] = json.loads(tell(*HIPSEG, "status", self.results, "--json", folder=self.folder))["jobs"]
+        return jobs
 
     def look(self, what: str) -> str:
         """Read one value of the job, as JobState or Restarts."""
@@ -97,8 +124,8 @@ class Job:
             with contextlib.suppress(psutil.Error):
                 variables = process.environ()
                 # The batch script and srun have a job's variables, and none of a step.
-                is_rank = variables.get("SLURM_ARRAY_JOB_ID") == self.number and "SLURM_STEP_NUM_TASKS" in variables
-                if is_rank and "train" in process.cmdline() and is_alive(process):
+                is_rank = variables.get("SLURM_JOB_ID") == self.number and "SLURM_STEP_NUM_TASKS" in variables
+                if is_rank and {"train", "submitit.core._submit"} & set(process.cmdline()) and is_alive(process):
                     found[variables["SLURM_PROCID"]] = process
         return found
 
@@ -122,10 +149,15 @@ class Job:
     def strike(self, blow: Callable[[], object]) -> None:
         """Do something to the job, and see how long its processes live on."""
         ranks = list(self.processes().values())
-        began_s = time.monotonic()
+        self.struck_s = time.monotonic()
         blow()
         wait_for(lambda: not any(is_alive(one) for one in ranks), f"the ranks of job {self.number} to end")
-        self.lived_on_s.append(time.monotonic() - began_s)
+        self.lived_on_s.append(time.monotonic() - self.struck_s)
+
+    def come_back(self) -> None:
+        """Wait for the ranks of the next attempt."""
+        wait_for(lambda: len(self.processes()) == 2, f"the next attempt of job {self.number}")
+        self.away_s.append(time.monotonic() - self.struck_s)
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -184,9 +216,13 @@ def kill_rank(job: Job, rank: str) -> None:
 
 
 def kill_node(job: Job, node: str) -> None:
-    """Every process of a node at once; it comes back when the job is down."""
+    """Every process of a node at once; it comes back when the job is down and the cluster has noticed.
+
+    No node is back sooner than that, and for one that were the cluster would look for its job for minutes.
+    """
     cluster = str(Path(os.environ["SLURM_CONF"]).parent)
     job.strike(lambda: tell(str(LOCAL_SLURM), "kill", node, cluster))
+    wait_for(lambda: job.look("JobState") != "RUNNING", f"job {job.number} to be taken from {node}")
     tell(str(LOCAL_SLURM), "up", cluster)
 
 
@@ -201,9 +237,14 @@ def fill_disk(job: Job) -> None:
 
     job.strike(fill)
     job.wait_for_state("FAILED")
-    said = (job.folder / f"hipseg-finetune-{job.number}_0.log").read_text()
-    if job.look("ExitCode") != "2:0" or not re.search("error: cannot write .*: No space left on device; free some space", said):
-        raise SystemExit(f"the job ended with {job.look('ExitCode')}, and its log does not say that the disk is full:\n{said}")
+    if job.is_study:
+        # Its logs lie on the full disk.
+        said, pattern = "\n".join(str(one["error"]) for one in job.status()), "space left"
+    else:
+        said = (job.folder / f"hipseg-finetune-{job.number}_0.log").read_text()
+        pattern = "error: cannot write .*: No space left on device; free some space"
+    if job.look("ExitCode") == "0:0" or not re.search(pattern, said):
+        raise SystemExit(f"the job ended with {job.look('ExitCode')}, and nobody says that the disk is full:\n{said}")
     filler.unlink()
     job.submit()
 
@@ -213,9 +254,7 @@ def truncate_last(job: Job) -> None:
     requeue(job)
     last = job.fold / "checkpoints" / "last.npz"
     os.truncate(last, last.stat().st_size // 2)
-    wait_for(
-        lambda: "going on from" in (job.fold / "job.log").read_text(), "the attempt that goes on from the previous checkpoint"
-    )
+    wait_for(lambda: "going on from" in job.said, "the attempt that goes on from the previous checkpoint")
 
 
 LIMIT = "time limit"
@@ -242,10 +281,10 @@ def run(job: Job, faults: list[str]) -> None:
     for name in faults:
         job.reach_training()
         FAULTS[name](job)
+        job.come_back()
     state = job.wait_for_state("COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL", "CANCELLED")
     if state != "COMPLETED":
-        logs = sorted(job.folder.glob("hipseg-finetune-*.log"))
-        raise SystemExit(f"job {job.number} ended as {state}:\n" + "\n".join(log.read_text()[-3000:] for log in logs))
+        raise SystemExit(f"job {job.number} ended as {state}:\n{job.said[-3000:]}")
 
 
 def judge(job: Job, undisturbed: Job) -> tuple[list[str], bool]:
@@ -259,20 +298,21 @@ def show(name: str, job: Job, undisturbed: Job, blows: int) -> bool:
     differences, is_once = judge(job, undisturbed)
     longest_s = max(job.lived_on_s)
     equal = ", ".join(differences) or "equal"
-    print(f"{name:34} {job.attempts:8} {longest_s:11.1f}  {equal:8} {'once' if is_once else 'NOT ONCE':11}", flush=True)
+    times = f"{longest_s:11.1f} {max(job.away_s):11.1f}"
+    print(f"{name:34} {job.attempts:8} {times}  {equal:8} {'once' if is_once else 'NOT ONCE':11}", flush=True)
     return not differences and is_once and longest_s <= DOWN_LIMIT_S and job.attempts > blows
 
 
-def survive(folder: Path, faults: list[str], *, is_together: bool) -> bool:
+def survive(folder: Path, faults: list[str], *, is_together: bool, is_study: bool) -> bool:
     """Run everything, print the table, and say whether all is well."""
-    print(f"{'fault':34} {'attempts':>8} {'down after':>11}  {'weights':8} {'each epoch':11}")
+    print(f"{'fault':34} {'attempts':>8} {'down after':>11} {'back after':>11}  {'weights':8} {'each epoch':11}")
     is_well, peace = True, dict[int, Job]()
     for number, blows in enumerate([faults] if is_together else [[name] for name in faults]):
         epochs = EPOCHS_LIMIT if LIMIT in blows else EPOCHS_TOGETHER if is_together else EPOCHS
         if epochs not in peace:
-            peace[epochs] = Job(folder, f"results/undisturbed-{epochs}", epochs)
+            peace[epochs] = Job(folder, f"results/undisturbed-{epochs}", epochs, is_study)
             run(peace[epochs], [])
-        job = Job(folder, f"results/struck-{number}", epochs)
+        job = Job(folder, f"results/struck-{number}", epochs, is_study)
         run(job, blows)
         is_well = show(" + ".join(blows), job, peace[epochs], len(blows)) and is_well
     return is_well
@@ -311,6 +351,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"{', '.join(FAULTS)}; all unless some are named")
     parser.add_argument("--together", action="store_true", help="all faults strike one run")
+    parser.add_argument("--study", action="store_true", help="submit with `hipseg submit`, not with sbatch")
     options = parser.parse_args()
     unknown = sorted(set(options.faults) - set(FAULTS))
     if unknown:
@@ -319,7 +360,8 @@ def main() -> None:
         parser.error('no SLURM_CONF; give it with: eval "$(tools/local_slurm.sh up)"')
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     with study() as folder:
-        sys.exit(0 if survive(folder, options.faults or list(FAULTS), is_together=options.together) else 1)
+        is_well = survive(folder, options.faults or list(FAULTS), is_together=options.together, is_study=options.study)
+        sys.exit(0 if is_well else 1)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from hipseg.config import load_settings
 from hipseg.errors import HipsegError, ReportError
 from hipseg.fsio import write_text
 from hipseg.gallery import Look, view_case
+from hipseg.launch.graph import REPORT
 from hipseg.launch.progress import read_progress
 from hipseg.launch.state import planned_runs, read_state
 from hipseg.report.audit import RowAudit, audit_row
+from hipseg.report.budget import describe_fit, fit_cases
 from hipseg.report.collect import Collection, collect, find_folds
 from hipseg.report.compose import (
     FIGURES,
@@ -29,7 +31,7 @@ from hipseg.report.compose import (
 from hipseg.report.curves import Curve, read_curves
 from hipseg.report.fold import name_run
 from hipseg.report.outlines import encode_case
-from hipseg.report.page import Page, PatientRow, Plot, Standing, list_patients, render_page
+from hipseg.report.page import Page, PatientRow, Plot, Standing, list_patients, render_page, show_case
 from hipseg.report.plots import FORMS, save_figure
 from hipseg.report.published import parse_published
 from hipseg.report.table import DEFINITION, Comparison, blocks, compare
@@ -41,6 +43,9 @@ from hipseg.views import CaseView
 Run = tuple[str, int, int]
 """Arm, repeat, fold."""
 FEWEST_SLICES = 5
+BYTES_A_MEGABYTE = 1_000_000
+VIEWER_BYTES = 5_000
+"""What stands around the pictures, and the note of what was left out."""
 
 
 @click.command("report")
@@ -51,9 +56,16 @@ FEWEST_SLICES = 5
     type=click.IntRange(min=0),
     default=400,
     show_default=True,
-    help=f"Slices shown, over all cases; 0 for none, otherwise at least {FEWEST_SLICES} a case.",
+    help=f"Slices shown, over all cases; 0 for none, otherwise at least {FEWEST_SLICES} a case where they fit.",
 )
-def command(results: Path, shards: Path | None, pictures: int) -> None:
+@click.option(
+    "--megabytes",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Size that the page may have; slices that do not fit are left out, of every case alike, and the page says so.",
+)
+def command(results: Path, shards: Path | None, pictures: int, megabytes: int) -> None:
     """Write the page of a study and its figures.
 
     Reads RESULTS (results/ by default), whole or still running, and writes report.html there, which needs nothing beside it, and
@@ -81,12 +93,12 @@ def command(results: Path, shards: Path | None, pictures: int) -> None:
         definition=DEFINITION,
         patients=patients,
         plots=plots,
-        cases=tuple(encode_case(views[row.case]) for row in patients if row.case in views),
+        cases=tuple(show_case(encode_case(views[row.case]), row, tuple(scores)) for row in patients if row.case in views),
         why_no_cases=say(why_no_cases),
         checks=describe_checks(collection, _audit(comparison) if comparison else ()),
         provenance=describe_provenance(collection, paths),
     )
-    write_text(paths.report, render_page(page))
+    write_text(paths.report, render_page(_fit_page(page, megabytes)))
     click.echo(f"wrote {paths.report} and {len(plots)} figures in {paths.figures}")
     if why_no_table:
         click.echo(why_no_table)
@@ -100,6 +112,14 @@ def _collect(paths: StudyPaths, runs: Sequence[Run]) -> tuple[Collection, str]:
         return collect(paths, planned_runs(paths), allow_partial=True), ""
     except HipsegError as error:
         return Collection(()), f"No table: {error}"
+
+
+def _fit_page(page: Page, megabytes: int) -> Page:
+    """Leave out pictures that would make the page too large, and say so on it."""
+    bare = len(render_page(dataclasses.replace(page, cases=())).encode()) + VIEWER_BYTES
+    kept = fit_cases(page.cases, megabytes * BYTES_A_MEGABYTE - bare)
+    words = (page.why_no_cases, describe_fit(page.cases, kept, megabytes))
+    return dataclasses.replace(page, cases=kept, why_no_cases=" ".join(filter(None, words)))
 
 
 def _save_plots(paths: StudyPaths, drawings: Iterable[Drawing]) -> tuple[Plot, ...]:
@@ -134,7 +154,7 @@ def _read_curves(paths: StudyPaths, runs: Iterable[Run]) -> tuple[list[Curve], l
 
 
 def _list_standings(paths: StudyPaths, runs: Iterable[Run]) -> tuple[list[Standing], list[str]]:
-    """Say how far each job is, and why the cluster could not be asked, if so.
+    """Say how far each job but the page's own is, and why the cluster could not be asked, if so.
 
     Where the runs were started by hand, or what they wrote is damaged, the folders show how far each is.
     """
@@ -143,7 +163,9 @@ def _list_standings(paths: StudyPaths, runs: Iterable[Run]) -> tuple[list[Standi
         try:
             progress = read_progress(paths, read_state(paths))
             blind = [put_blindness_in_words(progress.blind)] if progress.blind is not None else []
-            return [Standing(one.record.job.name, put_in_words(one), one.reason or "") for one in progress.jobs], blind
+            # The job that writes the page would be running on it for ever.
+            jobs = [one for one in progress.jobs if one.record.job.name != REPORT]
+            return [Standing(one.record.job.name, put_in_words(one), one.reason or "") for one in jobs], blind
         except HipsegError as error:
             fault = str(error)
     return [

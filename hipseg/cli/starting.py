@@ -219,7 +219,7 @@ def _finish(plan: Plan, state: StudyState) -> None:
             f"`hipseg status {plan.paths.root}` says why, and the same command runs what is left"
         )
     if any(job.name == AGGREGATE for job in plan.jobs):
-        click.echo(f"table: {plan.paths.comparison('md')}")
+        click.echo(f"table: {plan.paths.comparison('md')}, page: {plan.paths.report}")
     else:
         click.echo(f"only some folds were run; once all are complete, `hipseg aggregate {plan.paths.root}` makes the table")
 

@@ -11,7 +11,7 @@ import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from hipseg.cli.standing import put_blindness_in_words, put_in_words
@@ -92,7 +92,8 @@ def _make_table(progress: tuple[Progress, ...]) -> Table:
     folds = sorted({fold for _, fold in runs if fold is not None})
     cells = {place: escape(put_in_words(one)) for place, one in runs.items()}
     if len(folds) <= WIDE_FOLDS:
-        table = Table("arm", *(f"fold {fold}" for fold in folds))
+        # On a narrow terminal the others give way: of two names that are cut short one may look like the other.
+        table = Table(Column("arm", no_wrap=True), *(f"fold {fold}" for fold in folds))
         for arm in arms:
             table.add_row(escape(arm), *(cells.get((arm, fold), "") for fold in folds))
     else:

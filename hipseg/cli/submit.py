@@ -78,7 +78,7 @@ def command(
     dry_run: bool,
     **asked: Any,
 ) -> None:
-    """Run the whole study: pretraining, every fold of every arm, aggregation.
+    """Run the whole study: pretraining, every fold of every arm, the table, the page.
 
     On a Slurm cluster: submits everything and comes back. The variables SBATCH_PARTITION, SBATCH_ACCOUNT and so on hold, options
     of this command come before them. A job that reaches its time limit or gives way to others saves and goes on in the queue.

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hipseg.errors import MaskError
+from hipseg.geometry import is_same_grid
 from hipseg.ingest.dicomfile import UnreadableFileError, items, read_dataset, text
 from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.pairing import SeriesIndex, SeriesKey, SeriesMap
@@ -53,7 +54,8 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex) -> Carried:
 
     A second series is a group of captures, or a CT series that has regions drawn on it. It belongs to the series whose images it
     names; where it names none, to those of equal frame of reference on whose slices its images lie. A CT series takes planes of
-    another one only where it has none of its own. One that names the images of another is its copy and no case of its own.
+    another CT series only where it has none of its own and they lie on its slices, and where it is the only one. One that names
+    the images of another, of the same grid and number, is its copy and no case of its own.
 
     Args:
         captures: images that are no CT slices and have overlay planes, by patient and series.
@@ -69,8 +71,12 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex) -> Carried:
                 continue
             planes = _read_planes(bearing)
             keys, is_named = _find_owners(key, bearing, planes, index, is_capture=is_capture)
+            if not is_capture:
+                # It has its planes itself: where whose else they are is not plain, it keeps them.
+                keys = [other for other in keys if _lies_on(planes, index.ordered(other))]
+                keys = keys if len(keys) == 1 else []
+                copies |= {key} if is_named and any(_is_alike(key, other, index) for other in keys) else set()
             unpaired += len(images) if is_capture and not keys else 0
-            copies |= {key} if is_named and not is_capture else set()
             for owner in keys:
                 by_case[owner].append(Carrier(bearing, planes, len(keys) - 1))
     return Carried({key: tuple(found) for key, found in by_case.items()}, frozenset(copies), unpaired)
@@ -129,6 +135,12 @@ def _find_owners(
     return [
         other for other in candidates if index.series[other][0].frame_uid in frame_uids and _lies_on(planes, index.ordered(other))
     ], False
+
+
+def _is_alike(key: SeriesKey, other: SeriesKey, index: SeriesIndex) -> bool:
+    """Say whether two series have as many images of one size, at the same places."""
+    own, grid = index.grid(key), index.grid(other)
+    return own is not None and grid is not None and own.shape_zyx == grid.shape_zyx and is_same_grid(own, grid)
 
 
 def _lies_on(planes: Sequence[Plane], series: OrderedSeries | None) -> bool:

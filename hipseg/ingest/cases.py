@@ -1,6 +1,7 @@
 """Folder tree -> cases; case -> grid and a stream of slices in Hounsfield units with their labels."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.hounsfield import ValueWatch, check_hu
 from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules, Overlap
 from hipseg.ingest.layout import Layout, detect_layout
-from hipseg.ingest.masks import check_rois, open_masks
+from hipseg.ingest.masks import OpenedMasks, check_rois, open_masks
 from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.nnunet import find_nnunet_cases
 from hipseg.ingest.pixels import SliceI16, read_slice_hu
@@ -143,15 +144,16 @@ def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing:
         )
     plan = plan_straightening(series) if series.shifts_mm_yx else None
     try:
-        kind, labels = _open_labels(source, series, plan, choosing)
+        masks = _open_labels(source, series, plan, choosing)
     except MaskError as error:
         raise MaskError(f"mask of case {case}: {error}") from error
     grid, warnings = (series.grid, series.warnings) if plan is None else (plan.series.grid, plan.series.warnings)
     if source.stacks > 1:
         warnings = (f"one of {source.stacks} stacks of one series, each packed as a case of its own", *warnings)
+    kind, labels, mask_warnings = _take_apart(masks)
     values = ValueWatch()
     slices = _read_slices(series, labels, case, plan, values.rounding)
-    return OpenedCase(grid, kind, values.watch(slices, case), warnings, values.warnings)
+    return OpenedCase(grid, kind, values.watch(slices, case), (*warnings, *mask_warnings), values.warnings)
 
 
 def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) -> OpenedCase:
@@ -161,24 +163,32 @@ def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) 
     except SeriesError as error:
         raise SeriesError(f"case {case}: {error}") from error
     try:
-        kind, labels = _open_labels(source, OrderedSeries((), grid), None, choosing)
+        masks = _open_labels(source, OrderedSeries((), grid), None, choosing)
     except MaskError as error:
         raise MaskError(f"mask of case {case}: {error}") from error
+    kind, labels, warnings = _take_apart(masks)
     numbers = {number for nifti in source.niftis for _, number in nifti.names}
     # Structures chosen by name have numbers of the user's.
     declared = None if choosing.rois or not numbers else frozenset(numbers)
     slices = _read_volume(images, labels, case, declared)
-    return OpenedCase(grid, kind, values.watch(slices, case), late_warnings=values.warnings)
+    return OpenedCase(grid, kind, values.watch(slices, case), warnings, values.warnings)
 
 
-def _open_labels(
-    source: SourceCase, series: OrderedSeries, plan: Straightening | None, choosing: Choosing
-) -> tuple[MaskKind | None, LabelSlices | None]:
+def _open_labels(source: SourceCase, series: OrderedSeries, plan: Straightening | None, choosing: Choosing) -> OpenedMasks | None:
     sources = _mask_sources(source, series.headers)
     rois, rules = choosing.rois, choosing.rules
-    if not has_masks(sources, rois):
-        return None, None
-    return open_masks(sources, series, rois, rules, plan)
+    if has_masks(sources, rois):
+        return open_masks(sources, series, rois, rules, plan)
+    if source.strangers:
+        raise MaskError(
+            f"{source.strangers} RTSTRUCT or DICOM SEG files beside the series, and no mask of its own: they name another "
+            "series, other images and another frame of reference; draw them on this series, or move them elsewhere"
+        )
+    return None
+
+
+def _take_apart(masks: OpenedMasks | None) -> tuple[MaskKind | None, LabelSlices | None, tuple[str, ...]]:
+    return (None, None, ()) if masks is None else (masks.kind, masks.labels, masks.warnings)
 
 
 def _is_folder(root: Path) -> bool:
@@ -192,19 +202,21 @@ def _is_folder(root: Path) -> bool:
 def _read_slices(
     series: OrderedSeries, labels: LabelSlices | None, case: str, plan: Straightening | None, rounding: Rounding
 ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
-    frames = FrameReader()
-    for z, header in enumerate(series.headers):
-        where = f"case {case}, slice {z + 1} of {len(series.headers)} by position"
-        try:
-            image_hu = read_slice_hu(header.path, header, rounding) if header.frame is None else frames.read_hu(header, rounding)
-            check_hu(image_hu, header)
-        except SeriesError as error:
-            raise SeriesError(f"{where}: {error}") from error
-        try:
-            straight_hu = image_hu if plan is None else straighten_image(image_hu, plan, z)
-            yield straight_hu, None if labels is None else labels(z)
-        except MaskError as error:
-            raise MaskError(f"mask of {where}: {error}") from error
+    with closing(FrameReader()) as frames:
+        for z, header in enumerate(series.headers):
+            where = f"case {case}, slice {z + 1} of {len(series.headers)} by position"
+            try:
+                image_hu = (
+                    read_slice_hu(header.path, header, rounding) if header.frame is None else frames.read_hu(header, rounding)
+                )
+                check_hu(image_hu, header)
+            except SeriesError as error:
+                raise SeriesError(f"{where}: {error}") from error
+            try:
+                straight_hu = image_hu if plan is None else straighten_image(image_hu, plan, z)
+                yield straight_hu, None if labels is None else labels(z)
+            except MaskError as error:
+                raise MaskError(f"mask of {where}: {error}") from error
 
 
 def _read_volume(

@@ -20,6 +20,9 @@ END_OF_IMAGE: Final = b"\xff\xd9"
 _JPEG_START, _JPEG_LS_FRAME = b"\xff\xd8", 0xF7
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """SOF0 to SOF15. Source: ISO/IEC 10918-1, table B.1."""
+_LOSSLESS_FRAME = 0xC3
+_MORE_CODES = b"\xaa" * 64
+"""Bytes that are no marker, and more codes than the zeros with which decoders fill up what is missing."""
 _JP2_SIGNATURE, _CODESTREAM_BOX = b"\0\0\0\x0cjP  ", b"jp2c"
 _CODESTREAM_START = b"\xff\x4f\xff\x51"
 
@@ -97,8 +100,15 @@ def _apply_sign(stored: NDArray[np.integer], expected: PixelFormat) -> NDArray[n
 
 def _measure_jpeg(frame: bytes, _: PixelFormat) -> tuple[int, int]:
     """Read rows and columns of a JPEG or JPEG-LS frame. Source: ISO/IEC 10918-1 B.2.2, ISO/IEC 14495-1 C.2.2."""
-    if frame[:2] != _JPEG_START or not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
+    if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
         # Decoders of JPEG fill up what is missing with grey.
+        raise ValueError
+    return _find_jpeg_frame(frame)[1:]
+
+
+def _find_jpeg_frame(frame: bytes) -> tuple[int, int, int]:
+    """Give the kind of a JPEG or JPEG-LS frame, its rows and its columns."""
+    if frame[:2] != _JPEG_START:
         raise ValueError
     position = 2
     while True:
@@ -107,8 +117,36 @@ def _measure_jpeg(frame: bytes, _: PixelFormat) -> tuple[int, int]:
             raise ValueError
         if kind in _JPEG_FRAMES or kind == _JPEG_LS_FRAME:
             rows, columns = struct.unpack_from(">HH", frame, position + 5)
-            return rows, columns
+            return kind, rows, columns
         position += 1 if kind == 0xFF else 2 + length
+
+
+def _decode_jpeg(frame: bytes, _: PixelFormat) -> NDArray[Any]:
+    """Decode a JPEG frame, and refuse one whose codes are too few or too many for its pixels.
+
+    Decoders of JPEG say nothing of either: what is missing they fill up, what is left they drop. So the codes are changed at
+    their end. More of them must change no pixel; where a pixel is coded by itself (lossless), other ones must. Both leave out
+    damage after which the codes come out even again, and damage that changes only what they say.
+    """
+    decoded = imagecodecs.jpeg8_decode(frame)
+    codes = frame[: frame.rindex(END_OF_IMAGE)].rstrip(b"\xff")
+    if not np.array_equal(decoded, imagecodecs.jpeg8_decode(codes + _MORE_CODES + END_OF_IMAGE)):
+        raise ValueError
+    is_lossless = _find_jpeg_frame(frame)[0] == _LOSSLESS_FRAME
+    # In an image of one value throughout, all that is coded can be one code, after which any other one is read as it.
+    if is_lossless and decoded.min() != decoded.max():
+        changed = imagecodecs.jpeg8_decode(_change_last_code(codes) + END_OF_IMAGE)
+        if np.array_equal(decoded, changed):
+            raise ValueError
+    return decoded
+
+
+def _change_last_code(codes: bytes) -> bytes:
+    """Put another bit in the place of the last two bytes of codes; a last byte that is only padding does no harm so."""
+    last = len(codes) - 2
+    # A byte 255 is followed by a 0, from which it must not be parted. Source: ISO/IEC 10918-1 F.1.2.3.
+    last -= codes[last - 1] == 0xFF
+    return codes[:last] + bytes([~codes[last] & 0x80])
 
 
 def _measure_jpeg_2000(frame: bytes, _: PixelFormat) -> tuple[int, int]:
@@ -150,7 +188,7 @@ class Decoder:
     decode: Callable[[bytes, PixelFormat], NDArray[Any]]
 
 
-_JPEG = Decoder(_measure_jpeg, lambda frame, _: imagecodecs.jpeg8_decode(frame))
+_JPEG = Decoder(_measure_jpeg, _decode_jpeg)
 _JPEG_LS = Decoder(_measure_jpeg, lambda frame, _: imagecodecs.jpegls_decode(frame))
 _JPEG_2000 = Decoder(_measure_jpeg_2000, lambda frame, _: imagecodecs.jpeg2k_decode(frame))
 DECODERS: Mapping[str, Decoder] = MappingProxyType(

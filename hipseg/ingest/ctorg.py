@@ -12,8 +12,8 @@ from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.labels import ORGAN_LABELS, Subset
 
 LAST_TEST, LAST = 20, 139
-"""21 volumes are for testing, the other 119 for training. Source: Rister et al., Scientific Data 7 (2020) 381, and the page of
-CT-ORG at The Cancer Imaging Archive. Unconfirmed: that the 21 are those of the lowest numbers."""
+"""The 21 volumes of the lowest numbers are for testing, the other 119 for training. Source: CT-ORG's own README ("Test and train
+splits"); Rister et al., Scientific Data 7 (2020) 381."""
 OTHER_FILE = "no volume-N.nii.gz or labels-N.nii.gz of CT-ORG"
 
 

@@ -39,6 +39,8 @@ BARE_STARTS = {b"\x08\x00": 3, b"\x02\x00": 3, b"\x00\x08": 2}
 
 Identification (0008) or file meta information (0002), the former in either byte order.
 """
+BIT_VRS = ("OB", "OW", "OB or OW", "UN")
+"""How the bits of an overlay may be written. Source: DICOM PS3.5 8.1.2 and, for what a writer did not know, 6.2.2."""
 UNLISTED = (0, "")
 """Stands for an element that no plain header holds, as `dictionary` does not list it."""
 DEFLATED = DEFLATED_LITTLE_ENDIAN.encode()
@@ -137,17 +139,18 @@ def is_directory(dataset: Header) -> bool:
 
 
 def text(dataset: Source, keyword: str | int) -> str:
-    """Give an element as stripped text; empty where it is missing or unreadable."""
-    value = _value(dataset, keyword)
+    """Give an element as stripped text; empty where it is missing, unreadable or a sequence."""
+    value = _single_value(dataset, keyword)
     return "" if value is None else str(value).strip(" \0")
 
 
 def texts(dataset: Source, keyword: str) -> tuple[str, ...]:
-    """Give a multi-valued element as stripped texts; empty where it is missing or unreadable."""
-    value = _value(dataset, keyword)
+    """Give a multi-valued element as stripped texts; empty where it is missing, unreadable or a sequence."""
+    value = _single_value(dataset, keyword)
     if value is None:
         return ()
-    return tuple(str(part).strip() for part in ([value] if isinstance(value, str) else value))
+    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return tuple(str(part).strip() for part in (value if is_list else [value]))
 
 
 def numbers(dataset: Source, keyword: str | int, count: int) -> tuple[float, ...] | None:
@@ -175,13 +178,21 @@ def integer(dataset: Source, keyword: str | int) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
-def bit_data(dataset: Header, tag: int) -> bytes:
-    """Give the bits of an overlay, the first pixel in the lowest bit of the first byte; empty where there are none."""
-    value = bytes(_value(dataset, tag) or b"")
-    if not value or isinstance(dataset, PlainHeader) or dataset[tag].VR != "OW" or dataset.original_encoding[1]:
-        return value
+def bit_data(dataset: Header, tag: int) -> bytes | None:
+    """Give the bits of an overlay, the first pixel in the lowest bit of the first byte; empty where there are none.
+
+    None stands for a value that is written as something else than bits.
+    """
+    value = _value(dataset, tag)
+    if isinstance(dataset, PlainHeader) or tag not in dataset:
+        return value or b""
+    representation = dataset[tag].VR
+    if representation not in BIT_VRS or not isinstance(value, bytes | None):
+        return None
+    if not value or representation != "OW" or dataset.original_encoding[1]:
+        return value or b""
     # Big-endian words of 16 bits are written high byte first; the first pixel is the lowest bit of the word.
-    return np.frombuffer(value, ">u2").astype("<u2").tobytes()
+    return np.frombuffer(value, ">u2").astype("<u2").tobytes() if len(value) % 2 == 0 else None
 
 
 def items(dataset: "Dataset", keyword: str) -> Sequence["Dataset"]:
@@ -256,6 +267,16 @@ def _count_inflated(handle: BinaryIO) -> int:
             break
         count += len(stream.decompress(packed, INFLATE_STEP_BYTES))
     return count
+
+
+def _single_value(dataset: Source, keyword: str | int) -> Any:
+    """Give a value; None also for a sequence, as where a representation is damaged: its text would be that of all its items."""
+    value = _value(dataset, keyword)
+    if isinstance(dataset, PlainHeader):
+        return value
+    from pydicom.sequence import Sequence as Items  # noqa: PLC0415 - see `dictionary`
+
+    return None if isinstance(value, Items) else value
 
 
 def _value(dataset: Source, keyword: str | int) -> Any:

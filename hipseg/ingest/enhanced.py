@@ -3,18 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.compressed import DECODERS, decode_frame
-from hipseg.ingest.dicomfile import UnreadableFileError, integer, is_cut, items, number, numbers, read_dataset, text, texts
+from hipseg.ingest.dicomfile import (
+    NATIVE_SYNTAXES,
+    UnreadableFileError,
+    integer,
+    is_cut,
+    items,
+    number,
+    numbers,
+    read_dataset,
+    text,
+    texts,
+)
 from hipseg.ingest.dictionary import DEFLATED_LITTLE_ENDIAN, tag_of
+from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import HOUNSFIELD_TYPES, LOCALIZER_WORDS, FileStamp, ImageHeader, parse_header
 from hipseg.ingest.pixels import SliceI16, to_hu
 from hipseg.ingest.rounding import Rounding
-from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, pixel_format
+from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_length, check_unchanged, expected_bytes, pixel_format
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement, RawDataElement
@@ -90,20 +102,31 @@ def _group(keyword: str, own: "Dataset", shared: "Dataset") -> "Dataset":
 
 @dataclass(frozen=True, repr=False)
 class _FrameFile:
-    """Where the pixels of a multi-frame file begin, and how they are stored."""
+    """An opened multi-frame file: where its pixels begin, and how they are stored.
+
+    Opened once, as a member of a ZIP archive is unpacked whole each time.
+    """
 
     path: Path
+    handle: BinaryIO
     offset: int
+    length: int
     syntax: str
     options: Mapping[str, Any]
 
 
 class FrameReader:
-    """Reads frames of enhanced files; of the file read last it remembers where the pixels lie."""
+    """Reads frames of enhanced files, of which the one read last stays open until `close`."""
 
     def __init__(self) -> None:
         """Begin without any file."""
         self._last: _FrameFile | None = None
+
+    def close(self) -> None:
+        """Close the file read last."""
+        if self._last is not None:
+            self._last.handle.close()
+            self._last = None
 
     def read_hu(self, header: ImageHeader, rounding: Rounding) -> SliceI16:
         """Read one frame as Hounsfield units.
@@ -118,8 +141,10 @@ class FrameReader:
         """
         try:
             check_unchanged(header.path, header.stamp)
-            if self._last is None or self._last.path != header.path:
-                self._last = _locate(header.path)
+            # Not by its name, which two members of an archive can have in common.
+            if self._last is None or self._last.path is not header.path:
+                self.close()
+                self._last = _open_frames(header)
             stored = _decode_frame(self._last, header)
             check_unchanged(header.path, header.stamp)
         except OSError as error:
@@ -145,8 +170,19 @@ def read_frame_headers(path: Path, folder: str, stamp: FileStamp | None = None) 
         return None
 
 
-def _locate(path: Path) -> _FrameFile:
-    """Find the pixels of a multi-frame file without reading them."""
+def _open_frames(header: ImageHeader) -> _FrameFile:
+    """Open a multi-frame file and find its pixels without reading them."""
+    handle = cast("BinaryIO", header.path.open("rb"))
+    try:
+        found = _locate(header.path, handle)
+        _check_frames(found, header)
+    except BaseException:
+        handle.close()
+        raise
+    return found
+
+
+def _locate(path: Path, handle: BinaryIO) -> _FrameFile:
     from pydicom.filereader import dcmread  # noqa: PLC0415 - see `dictionary`
     from pydicom.pixels.utils import as_pixel_options  # noqa: PLC0415 - see `dictionary`
 
@@ -156,27 +192,48 @@ def _locate(path: Path) -> _FrameFile:
         syntax = header.file_meta.TransferSyntaxUID
         if syntax == DEFLATED_LITTLE_ENDIAN:
             raise SeriesError(f"a deflated multi-frame file, of which no single frame can be read; {EXPORT_AGAIN} uncompressed")
-        with path.open("rb") as handle:
-            # Asked for by its tag, the element would be read whole.
-            elements = list(dcmread(handle, force=True, defer_size=DEFERRED_BYTES, specific_tags=[pixel_tag]).values())
-        offset = _offset(next((one for one in elements if one.tag == pixel_tag), None))
+        # Asked for by its tag, the element would be read whole.
+        elements = list(dcmread(handle, force=True, defer_size=DEFERRED_BYTES, specific_tags=[pixel_tag]).values())
+        offset, length = _place(next((one for one in elements if one.tag == pixel_tag), None))
         options = {"transfer_syntax_uid": syntax, "pixel_keyword": "PixelData", "pixel_vr": "OW"}
-        return _FrameFile(path, offset, syntax, as_pixel_options(header, **options))
-    except OSError as error:
-        raise SeriesError(GONE) from error
-    except SeriesError:
+        return _FrameFile(path, handle, offset, length, syntax, as_pixel_options(header, **options))
+    except (OSError, SeriesError):
         raise
     except Exception as error:  # pydicom raises nearly anything on damaged bytes
         raise SeriesError(f"the file breaks off inside an element; {EXPORT_AGAIN}") from error
 
 
-def _offset(element: "DataElement | RawDataElement | None") -> int:
+def _check_frames(file: _FrameFile, header: ImageHeader) -> None:
+    """Refuse a file that holds more than the frames that its header describes: its rows, columns or frames are wrong."""
+    frames = file.options["number_of_frames"]
+    if file.syntax in NATIVE_SYNTAXES and file.length != UNDEFINED_LENGTH:
+        check_length(file.length, expected_bytes(header) * frames)
+    elif file.syntax in DECODERS and _has_frame(file, frames):
+        raise SeriesError(f"more compressed frames than the {frames} that the header describes; {EXPORT_AGAIN}")
+
+
+def _has_frame(file: _FrameFile, frame: int) -> bool:
+    """Say whether compressed pixels have a frame of a number, counted from 0."""
+    from pydicom.encaps import get_frame  # noqa: PLC0415 - see `dictionary`
+
+    file.handle.seek(file.offset)
+    try:
+        get_frame(file.handle, frame, number_of_frames=file.options["number_of_frames"])
+    except Exception:  # in many ways pydicom says no
+        return False
+    return True
+
+
+def _place(element: "DataElement | RawDataElement | None") -> tuple[int, int]:
+    """Give where the value of the pixel data begins, and its length in bytes, UNDEFINED_LENGTH where it is not known."""
     from pydicom.dataelem import RawDataElement  # noqa: PLC0415 - see `dictionary`
 
-    offset = element.value_tell if isinstance(element, RawDataElement) else getattr(element, "file_tell", None)
+    if isinstance(element, RawDataElement):
+        return element.value_tell, element.length
+    offset = getattr(element, "file_tell", None)
     if not offset:
         raise SeriesError(f"no pixels: the file breaks off before them; {EXPORT_AGAIN}")
-    return int(offset)
+    return int(offset), UNDEFINED_LENGTH
 
 
 def _decode_frame(file: _FrameFile, header: ImageHeader) -> StoredI:
@@ -185,16 +242,15 @@ def _decode_frame(file: _FrameFile, header: ImageHeader) -> StoredI:
     from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - see `dictionary`
 
     frame = header.frame or 0
+    file.handle.seek(file.offset)
     try:
-        with file.path.open("rb") as handle:
-            handle.seek(file.offset)
-            if file.syntax in DECODERS:
-                compressed = get_frame(handle, frame, number_of_frames=file.options["number_of_frames"])
-            else:
-                stored, _ = get_decoder(file.syntax).as_array(handle, index=frame, raw=True, **file.options)
-                return stored
-    except OSError as error:
-        raise SeriesError(GONE) from error
+        if file.syntax in DECODERS:
+            compressed = get_frame(file.handle, frame, number_of_frames=file.options["number_of_frames"])
+        else:
+            stored, _ = get_decoder(file.syntax).as_array(file.handle, index=frame, raw=True, **file.options)
+            return stored
+    except OSError:
+        raise
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         raise SeriesError(f"frame {frame + 1} cannot be decoded; {EXPORT_AGAIN} uncompressed") from error
     return decode_frame(compressed, file.syntax, pixel_format(header))

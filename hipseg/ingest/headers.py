@@ -8,7 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 from hipseg.ingest.dicomfile import Header, Source, integer, number, numbers, text, texts, transfer_syntax
-from hipseg.ingest.dictionary import CONVERTED_ENHANCED_CT_IMAGE, CT_IMAGE, ENHANCED_CT_IMAGE, OVERLAY_GROUPS, tag_of
+from hipseg.ingest.dictionary import (
+    CONVERTED_ENHANCED_CT_IMAGE,
+    CT_IMAGE,
+    ENHANCED_CT_IMAGE,
+    OVERLAY_ELEMENTS,
+    OVERLAY_GROUPS,
+    tag_of,
+)
 from hipseg.ingest.elements import Place
 from hipseg.ingest.plain import CHARACTER_SET, IMAGE_TYPE, PlainHeader
 
@@ -17,16 +24,22 @@ CT_CLASSES = (CT_IMAGE, *ENHANCED_CT, "")
 """Object classes that are CT images by name; an export that empties the class is believed by its modality."""
 LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 """Parts of Image Type that mark a planning view. Source: DICOM PS3.3 C.8.2.1.1.1, and vendors' words for the same."""
-OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL = 0x0010, 0x0022, 0x0040, 0x1500
+OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL = 0x0022, 0x0040, 0x1500
+OVERLAY_DATA = 0x3000
 _OVERLAY_TAGS = tuple(
-    group << 16 | element
-    for group in OVERLAY_GROUPS
-    for element in (OVERLAY_ROWS, OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL)
+    group << 16 | element for group in OVERLAY_GROUPS for element in OVERLAY_ELEMENTS if element != OVERLAY_DATA
 )
+_OVERLAY_WORDS = tuple(
+    group << 16 | element for group in OVERLAY_GROUPS for element in (OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL)
+)
+OVERLAY_DATA_TAGS = tuple(group << 16 | OVERLAY_DATA for group in OVERLAY_GROUPS)
+"""Elements that count by being there; a plain header tells without their values."""
 GRAPHICS = "G"
 """Overlay Type of annotations; R is a region. Source: DICOM PS3.3 C.9.2.1.1."""
 HOUNSFIELD_TYPES = ("", "HU", "US")
 """Rescale Type may be left out for Hounsfield units (DICOM PS3.3 C.8.2.1); scanners also write US, unspecified."""
+GREY = ("MONOCHROME1", "MONOCHROME2")
+"""Photometric interpretations whose stored values are what was measured; which end is shown white changes no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +169,9 @@ def _as_stored(value: int, dataset: Source) -> int:
 
 
 def _parse_overlays(dataset: Source) -> tuple[OverlayName, ...]:
-    groups = [group for group in OVERLAY_GROUPS if (group << 16 | OVERLAY_ROWS) in dataset]
+    # A plane that lacks an element, be it its rows, is still one, and refused when its bits are read.
+    tags = dataset.tags if isinstance(dataset, PlainHeader) else dataset.keys()
+    groups = sorted({tag >> 16 for tag in tags if tag & 0xFFFF in OVERLAY_ELEMENTS} & set(OVERLAY_GROUPS))
     return tuple(
         OverlayName(
             group,
@@ -209,11 +224,13 @@ _FIELDS: Mapping[str, tuple[frozenset[int], _Parse]] = MappingProxyType(
         "intercept": _by(number, "RescaleIntercept"),
         "is_hounsfield": _of(("RescaleType",), lambda dataset: text(dataset, "RescaleType") in HOUNSFIELD_TYPES),
         "padding": _of(("PixelPaddingValue", "PixelPaddingRangeLimit", "PixelRepresentation"), _parse_padding),
-        "overlays": (frozenset(_OVERLAY_TAGS), _parse_overlays),
+        "overlays": (frozenset(_OVERLAY_WORDS), _parse_overlays),
         "acquisition_number": _by(integer, "AcquisitionNumber"),
         "time_point": _by(integer, "TemporalPositionIdentifier"),
     }
 )
 """Fields of an ImageHeader: the elements that each is made of, and how."""
-HEADER_TAGS = tuple(sorted({CHARACTER_SET, IMAGE_TYPE, tag_of("Modality")}.union(*(tags for tags, _ in _FIELDS.values()))))
+HEADER_TAGS = tuple(
+    sorted({CHARACTER_SET, IMAGE_TYPE, tag_of("Modality")}.union(_OVERLAY_TAGS, *(tags for tags, _ in _FIELDS.values())))
+)
 """The elements of an image that are read while a folder is looked through."""

@@ -17,6 +17,10 @@ from hipseg.labels import BACKGROUND_LABEL
 LABEL_MAX = 255
 MAX_GZIP_RATIO = 1100
 """Deflate makes nothing smaller than 1032:1, so that a header which announces more than this cannot be true. Source: RFC 1951."""
+MAX_BZIP2_RATIO = 1 << 22
+"""Runs of one value come out of bzip2 at more than a million to one: 46 MB fill a block, which is packed into some 40 bytes."""
+SCALED_TOLERANCE = 1e-3
+"""Of a label number, where a slope gives it: slopes are stored in single precision, in which 255 times 1/255 is not quite 1."""
 MAX_SLICE_BYTES = 1 << 27
 """4096 x 4096 values of 8 bytes, more than any CT scanner reconstructs; a slice is held in memory."""
 MAX_VOXELS = 1 << 31
@@ -49,16 +53,21 @@ class VoxelLayout:
         return rows * columns * self.layers * self.dtype.itemsize
 
 
-def check_size(layout: VoxelLayout, path: Path, what: str) -> None:
+def check_size(layout: VoxelLayout, path: Path, what: str, max_ratio: int = MAX_GZIP_RATIO) -> None:
     """Refuse a file that cannot hold what its header announces, or no scan has, before memory or disk is taken for it.
 
+    Args:
+        layout: what the header announces.
+        path: the file that holds the voxels.
+        what: what it is, for messages.
+        max_ratio: unpacked over packed bytes, at most.
     Raises:
         MaskError: its size contradicts its header, or a slice or the volume is too large.
         OSError: it cannot be opened.
     """
     slices, rows, columns = layout.grid.shape_zyx
     announced = f"its header announces {slices} x {rows} x {columns} voxels"
-    if slices * layout.slice_bytes > path.stat().st_size * MAX_GZIP_RATIO:
+    if layout.offset_bytes + slices * layout.slice_bytes > path.stat().st_size * max_ratio:
         raise MaskError(f"{what} is cut short: {announced}; copy it again")
     if layout.slice_bytes > MAX_SLICE_BYTES or slices * rows * columns > MAX_VOXELS:
         raise MaskError(
@@ -122,8 +131,7 @@ class LabelVolume:
 
 def _to_labels(stored: np.ndarray[Any, Any], layout: VoxelLayout, what: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Scale stored values, and refuse an image in place of labels."""
-    is_scaled = layout.slope != 1.0 or layout.intercept != 0.0
-    values = stored * layout.slope + layout.intercept if is_scaled else stored
+    values = stored if (layout.slope, layout.intercept) == (1.0, 0.0) else _scale(stored, layout)
     low, high = values.min(), values.max()
     # The comparison is written so that not-a-number fails it.
     if not (low >= 0 and high <= LABEL_MAX) or (values.dtype.kind == "f" and np.any(values != np.rint(values))):
@@ -132,3 +140,10 @@ def _to_labels(stored: np.ndarray[Any, Any], layout: VoxelLayout, what: str) -> 
             f"whole numbers 0 to {LABEL_MAX} are expected"
         )
     return values.astype(np.uint8)
+
+
+def _scale(stored: np.ndarray[Any, Any], layout: VoxelLayout) -> np.ndarray[Any, Any]:
+    """Scale stored values; those that are whole but for rounding become whole."""
+    values = stored.astype(np.float64) * layout.slope + layout.intercept
+    whole = np.rint(values)
+    return np.where(np.abs(values - whole) <= SCALED_TOLERANCE, whole, values)

@@ -10,7 +10,6 @@ import numpy as np
 
 from hipseg.axes import SliceBool
 from hipseg.errors import ConfigError, MaskError
-from hipseg.geometry import Grid
 from hipseg.ingest.carriers import place_carrier
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, join_layers
@@ -18,8 +17,9 @@ from hipseg.ingest.labels import LABEL_MAX, LabelVolume
 from hipseg.ingest.nifti import open_labels_on
 from hipseg.ingest.nrrd import open_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
+from hipseg.ingest.overlaynames import OverlayStructure, check_words
 from hipseg.ingest.planes import AS_IT_IS, number_slices
-from hipseg.ingest.rtstruct import Structure, fill_contours
+from hipseg.ingest.rtstruct import References, Structure, fill_contours
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segmentation import Decoder, Segmentation, open_decoder, open_segment, place_frames
 from hipseg.ingest.series import OrderedSeries
@@ -30,7 +30,6 @@ from hipseg.ingest.structures import (
     MaskSources,
     NiftiStructure,
     NrrdStructure,
-    OverlayStructure,
     SegmentStructure,
     find_by_name,
     find_structures,
@@ -50,6 +49,21 @@ ON_SLICES: tuple[MaskKind, ...] = ("overlay", "segmentation")
 CHOOSE = "choose with --roi NAME=LABEL; --list-roi shows the names"
 
 
+@dataclass(frozen=True)
+class OpenedMasks:
+    """The masks of a case, ready to be read.
+
+    Args:
+        kind: kind of mask source.
+        labels: gives the labels of a slice.
+        warnings: what was taken although it is not as it should be, one sentence each, without any text of the source.
+    """
+
+    kind: MaskKind
+    labels: LabelSlices
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, repr=False)
 class _Case:
     """What the masks of a case are made from."""
@@ -57,6 +71,7 @@ class _Case:
     sources: MaskSources
     series: OrderedSeries
     rules: MaskRules
+    warnings: list[str]
 
 
 def check_rois(rois: Mapping[str, int]) -> None:
@@ -76,7 +91,7 @@ def open_masks(
     rois: Mapping[str, int],
     rules: MaskRules = DEFAULT_RULES,
     plan: Straightening | None = None,
-) -> tuple[MaskKind, LabelSlices]:
+) -> OpenedMasks:
     """Choose structures of a case that has mask sources, and make them ready to be read slice by slice.
 
     Args:
@@ -86,12 +101,13 @@ def open_masks(
         rules: what is done where the source leaves it open.
         plan: how the slices of a tilted series are sheared back; the labels come on its straight grid then.
     Returns:
-        The kind of mask source, and the label slices. Contours are held as polygons, NIfTI and NRRD labels on disk, in a file
+        The label slices, and of what kind they are. Contours are held as polygons, NIfTI and NRRD labels on disk, in a file
         without a name; overlay planes and the frames of a SEG are read with each slice.
     Raises:
         MaskError: nothing or too much is there to choose from, or a structure cannot be brought onto the grid.
     """
-    choices = _choose_by_name(sources, rois) if rois else [(ONLY_LABEL, _choose_only(sources))]
+    warnings: list[str] = []
+    choices = _choose_by_name(sources, rois, warnings) if rois else [(ONLY_LABEL, _choose_only(sources))]
     kinds = {kind_of(structure) for _, structure in choices}
     if len(kinds) > 1:
         raise MaskError(
@@ -101,20 +117,21 @@ def open_masks(
     # Contours and volumes lie in the patient and fall on a straight grid by themselves; planes lie on the slices as they were.
     if plan is not None and kind not in ON_SLICES:
         series = plan.series
+    case = _Case(sources, series, rules, warnings)
     if kind in ("nifti", "nrrd"):
-        return kind, _open_volumes(choices, series.grid, rules, keeps_labels=not rois)
+        return OpenedMasks(kind, _open_volumes(choices, case, keeps_labels=not rois), tuple(warnings))
     openers: Mapping[MaskKind, Callable[[Sequence[Choice], _Case], list[Layer]]] = {
         "overlay": _open_overlays,
         "rtstruct": _open_contours,
         "segmentation": _open_segments,
     }
-    labels = join_layers(openers[kind](choices, _Case(sources, series, rules)), series.grid.shape_zyx, rules.overlap)
+    labels = join_layers(openers[kind](choices, case), series.grid.shape_zyx, rules.overlap)
     if plan is None or kind not in ON_SLICES:
-        return kind, labels
-    return kind, lambda z: straighten_labels(labels(z), plan, z)
+        return OpenedMasks(kind, labels, tuple(warnings))
+    return OpenedMasks(kind, lambda z: straighten_labels(labels(z), plan, z), tuple(warnings))
 
 
-def _choose_by_name(sources: MaskSources, rois: Mapping[str, int]) -> list[Choice]:
+def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: list[str]) -> list[Choice]:
     choices: list[Choice] = []
     for name, label in rois.items():
         namesakes = find_by_name(name.strip(), sources)
@@ -127,6 +144,9 @@ def _choose_by_name(sources: MaskSources, rois: Mapping[str, int]) -> list[Choic
     if not choices:
         found = _count(find_structures(sources))
         raise MaskError(f"it has no structure of a name given with --roi ({len(rois)} given, it has {found}); {CHOOSE}")
+    for label in sorted(set(rois.values()) - {label for label, _ in choices}):
+        names = sum(other == label for other in rois.values())
+        warnings.append(f"no structure of a name given for label {label} ({names} given): the case has no voxel of that label")
     return choices
 
 
@@ -163,6 +183,7 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     shapes_yx: dict[Path, tuple[int, int]] = {}
     for label, structure in chosen:
         images, placed = _place_overlay(structure, case.series)
+        case.warnings.extend(check_words(structure, images))
         for number, group in structure.groups.items():
             groups_by_image[images[number].path].add(group)
             shapes_yx[images[number].path] = (images[number].rows or 0, images[number].columns or 0)
@@ -195,11 +216,32 @@ def _place_overlay(
 def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     chosen = [(label, structure) for label, structure in choices if isinstance(structure, Structure)]
     grid = case.series.grid
-    for structures in (one.structures for one in case.sources.structure_sets):
+    for structure_set in case.sources.structure_sets:
+        structures = structure_set.structures
         numbers = [number for number, one in enumerate(structures) if any(one is structure for _, structure in chosen)]
+        if numbers:
+            _warn_of_frame(structure_set.references, case)
         anatomies = {number: one.anatomy for number, one in enumerate(structures)}
         check_chosen_sides(anatomies, numbers, lambda number, own=structures: fill_contours(own[number], grid), grid)  # type: ignore[misc]
+    points = sum(structure.points for _, structure in chosen)
+    if points:
+        case.warnings.append(f"{points} contours of the structures chosen are points or enclose no area; they are left out")
     return [(label, fill_contours(structure, grid)) for label, structure in chosen]
+
+
+def _is_elsewhere(references: References, case: _Case) -> bool:
+    """Say whether a file names frames of reference, and the series' own is none of them."""
+    frame_uids = {header.frame_uid for header in case.series.headers} - {""}
+    return bool(frame_uids and references.frame_uids) and frame_uids.isdisjoint(references.frame_uids)
+
+
+def _warn_of_frame(references: References, case: _Case) -> None:
+    # Real exports give the structures of a series that they name another frame, as after a copy from another system.
+    if _is_elsewhere(references, case):
+        case.warnings.append(
+            "an RTSTRUCT file names the series or its images, and another frame of reference; its points are taken in the "
+            "series' own"
+        )
 
 
 def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
@@ -216,14 +258,19 @@ def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
         (label, *part) for label, structure in choices if isinstance(structure, SegmentStructure) for part in structure.parts
     ]
     for file in {id(file): file for _, file, _ in parts}.values():
+        if _is_elsewhere(file.references, case):
+            raise MaskError(
+                "a DICOM SEG lies in another frame of reference (0020,0052) than the series, so that their places cannot be "
+                "compared; draw it on this series"
+            )
         anatomies = {segment.number: segment.anatomy for segment in file.segments}
         numbers = [number for _, other, number in parts if other is file]
         check_chosen_sides(anatomies, numbers, partial(open_mask, file), grid)
     return [(label, open_mask(file, number)) for label, file, number in parts]
 
 
-def _open_volumes(choices: Sequence[Choice], grid: Grid, rules: MaskRules, *, keeps_labels: bool) -> LabelSlices:
-    scratch = Scratch()
+def _open_volumes(choices: Sequence[Choice], case: _Case, *, keeps_labels: bool) -> LabelSlices:
+    scratch, grid = Scratch(), case.series.grid
 
     # Several structures may be values of one file, which is read once.
     @cache
@@ -238,13 +285,18 @@ def _open_volumes(choices: Sequence[Choice], grid: Grid, rules: MaskRules, *, ke
         _check_rivals(structure)
         volume = open_volume(structure.file.path, structure.layer if isinstance(structure, NrrdStructure) else None)
         if keeps_labels and structure.value is None:
+            if volume.values - {ONLY_LABEL} and not (isinstance(structure, NiftiStructure) and structure.file.names):
+                case.warnings.append(
+                    f"label numbers up to {max(volume.values)} are kept as the {KINDS[kind_of(structure)]} mask has them, and "
+                    "mean what they mean in it alone; choose with --roi NAME=LABEL"
+                )
             return volume.read
         needs_none = structure.value is None or (isinstance(structure, NiftiStructure) and structure.is_declared)
         is_found |= needs_none or structure.value in volume.values
         layers.append((label, partial(_read_mask, volume, structure.value)))
     if not is_found:
         raise MaskError(f"none of the label numbers chosen occurs in its label files; {CHOOSE}")
-    return join_layers(layers, grid.shape_zyx, rules.overlap)
+    return join_layers(layers, grid.shape_zyx, case.rules.overlap)
 
 
 def _read_mask(volume: LabelVolume, value: int | None, z: int) -> SliceBool:

@@ -28,6 +28,8 @@ HEADERS = {348: ("Nifti1Header", 344, b"n+1\0"), 540: ("Nifti2Header", 4, b"n+2\
 
 Source: nifti1.h, nifti2.h.
 """
+EXTENDER_BYTES = 4
+"""Behind the header, before the voxels at the earliest. Source: nifti1.h and nifti2.h, vox_offset: 352 and 544."""
 SNIFF_BYTES = 348
 SNIFF_BLOCK_BYTES = 1 << 16
 MM_BY_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
@@ -218,10 +220,13 @@ def _parse_layout(header: "nibabel.Nifti1Header", what: str) -> VoxelLayout:
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise MaskError(f"{what} holds values of type {dtype}; plain numbers are expected")
+    offset, least = int(header["vox_offset"]), int(header["sizeof_hdr"]) + EXTENDER_BYTES
+    if offset < least:
+        raise MaskError(
+            f"{what} has its voxels at byte {offset}, inside the header; at least {least} is expected: write it again"
+        )
     slope, intercept = header.get_slope_inter()
-    return VoxelLayout(
-        _parse_grid(header, (z, y, x), what), dtype, int(header["vox_offset"]), 1.0 if slope is None else slope, intercept or 0.0
-    )
+    return VoxelLayout(_parse_grid(header, (z, y, x), what), dtype, offset, 1.0 if slope is None else slope, intercept or 0.0)
 
 
 def _parse_grid(header: "nibabel.Nifti1Header", shape_zyx: tuple[int, int, int], what: str) -> Grid:

@@ -13,15 +13,12 @@ from hipseg.geometry import Grid
 from hipseg.ingest.hounsfield import LOWEST_HU
 from hipseg.ingest.labels import VoxelLayout, check_size
 from hipseg.ingest.nifti import open_unpacked, read_layout
-from hipseg.ingest.pixels import SliceI16
+from hipseg.ingest.pixels import INT16, SliceI16
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scratch import Scratch, StoredShape, TurnedVolume
 from hipseg.ingest.turning import AxisMatch, turn_grid, turn_volume
 
 WHAT = "the NIfTI image"
-INT16 = np.iinfo(np.int16)
-MIN_OFFSET_BYTES = 352
-"""Where the voxels of a NIfTI volume in one file begin at the earliest. Source: nifti1.h, vox_offset."""
 MAX_TRAILING_BYTES = 1 << 20
 COPY_AGAIN = "copy it again"
 
@@ -46,10 +43,6 @@ def open_nifti_image(path: Path, rounding: Rounding) -> tuple[Grid, Iterator[Sli
         check_size(layout, path, WHAT)
     except (MaskError, OSError) as error:
         raise SeriesError(_say(error)) from error
-    if layout.offset_bytes < MIN_OFFSET_BYTES:
-        raise SeriesError(
-            f"{WHAT} has its voxels at byte {layout.offset_bytes}, inside the header; at least {MIN_OFFSET_BYTES} is expected"
-        )
     axes = find_axial_axes(layout.grid)
     streams = axes.sources_xyz[2] == 2 and not axes.are_flipped_xyz[2]
     images = _read_slices(path, layout, rounding)

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid, grid_from_affine_ras
 from hipseg.ingest.archive import find_beside
-from hipseg.ingest.labels import LABEL_MAX, LabelVolume, VoxelLayout, check_size, find_values, read_layer
+from hipseg.ingest.labels import (
+    LABEL_MAX,
+    MAX_BZIP2_RATIO,
+    MAX_GZIP_RATIO,
+    LabelVolume,
+    VoxelLayout,
+    check_size,
+    find_values,
+    read_layer,
+)
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.turning import match_axes
 
@@ -85,10 +94,10 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
     """
     import nrrd  # noqa: PLC0415 - packing DICOM starts sooner without it
 
+    # Its warnings quote the header. The filter stays: what was there before cannot be put back while other threads run.
+    warnings.filterwarnings("ignore", module=r"nrrd(\.|$)")
     try:
-        with path.open("rb") as stream, warnings.catch_warnings():
-            # pynrrd's warnings quote the header.
-            warnings.simplefilter("ignore")
+        with path.open("rb") as stream:
             head = stream.read(HEADER_MAX_BYTES)
             end = _find_end(head)
             return _parse(nrrd.read_header(head[:end].decode("utf-8", "replace").split("\n")), path, end)
@@ -150,7 +159,7 @@ def _opened(header: NrrdHeader) -> Iterator[IO[bytes]]:
             raise FileNotFoundError
         if header.data_path.is_symlink():
             raise MaskError(f"{WHAT} has its voxels behind a symbolic link, which is not followed; copy the file beside it")
-        check_size(layout, header.data_path, WHAT)
+        check_size(layout, header.data_path, WHAT, MAX_BZIP2_RATIO if header.encoding == "bzip2" else MAX_GZIP_RATIO)
         with header.data_path.open("rb") as raw:
             raw.seek(layout.offset_bytes)
             if header.encoding == "gzip":

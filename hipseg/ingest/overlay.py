@@ -19,11 +19,11 @@ from hipseg.ingest.dicomfile import (
     read_header,
 )
 from hipseg.ingest.dictionary import tag_of
-from hipseg.ingest.headers import OVERLAY_ROWS
+from hipseg.ingest.headers import OVERLAY_DATA
 from hipseg.ingest.plain import HeaderReader
 
-OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0011, 0x0015, 0x0050, 0x0051
-OVERLAY_BITS_ALLOCATED, OVERLAY_BIT_POSITION, OVERLAY_DATA = 0x0100, 0x0102, 0x3000
+OVERLAY_ROWS, OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0010, 0x0011, 0x0015, 0x0050, 0x0051
+OVERLAY_BITS_ALLOCATED, OVERLAY_BIT_POSITION = 0x0100, 0x0102
 ELEMENTS = (
     OVERLAY_ROWS,
     OVERLAY_COLUMNS,
@@ -36,7 +36,8 @@ ELEMENTS = (
 )
 PIXEL_TAGS = tuple(map(tag_of, ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelData")))
 FIRST_FRAME = 1
-"""A CT image of one frame is frame 1 to an overlay of several. Source: DICOM PS3.3 C.9.2.1.4."""
+"""Frames of an image, and of an overlay, are counted from 1. Source: DICOM PS3.3 C.9.3."""
+IMAGE_FRAMES = tag_of("NumberOfFrames")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class OverlayReader:
         Args:
             groups: those that will be asked for, 0x6000 to 0x601E.
         """
-        self._headers = HeaderReader([group << 16 | element for group in groups for element in ELEMENTS])
+        self._headers = HeaderReader([IMAGE_FRAMES, *(group << 16 | element for group in groups for element in ELEMENTS)])
 
     def read(
         self, path: Path, groups: Collection[int], shape_yx: tuple[int, int], frame: int = FIRST_FRAME
@@ -83,8 +84,9 @@ class OverlayReader:
             bool (y, x) by group, or None where nothing is drawn. What lies beside the image is cut off, what the overlay does
             not reach is False.
         Raises:
-            MaskError: a plane is incomplete or cut short, or lies in pixels that are compressed; the caller adds where.
-        Source: DICOM PS3.3 C.9.2.
+            MaskError: a plane is incomplete or cut short, lies in pixels that are compressed, or wholly beside the image or its
+                frames; the caller adds where.
+        Source: DICOM PS3.3 C.9.2 and C.9.3.
         """
         try:
             dataset = read_header(path, self._headers)
@@ -104,7 +106,7 @@ def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], 
     Returns:
         bool (y, x); None where no bit is set, or no frame of the overlay belongs to the image's.
     Raises:
-        MaskError: there are fewer bits than the layout needs.
+        MaskError: there are fewer bits than the layout needs, or those that are set lie wholly beside the image.
     Source: DICOM PS3.5 8.1.2.
     """
     pixels = layout.shape_yx[0] * layout.shape_yx[1]
@@ -128,6 +130,12 @@ def _place(plane: SliceBool, origin_yx: tuple[int, int], shape_yx: tuple[int, in
     image_y, plane_y = _overlap(origin_yx[0], plane.shape[0], shape_yx[0])
     image_x, plane_x = _overlap(origin_yx[1], plane.shape[1], shape_yx[1])
     mask[image_y, image_x] = plane[plane_y, plane_x]
+    if plane.any() and not mask.any():
+        raise MaskError(
+            f"what is drawn on an overlay of {plane.shape[0]} x {plane.shape[1]} pixels with its origin at row "
+            f"{origin_yx[0] + 1}, column {origin_yx[1] + 1} lies wholly beside the image of {shape_yx[0]} x "
+            f"{shape_yx[1]}; export the masks again"
+        )
     return mask
 
 
@@ -142,18 +150,27 @@ def _overlap(origin: int, length: int, image_length: int) -> tuple[slice, slice]
 def _read_mask(path: Path, dataset: Header, group: int, shape_yx: tuple[int, int], frame: int) -> SliceBool | None:
     base = group << 16
     layout = _read_layout(dataset, group)
+    has_frame = 0 <= frame - layout.first_frame < layout.frames
     if (base | OVERLAY_DATA) in dataset:
         if integer(dataset, base | OVERLAY_BITS_ALLOCATED) not in (None, 1):
             raise MaskError(
                 f"overlay group {group:04X} with Overlay Bits Allocated (60xx,0100) other than 1 in its Overlay Data "
                 "(60xx,3000); one bit a pixel is needed: export the masks again"
             )
-        return lay_onto_image(bit_data(dataset, base | OVERLAY_DATA), layout, shape_yx, frame)
+        bits = bit_data(dataset, base | OVERLAY_DATA)
+        if bits is None:
+            raise MaskError(
+                f"overlay group {group:04X} with Overlay Data (60xx,3000) that are no bits; OB or OW is expected: export the "
+                "masks again"
+            )
+        if not has_frame and any(bits):
+            _check_frames(dataset, layout, group)
+        return lay_onto_image(bits, layout, shape_yx, frame)
     position = integer(dataset, base | OVERLAY_BIT_POSITION)
     if integer(dataset, base | OVERLAY_BITS_ALLOCATED) in (None, 1) or position is None:
         raise MaskError(f"overlay group {group:04X} without Overlay Data (60xx,3000); export the masks again")
-    index = frame - layout.first_frame
-    if not 0 <= index < layout.frames:
+    if not has_frame:
+        _check_frames(dataset, layout, group)
         return None
     return _place(_read_embedded(path, group, position, layout.shape_yx, frame), layout.origin_yx, shape_yx)
 
@@ -198,4 +215,28 @@ def _read_layout(dataset: Header, group: int) -> PlaneLayout:
             f"overlay group {group:04X} without rows, columns or origin (60xx,0010, 0011, 0050); export the masks again"
         )
     frames, first_frame = integer(dataset, base | OVERLAY_FRAMES), integer(dataset, base | OVERLAY_FRAME_ORIGIN)
-    return PlaneLayout((rows, columns), (int(origin[0]) - 1, int(origin[1]) - 1), frames or 1, first_frame or 1)
+    if frames is None and first_frame is None and _count_frames(dataset) > 1:
+        # By the standard it would belong to all frames; which one was meant, a mask should say.
+        raise MaskError(
+            f"overlay group {group:04X} of an image of {_count_frames(dataset)} frames without Number of Frames in Overlay or "
+            "Image Frame Origin (60xx,0015, 0051), so that it says no frame; export the masks again"
+        )
+    if frames is not None and frames < 1:
+        raise MaskError(
+            f"overlay group {group:04X} with {frames} frames (60xx,0015); 1 or more are expected: export the masks again"
+        )
+    return PlaneLayout((rows, columns), (int(origin[0]) - 1, int(origin[1]) - 1), frames or 1, first_frame or FIRST_FRAME)
+
+
+def _count_frames(dataset: Header) -> int:
+    return integer(dataset, IMAGE_FRAMES) or 1
+
+
+def _check_frames(dataset: Header, layout: PlaneLayout, group: int) -> None:
+    """Refuse an overlay none of whose frames is one of the image's."""
+    last, frames = layout.first_frame + layout.frames - 1, _count_frames(dataset)
+    if layout.first_frame > frames or last < FIRST_FRAME:
+        raise MaskError(
+            f"overlay group {group:04X} lies on frames {layout.first_frame} to {last} (60xx,0051) of an image that has {frames}; "
+            "export the masks again"
+        )

@@ -70,6 +70,10 @@ class SeriesIndex:
         start = PurePosixPath(folder)
         return next((tuple(sorted(self._below[up])) for up in (start, *start.parents) if up in self._below), ())
 
+    def find_in(self, folder: str) -> tuple[SeriesKey, ...]:
+        """Give the series of which images lie in a folder itself."""
+        return tuple(sorted(key for key, images in self.series.items() if any(one.folder == folder for one in images)))
+
     def grid(self, key: SeriesKey) -> Grid | None:
         """Give the grid of a series; None where its slices lie on none, be it that they are tilted."""
         ordered = self.ordered(key)
@@ -88,9 +92,10 @@ class SeriesIndex:
 def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
     """Find the series that an RTSTRUCT file was drawn on.
 
-    Its series identifier decides; where that names no series here, its image identifiers do; where they name none either, as
-    after a new export of the images, its frame of reference, and among several series in that frame those on whose slices all
-    contours lie. All of these say where the contours lie in the patient, so that more than one series may have them.
+    Its series identifier decides, and among the stacks that a series was split into its image identifiers; where the first names
+    no series here, the second alone; where they name none either, as after a new export of the images, its frame of reference.
+    Among several series in that frame, or stacks none of whose images is named, those have it on whose slices all contours lie.
+    All of these say where the contours lie in the patient, so that more than one series may have them.
 
     Args:
         found: the file.
@@ -152,9 +157,11 @@ def _pair_by_references(
             break
     else:
         return ()
-    if is_named is _has_frame_uid and len(keys) > 1:
-        return tuple(key for key in keys if is_drawn_on(key)) or keys
-    return keys
+    if is_named is _has_image_uid or len(keys) == 1:
+        return keys
+    # Stacks of one series share its identifier.
+    named = tuple(key for key in keys if _has_image_uid(index.series[key], references))
+    return named or tuple(key for key in keys if is_drawn_on(key)) or keys
 
 
 def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], Grid]) -> dict[SeriesKey, int]:

@@ -11,7 +11,7 @@ from hipseg.ingest.archive import open_descriptor
 from hipseg.ingest.compressed import MAX_FRAME_PIXELS
 from hipseg.ingest.dictionary import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 from hipseg.ingest.elements import UNDEFINED_LENGTH
-from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.headers import GREY, ImageHeader
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, compare_stamps, expected_bytes, read_stored
 
@@ -19,7 +19,6 @@ SliceI16 = NDArray[np.int16]
 """int16 (y, x), Hounsfield units."""
 
 INT16 = np.iinfo(np.int16)
-GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 def read_slice_hu(path: Path, header: ImageHeader, rounding: Rounding) -> SliceI16:
@@ -81,7 +80,8 @@ def _is_plain(header: ImageHeader) -> bool:
         pixels is not None
         and header.transfer_syntax in (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN)
         and pixels.length != UNDEFINED_LENGTH
-        and 0 < expected_bytes(header) <= min(pixels.length, 2 * MAX_FRAME_PIXELS)
+        and 0 < (expected := expected_bytes(header)) <= 2 * MAX_FRAME_PIXELS
+        and pixels.length == expected
         and (header.stamp is None or pixels.first + pixels.length <= header.stamp.size_bytes)
         and not header.is_multiframe
         and header.samples == 1

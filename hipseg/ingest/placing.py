@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,28 +30,37 @@ LabelFile = TypeVar("LabelFile", NiftiFile, NrrdFile)
 
 @dataclass(frozen=True, repr=False)
 class PlacedMasks:
-    """Mask files by series; a series without any is missing."""
+    """Mask files by series; a series without any is missing.
+
+    `strangers` counts those that lie in the folder of a single series, and name another one in every way.
+    """
 
     rtstructs: Mapping[SeriesKey, Sequence[Path]]
     segmentations: Mapping[SeriesKey, Sequence[Path]]
     niftis: Mapping[SeriesKey, Sequence[NiftiFile]]
     nrrds: Mapping[SeriesKey, Sequence[NrrdFile]]
+    strangers: Mapping[SeriesKey, int]
 
 
 def place_masks(scan: Scan, index: SeriesIndex, set_aside: Counter[str]) -> PlacedMasks:
     """Give every mask file of a scan to its series, or count it in `set_aside`."""
+    strangers: Counter[SeriesKey] = Counter()
+    by_references = partial(_by_references, index=index, set_aside=set_aside, strangers=strangers)
     return PlacedMasks(
-        _by_references(scan.rtstructs, index, set_aside, pair_rtstruct, (UNPAIRED_RTSTRUCT, DAMAGED_RTSTRUCT)),
-        _by_references(scan.segmentations, index, set_aside, pair_segmentation, (UNPAIRED_SEGMENTATION, DAMAGED_SEGMENTATION)),
+        by_references(scan.rtstructs, pair=pair_rtstruct, reasons=(UNPAIRED_RTSTRUCT, DAMAGED_RTSTRUCT)),
+        by_references(scan.segmentations, pair=pair_segmentation, reasons=(UNPAIRED_SEGMENTATION, DAMAGED_SEGMENTATION)),
         _by_grid(scan.niftis, index, set_aside, pair_nifti, UNPAIRED_NIFTI),
         _by_grid(scan.nrrds, index, set_aside, pair_nrrd, UNPAIRED_NRRD),
+        strangers,
     )
 
 
 def _by_references(
     found: Sequence[FoundFile],
+    *,
     index: SeriesIndex,
     set_aside: Counter[str],
+    strangers: Counter[SeriesKey],
     pair: Callable[[FoundFile, SeriesIndex], tuple[SeriesKey, ...]],
     reasons: tuple[str, str],
 ) -> dict[SeriesKey, list[Path]]:
@@ -65,6 +75,7 @@ def _by_references(
             keys, reason = _only(index.find_below(file.folder)), damaged
         if not keys:
             set_aside[reason] += 1
+            strangers.update(_only(index.find_in(file.folder)))
         for key in keys:
             placed[key].append(file.path)
     return placed

@@ -50,6 +50,7 @@ class PlainHeader:
         values: of its elements.
         syntax: transfer syntax identifier.
         pixels: where its pixel data lie.
+        tags: of all elements before its pixel data, asked for or not.
         own: tags of which other images of its pattern may have other values; all others they have in common.
         memory: one for all images of the pattern, where a user may keep what follows from the common values alone.
     """
@@ -57,6 +58,7 @@ class PlainHeader:
     values: Mapping[int, Value]
     syntax: str
     pixels: Place
+    tags: tuple[int, ...]
     own: frozenset[int]
     memory: dict[str, Any]
 
@@ -69,6 +71,7 @@ class _Known:
     """A header read before, and what others of its kind have in common with it."""
 
     image: Image
+    tags: tuple[int, ...]
     own: frozenset[int]
     pattern: Pattern
     values: Mapping[int, Value]
@@ -112,7 +115,7 @@ class HeaderReader:
                 places, pixels = found
                 values = _decode(head, places, dict(known.values))
                 self._known[kind] = self._known.pop(kind)
-                return PlainHeader(values, known.image.elements.syntax, pixels, known.own, known.memory)
+                return PlainHeader(values, known.image.elements.syntax, pixels, known.tags, known.own, known.memory)
         return self._read_anew(descriptor, head)
 
     def _read_anew(self, descriptor: int, head: bytes) -> PlainHeader:
@@ -131,7 +134,7 @@ class HeaderReader:
         values = _decode(head, places, {})
         known = self._remember(Image(head[: elements.pixels.first], elements, elements.pixels), values)
         self._head_bytes = min(-(-elements.pixels.first // PAGE_BYTES) + 1, MAX_PAGES) * PAGE_BYTES
-        return PlainHeader(values, elements.syntax, elements.pixels, known.own, known.memory)
+        return PlainHeader(values, elements.syntax, elements.pixels, known.tags, known.own, known.memory)
 
     def _remember(self, image: Image, values: Mapping[int, Value]) -> _Known:
         """Learn from a header that was of no known pattern."""
@@ -144,7 +147,7 @@ class HeaderReader:
             last = next(reversed(self._known.values()), None)
             own = last.own.intersection(image.tags) if last else frozenset()
         common = {tag: value for tag, value in values.items() if tag not in own}
-        known = self._known[kind] = _Known(image, own, Pattern(image, own, self.tags), common)
+        known = self._known[kind] = _Known(image, image.tags, own, Pattern(image, own, self.tags), common)
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
         return known

@@ -14,14 +14,18 @@ from hipseg.errors import MaskError
 from hipseg.geometry import Grid, points_to_indices
 from hipseg.ingest.dicomfile import integer, is_cut, items, read_dataset, text
 from hipseg.ingest.laterality import Anatomy, read_anatomy
-from hipseg.ingest.polygons import fill_even_odd
+from hipseg.ingest.polygons import fill_closed, fill_even_odd
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
 
 CONTOUR_DATA = 0x30060050
-CLOSED_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
-"""Contour Geometric Types that enclose an area; both are filled by the even-odd rule. Source: DICOM PS3.3 C.8.8.6.3."""
+XOR = "CLOSEDPLANAR_XOR"
+CLOSED_TYPES = ("CLOSED_PLANAR", XOR)
+"""Contour Geometric Types that enclose an area. Source: DICOM PS3.3 C.8.8.6.1 and C.8.8.6.3."""
+POINT = "POINT"
+LINE_MM = 0.001
+"""Points no farther than this from one line enclose nothing."""
 OFF_SLICE_TOLERANCE = 0.25
 """Of the slice distance. Beyond it a contour is as good as between two slices: it was drawn on another series."""
 PLANE_TOLERANCE = 0.05
@@ -52,8 +56,10 @@ class Structure:
     Args:
         name: its ROI Name, free text of the source.
         frame_uid: frame of reference of its points; may be empty.
-        contours_mm_xyz: points of each closed contour, LPS mm.
-        open_contours: number of contours that enclose no area.
+        contours_mm_xyz: points of each closed contour that encloses an area, LPS mm.
+        open_contours: number of contours that are open lines.
+        points: number of those that are points, or closed and without an area.
+        is_xor: whether its contours exclude each other, so that they cancel each other where they overlap.
         anatomy: what it is and on which side, where that is coded.
     """
 
@@ -61,6 +67,8 @@ class Structure:
     frame_uid: str
     contours_mm_xyz: tuple[PointsF64, ...]
     open_contours: int
+    points: int = 0
+    is_xor: bool = False
     anatomy: Anatomy | None = None
 
 
@@ -88,9 +96,9 @@ def read_structure_set(path: Path) -> StructureSet:
     Args:
         path: the file.
     Returns:
-        References, and the structures that have at least one closed contour.
+        References, and the structures that have at least one closed contour with an area.
     Raises:
-        MaskError: the file cannot be walked, or a contour is no list of points.
+        MaskError: the file cannot be walked, its structures are not numbered one by one, or a contour is no list of points.
     Source: DICOM PS3.3 C.8.8.5 and C.8.8.6.
     """
     try:
@@ -116,12 +124,12 @@ def place_contours(structure: Structure, grid: Grid) -> Polygons:
     Returns:
         Polygons by slice number.
     Raises:
-        MaskError: a contour lies off the slices, across them, beside the image, or encloses no area.
+        MaskError: a contour is an open line, or lies off the slices, across them or beside the image.
     """
     if structure.open_contours:
         raise MaskError(
             f"{structure.open_contours} of {structure.open_contours + len(structure.contours_mm_xyz)} contours of a structure "
-            "are points or open lines, which enclose no area; only closed planar contours are accepted"
+            "are open lines, which enclose no area; only closed planar contours are accepted"
         )
     placed: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
     heights: dict[int, list[float]] = defaultdict(list)
@@ -138,13 +146,14 @@ def fill_contours(structure: Structure, grid: Grid) -> Callable[[int], SliceBool
     """Make a structure ready to be read slice by slice.
 
     Returns:
-        Gives bool (y, x) of a slice, None where no contour lies.
+        Gives bool (y, x) of a slice, None where no contour lies; raises MaskError where two of them cross.
     Raises:
         MaskError: see `place_contours`.
     """
     polygons = place_contours(structure, grid)
     shape_yx = grid.shape_zyx[1:]
-    return lambda z: fill_even_odd(polygons[z], shape_yx) if z in polygons else None
+    fill = fill_even_odd if structure.is_xor else fill_closed
+    return lambda z: fill(polygons[z], shape_yx) if z in polygons else None
 
 
 def count_on_slices(structures: Sequence[Structure], grid: Grid) -> int:
@@ -218,19 +227,57 @@ def _walk_contours(dataset: "FileDataset") -> Iterator["Dataset"]:
 
 
 def _read_structures(dataset: "FileDataset") -> Iterator[Structure]:
-    drawn = {integer(roi, "ReferencedROINumber"): roi for roi in items(dataset, "ROIContourSequence")}
-    observed = {integer(one, "ReferencedROINumber"): one for one in items(dataset, "RTROIObservationsSequence")}
-    for roi in items(dataset, "StructureSetROISequence"):
-        number = integer(roi, "ROINumber")
-        contours = items(drawn[number], "ContourSequence") if number in drawn else ()
-        closed = [one for one in contours if text(one, "ContourGeometricType") in CLOSED_TYPES]
-        yield Structure(
-            text(roi, "ROIName"),
-            text(roi, "ReferencedFrameOfReferenceUID"),
-            tuple(_read_points(one) for one in closed),
-            len(contours) - len(closed),
-            read_anatomy(observed[number]) if number in observed else None,
+    rois = items(dataset, "StructureSetROISequence")
+    drawn = [roi for roi in items(dataset, "ROIContourSequence") if items(roi, "ContourSequence")]
+    numbers, drawn_numbers = _numbers(rois, "ROINumber"), _numbers(drawn, "ReferencedROINumber")
+    if (
+        None in numbers
+        or len(set(numbers)) < len(rois)
+        or len(set(drawn_numbers)) < len(drawn)
+        or set(drawn_numbers) - set(numbers)
+    ):
+        raise MaskError(
+            f"an RTSTRUCT file does not number its structures one by one: {len(rois)} structures of {len(set(numbers) - {None})} "
+            f"numbers (3006,0022), {len(drawn)} lists of contours for {len(set(drawn_numbers) & set(numbers))} of them "
+            "(3006,0084); export the structures again"
         )
+    contours = {number: items(roi, "ContourSequence") for number, roi in zip(drawn_numbers, drawn, strict=True)}
+    anatomies: dict[int | None, set[Anatomy]] = defaultdict(set)
+    for one in items(dataset, "RTROIObservationsSequence"):
+        found = read_anatomy(one)
+        anatomies[integer(one, "ReferencedROINumber")] |= set() if found is None else {found}
+    for number, roi in zip(numbers, rois, strict=True):
+        # Observations that contradict each other say nothing.
+        coded = next(iter(anatomies[number])) if len(anatomies[number]) == 1 else None
+        yield _read_structure(roi, contours.get(number, ()), coded)
+
+
+def _numbers(rois: Sequence["Dataset"], keyword: str) -> list[int | None]:
+    return [integer(roi, keyword) for roi in rois]
+
+
+def _read_structure(roi: "Dataset", contours: Sequence["Dataset"], anatomy: Anatomy | None) -> Structure:
+    kinds = [text(one, "ContourGeometricType") for one in contours]
+    closed = [_read_points(one) for one, kind in zip(contours, kinds, strict=True) if kind in CLOSED_TYPES]
+    areas = tuple(points_mm for points_mm in closed if _encloses_area(points_mm))
+    return Structure(
+        text(roi, "ROIName"),
+        text(roi, "ReferencedFrameOfReferenceUID"),
+        areas,
+        len(contours) - len(closed) - kinds.count(POINT),
+        kinds.count(POINT) + len(closed) - len(areas),
+        XOR in kinds,
+        anatomy,
+    )
+
+
+def _encloses_area(points_mm: PointsF64) -> bool:
+    """Say whether points are corners of an area, and not one, two, or all on one line."""
+    from_first = points_mm - points_mm[0]
+    lengths = np.linalg.norm(from_first, axis=1)
+    longest = int(lengths.argmax())
+    beside = np.linalg.norm(np.cross(from_first, from_first[longest]), axis=1)
+    return bool(beside.max() > LINE_MM * lengths[longest])
 
 
 def _read_points(contour: "Dataset") -> PointsF64:

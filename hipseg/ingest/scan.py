@@ -26,6 +26,7 @@ from hipseg.ingest.headers import (
     CT_CLASSES,
     ENHANCED_CT,
     HEADER_TAGS,
+    OVERLAY_DATA_TAGS,
     FileStamp,
     ImageHeader,
     has_place,
@@ -48,6 +49,8 @@ KNOWN_MODALITIES = frozenset(
 )
 """Modalities that are named when they are set aside; another text in that place is not repeated. Source: PS3.3 C.7.3.1.1.1."""
 
+STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+"""RT Structure Set Storage. Source: DICOM PS3.4 B.5."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage; those of several frames begin likewise. Source: DICOM PS3.4 B.5."""
 NOT_OURS = "neither DICOM nor NIfTI nor NRRD"
@@ -58,8 +61,8 @@ NO_MODALITY = "DICOM object without a modality"
 ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
 DICOM_SUFFIX = ".dcm"
-META_START = b"\x02\x00\x00\x00UL\x04\x00"
-"""How the file meta information behind the prefix begins. Source: DICOM PS3.10 7.1."""
+META_ELEMENT, META_BYTES = b"\x02\x00\x10\x00UI", 512
+"""How the element begins that names the transfer syntax, and within how many bytes of a DICOM file. Source: DICOM PS3.10 7.1."""
 DIRECTORY = "DICOM directory"
 DIRECTORY_NAME = "DICOMDIR"
 """Source: DICOM PS3.10 8.6."""
@@ -178,7 +181,8 @@ def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | 
     elif _is_cut_start(head) and not found.path.name.startswith("."):
         # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
         scan.damaged.append(replace(found, reason=CUT_SHORT))
-    elif _is_called_dicom(found.path) or head[SNIFF_BYTES:].startswith(META_START):
+    elif _is_called_dicom(found.path) or META_ELEMENT in head[:META_BYTES]:
+        # Behind a preamble and a prefix that are damaged, too short or too long.
         scan.damaged.append(replace(found, reason=DAMAGED))
     else:
         return NOT_OURS
@@ -226,7 +230,7 @@ def _read_header(found: FoundFile, headers: HeaderReader, descriptor: int, head:
 def _read_odd_header(found: FoundFile) -> "FileDataset | None":
     """Read a header with pydicom; None where it cannot be walked or breaks off inside a value, which may then read otherwise."""
     try:
-        dataset = read_dataset(found.path, HEADER_TAGS, has_pixels=False)
+        dataset = read_dataset(found.path, (*HEADER_TAGS, *OVERLAY_DATA_TAGS), has_pixels=False)
     except UnreadableFileError:
         return None
     return None if is_cut(dataset) else dataset
@@ -261,7 +265,7 @@ def _count_other(scan: Scan, found: FoundFile, modality: str, series_uid: str) -
 
 def _take_mask(scan: Scan, found: FoundFile, dataset: Header, modality: str, sop_class: str) -> bool:
     """Put a file that holds masks where it belongs; say whether it is one."""
-    if modality == "RTSTRUCT":
+    if modality == "RTSTRUCT" or sop_class == STRUCTURE_SET:
         scan.rtstructs.append(found)
         return True
     if modality == "SEG" or sop_class in SEGMENTATION_CLASSES:

@@ -1,5 +1,6 @@
 """DICOM SEG: what it was drawn on, its segments, and their frames on the slices of a grid."""
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from hipseg.ingest.planes import Plane, place_plane
 from hipseg.ingest.rtstruct import References
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch, turn_volume
+from hipseg.labels import BACKGROUND_LABEL
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -37,6 +39,12 @@ Decoder = Callable[[int], NDArray[Any]]
 """Gives the stored values (y, x) of a frame by its number from 1."""
 PlacedFrames = Mapping[int, tuple[int, AxisMatch]]
 """By slice number: number of the frame, and how its rows and columns become the slice's."""
+
+
+class _Handle(io.BufferedReader):
+    """A file that highdicom can open: it takes the name of any for a path, and that of an archive's member is a number."""
+
+    name = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +72,7 @@ class Segmentation:
     Args:
         kind: BINARY, FRACTIONAL or LABELMAP.
         maximum: the stored value that stands for a whole voxel; 1 unless fractional.
+        background: stored values of a label map that stand for no segment.
     """
 
     path: Path
@@ -73,6 +82,7 @@ class Segmentation:
     maximum: int
     segments: tuple[Segment, ...]
     frames: tuple[Frame, ...]
+    background: frozenset[int] = frozenset({BACKGROUND_LABEL})
 
     def frames_of(self, segment: int) -> tuple[Frame, ...]:
         """Give the frames that show a segment; a label map's show them all."""
@@ -145,8 +155,10 @@ def open_segment(
         threshold: share of a voxel from which on a fractional segment has it, above 0 and at most 1.
         decode: what `open_decoder` gives for the file.
     Returns:
-        Gives bool (y, x) of a slice, None where no frame lies; may raise MaskError.
+        Gives bool (y, x) of a slice, None where no frame lies; raises MaskError where a frame cannot be decoded, or is a label
+        map with a number of no segment.
     """
+    known = [*(one.number for one in file.segments), *file.background]
     # Labels and thresholds are compared with whole stored values.
     least = segment if file.kind == "LABELMAP" else max(threshold * file.maximum, 1e-9)
 
@@ -155,6 +167,12 @@ def open_segment(
             return None
         number, axes = placed[z]
         stored = decode(number)
+        unknown = np.count_nonzero(~np.isin(stored, known)) if file.kind == "LABELMAP" else 0
+        if unknown:
+            raise MaskError(
+                f"frame {number} of {WHAT} has {unknown} pixels with numbers of none of its "
+                f"{len(file.segments)} segments (0062,0002); export the segments again"
+            )
         mask: SliceBool = stored == least if file.kind == "LABELMAP" else stored >= least
         turned: SliceBool = turn_volume(mask[np.newaxis], axes)[0]
         return turned
@@ -192,7 +210,7 @@ def _open_with_highdicom(path: Path) -> Any:
     warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")
     logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
     try:
-        handle = path.open("rb")
+        handle = _Handle(path.open("rb", buffering=0))
         return highdicom.seg.segread(handle, lazy_frame_retrieval=_can_be_read_by_frames(path))
     except OSError as error:
         raise MaskError(f"{WHAT} can no longer be opened; pack the folder again") from error
@@ -228,11 +246,22 @@ def _parse(dataset: "FileDataset", path: Path) -> Segmentation:
         # The background of a label map may be listed as segment 0.
         if integer(item, "SegmentNumber")
     )
-    if not segments:
-        raise MaskError(f"{WHAT} lists no segment (0062,0002); export the segments again")
+    numbers = {one.number for one in segments}
+    if not segments or len(numbers) < len(segments):
+        raise MaskError(
+            f"{WHAT} lists {len(segments)} segments (0062,0002) of {len(numbers)} numbers (0062,0004), at least 1 and each of "
+            "its own are expected; export the segments again"
+        )
     frames = tuple(_parse_frames(dataset, (rows, columns), is_map=kind == "LABELMAP"))
+    strangers = [frame.number for frame in frames if frame.segment not in (None, *numbers)]
+    if strangers:
+        raise MaskError(
+            f"{len(strangers)} of {len(frames)} frames of {WHAT}, the first is frame {strangers[0]}, show a segment (0062,000B) "
+            "that it does not list (0062,0002); export the segments again"
+        )
+    background = frozenset({BACKGROUND_LABEL, integer(dataset, "PixelPaddingValue") or BACKGROUND_LABEL})
     references = _parse_references(dataset, frames)
-    return Segmentation(path, text(dataset, "SeriesInstanceUID"), references, kind, maximum, segments, frames)
+    return Segmentation(path, text(dataset, "SeriesInstanceUID"), references, kind, maximum, segments, frames, background)
 
 
 def _parse_frames(dataset: "FileDataset", shape_yx: tuple[int, int], *, is_map: bool) -> Iterator[Frame]:

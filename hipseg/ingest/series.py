@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hipseg.errors import SeriesError
 from hipseg.geometry import Grid, make_grid
-from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.headers import GREY, ImageHeader
 
 SPACING_TOLERANCE_MM = 0.1
 """Beyond it a series is refused. Positions are often written with one decimal: two of them put a gap up to 0.1 mm wrong."""
@@ -93,6 +93,9 @@ def _warn(
     is_tilted: bool,
 ) -> Iterator[str]:
     """Say what is odd about a series that is taken all the same."""
+    if len(headers) == 1:
+        # So ends a slice whose series identifier is damaged.
+        yield "only one slice: no other one confirms its extent, nor that none is missing"
     drift = float(np.abs(along - along[0] - spacing_mm * np.arange(len(along))).max())
     if drift > SPACING_WARNING_MM:
         yield f"uneven slices: up to {drift:.3f} mm from their places on a grid of {spacing_mm:.3f} mm, taken as even"
@@ -133,6 +136,9 @@ def _check_values(headers: Sequence[ImageHeader], case: str) -> None:
         "Rescale Intercept (0028,1052)": lambda h: h.intercept is not None,
         "Rescale Type (0028,1054) HU": lambda h: h.is_hounsfield,
         "one sample a pixel (0028,0002)": lambda h: h.samples == 1,
+        "grey values, MONOCHROME1 or 2 (0028,0004)": lambda h: h.photometric in GREY,
+        # No reader at hand shifts pixels down; the standard wants their highest bit to be the last one stored.
+        "High Bit (0028,0102) one below Bits Stored (0028,0101)": lambda h: h.high_bit in (None, (h.bits_stored or 0) - 1),
     }
     for name, is_met in needs.items():
         lacking = [header for header in headers if not is_met(header)]

@@ -30,6 +30,7 @@ class SourceCase:
         fault: why it cannot be packed at all, in our own words; empty where nothing is known to be wrong.
         description: file of its data set that says what its labels mean.
         subset: side of the publisher's own split; None where there is none.
+        strangers: number of mask files in its folder that were drawn on something else, by all that they say.
         stacks: number of stacks that its series was split into, of which it is one.
     """
 
@@ -48,6 +49,7 @@ class SourceCase:
     segmentations: tuple[Path, ...] = ()
     nrrds: tuple[NrrdFile, ...] = ()
     carriers: tuple[Carrier, ...] = ()
+    strangers: int = 0
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.compressed import DECODERS, MAX_FRAME_PIXELS, PixelFormat, decode_frame
-from hipseg.ingest.dicomfile import NATIVE_SYNTAXES, UnreadableFileError, read_dataset
+from hipseg.ingest.dicomfile import NATIVE_SYNTAXES, read_dataset
 from hipseg.ingest.dictionary import tag_of
 from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import FileStamp, ImageHeader
@@ -63,19 +63,36 @@ def read_stored(path: Path, header: ImageHeader) -> StoredI:
     try:
         dataset = read_dataset(path, PIXEL_TAGS, has_pixels=True)
         items = dataset["PixelData"].value if "PixelData" in dataset else None
-    except (UnreadableFileError, NotImplementedError) as error:
-        # pydicom finds out about a type of value that there is none of only when the value is asked for.
+    except OSError:
+        raise
+    except Exception as error:  # a value is converted when it is asked for, and pydicom raises nearly anything on a damaged one
         raise SeriesError(f"the file breaks off inside an element; {EXPORT_AGAIN}") from error
     if items is None:
         raise SeriesError(f"no pixels: the file breaks off before them; {EXPORT_AGAIN}")
+    if not isinstance(items, bytes):
+        raise SeriesError(f"pixels (7FE0,0010) that are written as values of another kind than bytes; {EXPORT_AGAIN}")
     if syntax in DECODERS:
         return decode_encapsulated(items, header)
+    if syntax in NATIVE_SYNTAXES:
+        check_length(len(items), expected_bytes(header))
     return _decode_native(dataset, header)
 
 
 def expected_bytes(header: ImageHeader) -> int:
     """Say how many bytes the pixels of one uncompressed image take; 0 where the header does not say."""
     return (header.rows or 0) * (header.columns or 0) * (header.bits_allocated or 0) // 8
+
+
+def check_length(found: int, expected: int) -> None:
+    """Refuse uncompressed pixels of another size than the header's: more of them mean that its rows or columns are wrong.
+
+    Args:
+        found, expected: bytes; one byte more is the padding of an odd number. Source: DICOM PS3.5 8.1.1.
+    Raises:
+        SeriesError: there are fewer or more; the caller adds where.
+    """
+    if not expected <= found <= expected + expected % 2:
+        raise SeriesError(f"{found} bytes of pixels, expected {expected}; {EXPORT_AGAIN}")
 
 
 def check_unchanged(path: Path, stamp: FileStamp | None) -> None:
@@ -145,10 +162,6 @@ def pixel_format(header: ImageHeader) -> PixelFormat:
 
 def _decode_native(dataset: "FileDataset", header: ImageHeader) -> StoredI:
     syntax = header.transfer_syntax
-    if syntax in NATIVE_SYNTAXES:
-        found, expected = len(dataset["PixelData"].value), expected_bytes(header)
-        if found < expected:
-            raise SeriesError(f"{found} bytes of pixels, expected {expected}; {EXPORT_AGAIN}")
     try:
         if syntax not in NATIVE_SYNTAXES:
             raise NotImplementedError

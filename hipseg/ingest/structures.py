@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 from hipseg.errors import MaskError
 from hipseg.ingest.carriers import Carrier
-from hipseg.ingest.headers import ImageHeader, OverlayName, has_regions
+from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.labels import LABEL_MAX
 from hipseg.ingest.nifti import name_stem, read_label_values
 from hipseg.ingest.nrrd import nrrd_stem, read_nrrd_header, read_nrrd_values
+from hipseg.ingest.overlaynames import OverlayStructure, find_named_overlays, find_overlays
 from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.ingest.rtstruct import Structure, StructureSet
 from hipseg.ingest.segmentation import Segmentation
@@ -34,25 +35,6 @@ class StructureName:
     kind: MaskKind
     name: str
     is_graphics: bool = False
-
-
-@dataclass(frozen=True, repr=False)
-class OverlayStructure:
-    """One structure drawn as overlay planes: on each slice at most one plane.
-
-    Args:
-        title: its label, else its description, else its group in hexadecimal.
-        names: everything that it can be chosen by.
-        groups: group of its plane by number of the image: the slice, or the image of the carrier; those without are missing.
-        is_graphics: whether it is graphics (Overlay Type G) and no region.
-        carrier: the other series that holds the planes; None where the slices themselves do.
-    """
-
-    title: str
-    names: frozenset[str]
-    groups: Mapping[int, int]
-    is_graphics: bool = False
-    carrier: Carrier | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -170,33 +152,6 @@ def kind_of(structure: AnyStructure) -> MaskKind:
     return kinds[type(structure)]
 
 
-def find_overlays(headers: Sequence[ImageHeader]) -> tuple[OverlayStructure, ...]:
-    """Tell the overlay structures of a series apart by label, else description, else group.
-
-    An export may put a structure into another group on each slice, so that the words identify it where there are any. Words
-    that two planes of one slice share do not: then the group does. Graphics and regions of the same words are two structures.
-
-    Args:
-        headers: the images, numbered from 0.
-    Returns:
-        The structures, sorted by title.
-    """
-    planes: dict[tuple[str, bool], list[tuple[int, int]]] = defaultdict(list)
-    names: dict[tuple[str, bool], set[str]] = defaultdict(set)
-    for number, header in enumerate(headers):
-        for plane in header.overlays:
-            key = (plane.label or plane.description or f"{plane.group:04X}", plane.is_graphics)
-            planes[key].append((number, plane.group))
-            names[key] |= {key[0], plane.label, plane.description} - {""}
-    shared = {key for key, found in planes.items() if len(dict(found)) < len(found)}
-    own = [
-        OverlayStructure(key[0], frozenset(names[key]), dict(found), key[1]) for key, found in planes.items() if key not in shared
-    ]
-    groups = {(group, key[1]) for key in shared for _, group in planes[key]}
-    by_group = [_overlay_of_group(group, headers, is_graphics=is_graphics) for group, is_graphics in sorted(groups)]
-    return tuple(sorted([*own, *by_group], key=lambda one: (one.title, one.is_graphics)))
-
-
 def find_segments(files: Sequence[Segmentation]) -> tuple[SegmentStructure, ...]:
     """Give the segments of SEG files; those of one label in files of one series are one, if no two of them share a slice."""
     by_label: dict[tuple[str, str, int], list[tuple[Segmentation, int]]] = defaultdict(list)
@@ -218,31 +173,12 @@ def _all_overlays(sources: MaskSources) -> tuple[OverlayStructure, ...]:
     return (*find_overlays(sources.headers), *carried)
 
 
-def _overlay_of_group(group: int, headers: Sequence[ImageHeader], *, is_graphics: bool) -> OverlayStructure:
-    def is_meant(plane: OverlayName) -> bool:
-        return plane.group == group and plane.is_graphics == is_graphics
-
-    found = {number: group for number, header in enumerate(headers) if any(is_meant(plane) for plane in header.overlays)}
-    return OverlayStructure(f"{group:04X}", frozenset({f"{group:04X}"}), found, is_graphics)
-
-
 def _overlays_by_name(name: str, sources: MaskSources) -> Sequence[OverlayStructure]:
     """Give the overlays of a name; graphics only where no region has it."""
-    found = _named_overlays(name, sources.headers)
+    found = find_named_overlays(name, sources.headers)
     for carrier in sources.carriers:
-        found += [replace(one, carrier=carrier) for one in _named_overlays(name, carrier.images)]
+        found += [replace(one, carrier=carrier) for one in find_named_overlays(name, carrier.images)]
     return [one for one in found if not one.is_graphics] or found
-
-
-def _named_overlays(name: str, headers: Sequence[ImageHeader]) -> list[OverlayStructure]:
-    found = [structure for structure in find_overlays(headers) if name in structure.names]
-    planes = {(plane.group, plane.is_graphics) for header in headers for plane in header.overlays}
-    for group, is_graphics in sorted(planes):
-        if f"{group:04X}" == name.upper():
-            one = _overlay_of_group(group, headers, is_graphics=is_graphics)
-            if one.groups not in [structure.groups for structure in found]:
-                found.append(one)
-    return found
 
 
 def _drawn_structures(sources: MaskSources) -> Iterable[Structure]:

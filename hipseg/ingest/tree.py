@@ -62,6 +62,7 @@ def _make_case(
         segmentations=tuple(masks.segmentations.get(key, ())),
         nrrds=tuple(masks.nrrds.get(key, ())),
         carriers=carried.by_case.get(key, ()),
+        strangers=masks.strangers.get(key, 0),
         fault=losses.faults[key].reason if key in losses.faults else "",
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 from hipseg.errors import LaunchError
 from hipseg.launch.cluster import has_cluster
 from hipseg.launch.machine import look_at_machine
-from hipseg.launch.site import PROFILE, ask_site, describe
+from hipseg.launch.site import PROFILE, ask_setting, ask_site, describe
 
 PROBE_LIMIT_S = 120
 """Loading TensorFlow from a busy file system can take minutes."""
@@ -66,7 +66,7 @@ def examine(folder: Path) -> tuple[Finding, ...]:
         *_judge_gpus(tensorflow, horovod, look_at_machine().gpus),
         _judge_horovod(horovod),
         *_judge_machine(folder),
-        _judge_slurm(),
+        *_judge_slurm(),
     )
 
 
@@ -133,19 +133,26 @@ def _judge_machine(folder: Path) -> tuple[Finding, ...]:
     )
 
 
-def _judge_slurm() -> Finding:
+def _judge_slurm() -> tuple[Finding, ...]:
     programs = [name for name in ("sbatch", "srun", "squeue", "scontrol", "sinfo") if shutil.which(name)]
     if not programs:
-        return Finding("Slurm", "none; studies run on this machine")
+        return (Finding("Slurm", "none; studies run on this machine"),)
     if len(programs) < 5:
-        return Finding("Slurm", f"{' and '.join(programs)} alone", "ask for a node with all of Slurm's programs")
+        return (Finding("Slurm", f"{' and '.join(programs)} alone", "ask for a node with all of Slurm's programs"),)
     try:
         if not has_cluster():
-            return Finding("Slurm", "its programs, and no cluster; studies run on this machine")
-        site = ask_site()
+            return (Finding("Slurm", "its programs, and no cluster; studies run on this machine"),)
+        site, down_after = ask_site(), ask_setting("SlurmdTimeout")
     except LaunchError as error:
-        return Finding("Slurm", str(error), "studies run on this machine with --local until then")
+        return (Finding("Slurm", str(error), "studies run on this machine with --local until then"),)
     known = f"profile {PROFILE}" if PROFILE.is_file() else f"no {PROFILE}"
     partitions = "; ".join(f"{name} with {describe(partition)}" for name, partition in site.partitions.items())
     cure = None if PROFILE.is_file() else "`hipseg doctor --write-profile` writes it, for an account or a partition of your own"
-    return Finding("Slurm", f"cluster {site.cluster}: {partitions}; {known}", cure)
+    findings = (Finding("Slurm", f"cluster {site.cluster}: {partitions}; {known}", cure),)
+    if down_after is None:
+        return findings
+    # The ranks on the other nodes end by themselves; when the job starts again is the cluster's to say.
+    return (
+        *findings,
+        Finding("lost nodes", f"count as down after {down_after} (SlurmdTimeout), and their jobs start again then"),
+    )

@@ -51,6 +51,7 @@ class Ending:
         exit_code: None while it runs, or if it was killed.
         error: one line of why.
         is_requeued: the job was put back into the queue.
+        gave_way: it had saved and others wanted its nodes; such a start does not count against --max-requeues.
     """
 
     restart: int
@@ -60,6 +61,7 @@ class Ending:
     exit_code: int | None = None
     error: str | None = None
     is_requeued: bool = False
+    gave_way: bool = False
 
 
 def find_start(environment: Mapping[str, str]) -> Start:
@@ -79,7 +81,7 @@ def find_start(environment: Mapping[str, str]) -> Start:
 def write_ending(folder: Path, job_id: str, ending: Ending) -> None:
     """Write one file whole or not at all."""
     who = BATCH if ending.rank is None else f"rank{ending.rank}"
-    write_json(folder / f"{job_id}.{ending.restart}.{who}.json", dataclasses.asdict(ending), PRIVATE_MODE)
+    write_json(folder / _name(job_id, ending.restart, who), dataclasses.asdict(ending), PRIVATE_MODE)
 
 
 def read_endings(folder: Path) -> dict[str, tuple[Ending, ...]]:
@@ -101,12 +103,35 @@ def read_endings(folder: Path) -> dict[str, tuple[Ending, ...]]:
     newest = [match for match in matches if int(match["restart"]) == last[match["job"]]]
     found: dict[str, list[Ending]] = {job: [] for job in last}
     for match in newest:
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            value: Any = json.loads((folder / match.string).read_text(encoding="utf-8"))
-            found[match["job"]].append(Ending(**value))
+        if (ending := _read(folder / match.string)) is not None:
+            found[match["job"]].append(ending)
     return {job: tuple(endings) for job, endings in found.items()}
+
+
+def count_spent(folder: Path, start: Start) -> int:
+    """Count the earlier starts of a job that --max-requeues bounds.
+
+    Args:
+        folder: of the attempt.
+        start: the present one.
+    Returns:
+        All of them but those whose batch script wrote that they gave way. Where it wrote nothing its node was lost.
+    """
+    verdicts = (_read(folder / _name(start.job_id, restart, BATCH)) for restart in range(start.restart))
+    return sum(verdict is None or not verdict.gave_way for verdict in verdicts)
 
 
 def verdict_of(endings: Iterable[Ending]) -> Ending | None:
     """Give what the batch script wrote; None where it did not come so far."""
     return next((one for one in endings if one.rank is None), None)
+
+
+def _name(job_id: str, restart: int, who: str) -> str:
+    return f"{job_id}.{restart}.{who}.json"
+
+
+def _read(path: Path) -> Ending | None:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        value: Any = json.loads(path.read_text(encoding="utf-8"))
+        return Ending(**value)
+    return None

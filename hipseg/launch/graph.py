@@ -12,6 +12,7 @@ PACK = "pack"
 SPLIT = "split"
 PRETRAINING = "pretraining"
 AGGREGATE = "aggregate"
+REPORT = "report"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def plan_study(
 ) -> tuple[Job, ...]:
     """Lay out the jobs of a study.
 
-    The table is made at the end only where no fold is left out: without one of its folds an arm has no row.
+    Table and page are made at the end only where no fold is left out: without one of its folds an arm has no row.
 
     Args:
         settings: the study.
@@ -119,6 +120,7 @@ def plan_study(
     if len(part.folds) == settings.folds:
         runs = tuple(job.name for job in jobs if job.arm is not None)
         jobs.append(Job(AGGREGATE, ("aggregate", str(settings.results)), runs))
+        jobs.append(Job(REPORT, ("report", str(settings.results)), (AGGREGATE,)))
     return tuple(jobs)
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hipseg.errors import STOPPED_EXIT_CODE, LaunchError
+from hipseg.errors import LOST_EXIT_CODE, STOPPED_EXIT_CODE, LaunchError
 from hipseg.launch.graph import Job
+from hipseg.launch.log import read_last_line
 from hipseg.launch.private import PRIVATE_UMASK, make_private, masking
 from hipseg.launch.request import Request
 from hipseg.launch.state import Record, Stage, StudyState, write_state
@@ -28,6 +29,7 @@ CANCEL_WAIT_S = 15.0
 NO_TIME_LIMIT_MIN = 60 * 24 * 365
 """submitit ends a local job after two minutes unless it is told otherwise."""
 STDERR_DESCRIPTOR = 2
+ERROR_MARK = "error: "
 CONTROLLER_LOG = "controller.log"
 STOPPED = Outcome(INTERRUPTED_EXIT_CODE, "stopped by the user")
 KILLED = Outcome(
@@ -247,7 +249,9 @@ def read_outcome(submitted: Any) -> Outcome:
 
 def _read_rank(task: Any) -> Outcome:
     if not task.paths.result_pickle.is_file():
-        return KILLED
+        # The watch over the ranks ends a process whose main thread hangs: it says why, and nobody is left to hand it back.
+        said = read_last_line(task.paths.stdout) or ""
+        return Outcome(LOST_EXIT_CODE, said.removeprefix(ERROR_MARK)) if said.startswith(ERROR_MARK) else KILLED
     if task.exception() is not None:
         return Outcome(BUG_EXIT_CODE, "the job could not be loaded; the traceback is in the log")
     outcome: Outcome = task.result()

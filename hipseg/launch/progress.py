@@ -12,13 +12,11 @@ from hipseg.config import load_settings
 from hipseg.errors import ReportError
 from hipseg.fsio import read_json
 from hipseg.launch.graph import PRETRAINING
+from hipseg.launch.log import read_last_line
 from hipseg.launch.standing import BAD_STAGES, Sight, Standing, look_at_study
 from hipseg.launch.state import Record, StudyState, is_alive
 from hipseg.runs import FoldPaths, StudyPaths
 
-LOG_TAIL_BYTES = 4096
-OTHERS_PREFIXES = ("submitit ", "srun: ", "slurmstepd", "hipseg: ")
-"""What lines in a log begin with that are not the command's own."""
 LOST_TEXT = "its process is gone and nobody recorded how it ended"
 
 
@@ -105,7 +103,7 @@ def _look_at(paths: StudyPaths, record: Record, standing: Standing, epochs: dict
     if standing.stage == "running" and run:
         return _measure(run, base, epochs.get(PRETRAINING if record.job.arm is None else "train"))
     if standing.stage in BAD_STAGES and record.log:
-        return dataclasses.replace(base, last_line=_read_last_line(paths.root / record.log))
+        return dataclasses.replace(base, last_line=read_last_line(paths.root / record.log))
     return base
 
 
@@ -153,14 +151,3 @@ def _read_dice(run: FoldPaths) -> float | None:
         return math.nan if value is None else float(value)
     except (KeyError, TypeError, ValueError) as error:
         raise ReportError(f"summary at {run.summary} has no foreground_mean.Dice; evaluate the fold again") from error
-
-
-def _read_last_line(path: Path) -> str | None:
-    try:
-        with path.open("rb") as handle:
-            handle.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
-            lines = handle.read().decode("utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    said = [line.strip() for line in lines if line.strip() and not line.startswith(OTHERS_PREFIXES)]
-    return said[-1] if said else None

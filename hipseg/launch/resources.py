@@ -74,7 +74,7 @@ STAGES: Mapping[Stage, Resources] = {
     "finetune": Resources(cpus_per_rank=8, gpus_per_node=1, mem_gb=32, time_min=DAY_MIN),
     "aggregate": Resources(cpus_per_rank=1, mem_gb=4, time_min=30),
 }
-"""What each stage asks for unless it is told otherwise; the folds are dealt with what `aggregate` has."""
+"""What each stage asks for unless it is told otherwise; the folds are dealt and the page is written with what `aggregate` has."""
 
 
 def sbatch_options(resources: Resources) -> dict[str, Option]:

@@ -85,8 +85,17 @@ def ask_site() -> SiteProfile:
         LaunchError: it does not answer, or in a form that is not known.
     """
     text = ask("sinfo", "--noheader", "--exact", f"--format={SINFO_FORMAT}")
-    cluster = re.search(r"^ClusterName\s*=\s*(\S+)", ask("scontrol", "show", "config"), re.MULTILINE)
-    return parse_site(text, cluster[1] if cluster else "slurm")
+    return parse_site(text, ask_setting("ClusterName") or "slurm")
+
+
+def ask_setting(name: str) -> str | None:
+    """Ask Slurm for one of its settings, as SlurmdTimeout; None where it tells none of that name.
+
+    Raises:
+        LaunchError: it does not answer.
+    """
+    match = re.search(rf"^{name}\s*=\s*(\S.*?)\s*$", ask("scontrol", "show", "config"), re.MULTILINE)
+    return match[1] if match else None
 
 
 def parse_site(text: str, cluster: str) -> SiteProfile:

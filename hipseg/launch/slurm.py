@@ -19,13 +19,14 @@ from hipseg.launch.resources import MAX_REQUEUES, Resources, Stage, submitit_par
 from hipseg.launch.work import RunRank
 from hipseg.runs import StudyPaths
 
+ADMISSION = "# Slurm itself starts a job again, too, whose node was lost: a start that is one too many ends here."
 SETUP = (
     "# When the job is taken away Slurm sends SIGTERM to the ranks, for them to save, and to this shell, which has to wait.",
     "trap : TERM",
-    "# When one rank ends badly srun ends the others, but for those of a lost node that came back it would wait for ever.",
+    "# When one rank ends badly srun ends the others, but for those of a lost node it would wait, and if it came back for ever.",
     "log=$(readlink /proc/$$/fd/2)",
     'said=$(( $(stat -c %s "$log") + 1 ))',
-    "(until tail -c +$said \"$log\" | grep -q '^srun: .*: Terminating StepId'; do sleep 2; done; sleep 40; "
+    "(until tail -c +$said \"$log\" | grep -q '^srun: .*: Terminating StepId'; do sleep 2; done; sleep 20; "
     "pkill -KILL -x -P $$ srun) > /dev/null 2>&1 &",
     "watcher=$!",
 )
@@ -169,7 +170,7 @@ def _make_executor(folder: Path, batch: Batch, resources: Resources, terms: Term
     executor.update_parameters(
         job_name=f"hipseg-{batch.name.replace(' ', '-')}",
         array_parallelism=terms.at_once or len(batch.jobs),
-        setup=list(SETUP),
+        setup=[ADMISSION, f'[ "${{SLURM_RESTART_COUNT:-0}}" -le {terms.max_requeues} ] || {command} || exit', *SETUP],
         teardown=["code=$?", 'kill "$watcher" 2> /dev/null', f'[ "$code" -eq 0 ] || exec {command} "$code"'],
         **parameters,
     )

@@ -17,6 +17,7 @@ SLURM_WORDS: Mapping[str, str] = {
     "BOOT_FAIL": "its node did not start",
     "DEADLINE": "could not start before its deadline",
     "PREEMPTED": "gave way to another job, and this cluster did not start it again",
+    "FAILED": "could not write how it ended; is there space left for the results?",
 }
 """Slurm's states of a job that ended without a word of its own. Source: squeue's manual, job state codes."""
 
@@ -133,7 +134,9 @@ def _judge_silence(entry: QueueEntry | None, left: Sequence[Ending], waits: str 
     if state == "CANCELLED":
         return Standing("cancelled", "cancelled at the cluster", requeued)
     if state is not None:
-        return Standing("failed", SLURM_WORDS.get(state, f"Slurm says {state}"), requeued)
+        # A job whose ranks never began may have failed at anything.
+        words = SLURM_WORDS if left or state != "FAILED" else {}
+        return Standing("failed", words.get(state, f"Slurm says {state}"), requeued)
     return Standing("lost", "it is gone from the queue and nobody recorded how it ended", requeued)
 
 

@@ -1,5 +1,6 @@
 """What a job does once it runs: one `hipseg` command line, whose ending it hands back."""
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -72,14 +73,14 @@ class RunRank:
         """Run the command line in this process and end it."""
         folder, start = Path(os.environ["SUBMITIT_FOLDER"]), find_start(os.environ)
         begun = Ending(start.restart, start.rank, started_s=time.time())
-        write_ending(folder, start.job_id, begun)
+        _leave(folder, start.job_id, begun)
         if start.restart and self.summary is not None and Path(self.summary).is_file():
             # The node was lost, or the job taken away, between the run's last file and the job's end.
             outcome = Outcome(0)
         else:
             outcome = run_command(self.arguments, self.umask)
         ended = dataclasses.replace(begun, finished_s=time.time(), exit_code=outcome.exit_code, error=outcome.error)
-        write_ending(folder, start.job_id, ended)
+        _leave(folder, start.job_id, ended)
         raise SystemExit(0 if outcome.exit_code in self.accepted else outcome.exit_code)
 
 
@@ -108,6 +109,12 @@ def run_command(arguments: tuple[str, ...], umask: int) -> Outcome:
             return Outcome(BUG_EXIT_CODE, f"unexpected {type(error).__name__}; the traceback is in the log")
 
 
+def _leave(folder: Path, job_id: str, ending: Ending) -> None:
+    # A full disk must not put another exit code in the place of the command's own.
+    with contextlib.suppress(HipsegError):
+        write_ending(folder, job_id, ending)
+
+
 def _read_exit(ending: SystemExit) -> Outcome:
     if isinstance(ending.code, int) and ending.code:
         return Outcome(ending.code, f"ended with exit code {ending.code}")
@@ -115,5 +122,6 @@ def _read_exit(ending: SystemExit) -> Outcome:
 
 
 def _fail(exit_code: int, error: str) -> Outcome:
-    print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201 - a job's stderr is its log
+    with contextlib.suppress(OSError):  # a full disk
+        print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201 - a job's stderr is its log
     return Outcome(exit_code, " ".join(error.split()))

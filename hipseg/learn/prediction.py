@@ -58,16 +58,16 @@ def compile_inference(model: keras.Model, feed: FeedSettings) -> Infer:
     return lambda images_hu: compiled(tf.constant(images_hu)).numpy()
 
 
-def predict_slices(infer: Infer, reader: CaseReader, feed: FeedSettings, batch_size: int) -> Iterator[tuple[int, SliceF32]]:
+def predict_slices(infer: Infer, reader: CaseReader, feed: FeedSettings, batch_size: int) -> Iterator[tuple[int, list[SliceF32]]]:
     """Predict one case, slice by slice in rising z.
 
     Args:
-        infer: from `compile_inference`, of a network with one output.
+        infer: from `compile_inference`.
         reader: the open case.
         feed: as the network was trained.
         batch_size: slices that are predicted at once.
     Returns:
-        Each z with float32 (y, x), 0..1, on the case's own matrix.
+        Each z with float32 (y, x) for each output, 0..1, on the case's own matrix.
     Raises:
         ConfigError: the case is larger than the network's input.
         ShardError: a slice is damaged.
@@ -78,4 +78,4 @@ def predict_slices(infer: Infer, reader: CaseReader, feed: FeedSettings, batch_s
         positions = range(first, min(first + batch_size, slices))
         probabilities = infer(np.stack([fit_image(reader.read_image(z), fit) for z in positions]))
         for z, of_slice in zip(positions, probabilities, strict=True):
-            yield z, unfit_probabilities(of_slice[..., 0], fit)
+            yield z, [unfit_probabilities(of_slice[..., output], fit) for output in range(of_slice.shape[-1])]

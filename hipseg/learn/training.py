@@ -20,7 +20,7 @@ from hipseg.learn.memory import naming_batch_that_fits
 from hipseg.learn.normalisation import Moments
 from hipseg.learn.passes import Way, run_pass
 from hipseg.learn.progress import EpochProgress
-from hipseg.learn.ranks import ALONE, Ranks
+from hipseg.learn.ranks import Ranks
 from hipseg.learn.schedule import rate_at
 from hipseg.learn.session import Session
 from hipseg.learn.steps import AverageGradients, Step, compile_training, compile_validation
@@ -77,14 +77,6 @@ def train_model(
         history = run.train(beginning, records)
         _finish(model, optimizer, paths, history, ranks)
     return history
-
-
-def validate_model(model: keras.Model, validation: SliceFeed, settings: TrainSettings) -> Pass:
-    """Measure a network on some slices, each output by itself; its weights stay as they are."""
-    step = compile_validation(model, settings.threshold)
-    way = Way(validation, validation.all_slices(), settings.batch_size, "validation")
-    nothing = begin_tally(model.output_shape[-1])
-    return run_pass(step, way, ALONE, nothing).measure()
 
 
 def save_model(model: keras.Model, paths: FoldPaths) -> None:

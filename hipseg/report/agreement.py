@@ -10,6 +10,7 @@ from hipseg.errors import ConfigError, ReportError
 from hipseg.report.fold import FoldResult, Side, Sides
 from hipseg.runs import StudyPaths
 from hipseg.sameness import decisive_settings, first_difference
+from hipseg.score.record import CaseScore
 
 EVALUATE_AGAIN = "score both folds again with `hipseg evaluate`"
 SEED = "train.seed"
@@ -18,10 +19,17 @@ SEED = "train.seed"
 
 @dataclass(frozen=True)
 class Pretraining:
-    """The pretraining run of a results folder: SHA-256 of its model, and the cases that it learned from and chose by."""
+    """The pretraining run of a results folder.
+
+    Args:
+        model_digest: SHA-256 of its model.
+        sides: the cases that it learned from and chose by.
+        lines: scores, one a held-out case and organ; none where it was trained by a program that did not score them.
+    """
 
     model_digest: str
     sides: Sides
+    lines: tuple[CaseScore, ...] = ()
 
 
 def check_agreement(folds: Sequence[FoldResult], paths: StudyPaths, pretraining: Pretraining | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from hipseg.config import NOT_ARMS
 from hipseg.errors import ReportError
 from hipseg.fsio import read_json
 from hipseg.report.agreement import Pretraining, check_agreement
-from hipseg.report.fold import CaseLists, FoldResult, name_run, read_fold
+from hipseg.report.fold import CaseLists, FoldResult, name_run, read_fold, read_organs
 from hipseg.runs import StudyPaths
 from hipseg.score.record import CaseScore
 
@@ -57,11 +57,13 @@ class Collection:
         arms: in the table's order.
         gaps: what is missing, one line a fold.
         warnings: what the folds differ in although they may stand side by side, one line each.
+        organs: scores of the pretraining, one a held-out case and organ.
     """
 
     arms: tuple[ArmResult, ...]
     gaps: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    organs: tuple[CaseScore, ...] = ()
 
 
 def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, allow_partial: bool = False) -> Collection:
@@ -95,18 +97,21 @@ def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, 
         raise ReportError(f"{'; '.join(gaps)}; {CURE}")
     if not any(fold.repeat == 0 for fold in folds):
         raise ReportError(f"no complete fold in {paths.root}: {'; '.join(gaps)}; a table needs at least one")
-    warnings = check_agreement(folds, paths, _read_pretraining(paths, case_lists))
-    return Collection(_group(folds), tuple(gaps), warnings)
+    pretraining = _read_pretraining(paths, case_lists)
+    warnings = check_agreement(folds, paths, pretraining)
+    return Collection(_group(folds), tuple(gaps), warnings, pretraining.lines if pretraining else ())
 
 
 @contextlib.contextmanager
 def _without_cycles() -> Iterator[None]:
-    """Hold Python's search for cycles: scores have none, and among a hundred thousand it takes a fifth of the time."""
+    """Spare Python's search for cycles what is read: scores have none, and a hundred thousand would be a fifth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        # Else the next search, and the one at the program's end, would go through all of them.
+        gc.freeze()
         if was_enabled:
             gc.enable()
 
@@ -115,7 +120,7 @@ def find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
     """Find the folders of folds, but not what stands beside the arms.
 
     Returns:
-        Arm, repeat and number of each, complete or not, sorted.
+        Arm, repeat and number of each, complete or not; the arms in the table's order.
     Raises:
         ReportError: there is none.
     """
@@ -133,7 +138,7 @@ def find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
             found.add((place[0], int(repeat), int(number)))
     if not found:
         raise ReportError(f"no fold of any arm in {paths.root}; `hipseg submit` or `hipseg train` makes them")
-    return sorted(found)
+    return sorted(found, key=lambda run: (_place(run[0]), run))
 
 
 def _find_missing(
@@ -152,7 +157,9 @@ def _read_pretraining(paths: StudyPaths, case_lists: CaseLists) -> Pretraining |
         return None
     try:
         summary = read_json(run.summary, ReportError, "summary")
-        return Pretraining(str(summary["model_digest"]), case_lists.read(run, summary["cases_digest"]))
+        sides = case_lists.read(run, summary["cases_digest"])
+        lines = read_organs(run, summary, sides) if "scores_digest" in summary else ()
+        return Pretraining(str(summary["model_digest"]), sides, lines)
     except (ReportError, TypeError, KeyError) as error:
         raise ReportError(f"the pretraining is damaged ({error}); run `hipseg pretrain` again") from error
 
@@ -162,9 +169,10 @@ def _group(folds: Iterable[FoldResult]) -> tuple[ArmResult, ...]:
     by_arm: dict[str, tuple[list[FoldResult], list[FoldResult]]] = {}
     for fold in folds:
         by_arm.setdefault(fold.arm, ([], []))[fold.repeat > 0].append(fold)
-    arms = sorted((arm for arm, (own, _) in by_arm.items() if own), key=lambda arm: (_rank(arm), arm))
+    arms = sorted((arm for arm, (own, _) in by_arm.items() if own), key=_place)
     return tuple(ArmResult(arm, *map(tuple, by_arm[arm])) for arm in arms)
 
 
-def _rank(arm: str) -> int:
-    return THESIS_ORDER.index(arm) if arm in THESIS_ORDER else len(THESIS_ORDER)
+def _place(arm: str) -> tuple[int, str]:
+    """Give what arms are sorted by for the table."""
+    return THESIS_ORDER.index(arm) if arm in THESIS_ORDER else len(THESIS_ORDER), arm

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from hipseg.errors import ReportError
 from hipseg.fsio import read_json
-from hipseg.report.audit import RowAudit, worst
+from hipseg.report.audit import RowAudit, Verdict
 from hipseg.report.collect import Collection
 from hipseg.report.curves import Curve
 from hipseg.report.plots import Example, draw_curves, draw_dice, draw_examples, draw_volumes
@@ -25,6 +26,7 @@ FIGURES = ("learning-curves", "dice", "volumes", "examples")
 PLACES = ("best", "median", "worst")
 SHORT_DIGEST = 12
 UNKNOWN = "unknown"
+DOUBTFUL: Sequence[Verdict] = ("at the edge", "cannot be")
 FOLDERS = re.compile(r"(?<![\w./])/(?:[^\s/:;,'\"]+/)+")
 """The folders of an absolute path."""
 
@@ -65,7 +67,7 @@ def draw_study(scores: ArmScores, curves: Sequence[Curve], views: Mapping[str, C
         yield Drawing("learning-curves", "Learning curves", words, draw_curves(curves))
     if not scores:
         return
-    words = "A dot is one patient; the box spans the quartiles, its line is the median."
+    words = "A dot is one patient with a defined Dice; the box spans the quartiles, its line is the median."
     yield Drawing("dice", "Dice of each patient by arm", words, draw_dice(scores))
     words = (
         "Difference over mean of predicted and true volume; the line is the bias, dotted are the limits of agreement (1.96 SD)."
@@ -117,14 +119,15 @@ def _describe_audits(audits: Sequence[RowAudit]) -> Iterator[str]:
     """Name the rows of the table whose scores, read as means over cases, cannot stand beside each other."""
     if not audits:
         return
-    doubtful = [audit for audit in audits if worst(audit.findings["means"]) != "possible"]
-    yield (
-        f"The table's own rows ({len(audits)}), audited in full precision, as its CSV has them, and as means: "
-        f"{len(audits) - len(doubtful)} possible, {len(doubtful)} doubtful."
-    )
-    for audit in doubtful:
-        findings = audit.findings["means"]
-        yield f"{audit.row.name}: {worst(findings)}; {'; '.join(one.arithmetic for one in findings)}."
+    verdicts = [audit.judge(audit.findings["means"]) for audit in audits]
+    counts = Counter("doubtful" if one in DOUBTFUL else one for one in verdicts)
+    words = f"{counts['possible']} possible, {counts['doubtful']} doubtful"
+    if bare := counts["nothing compared"]:
+        words += f", {bare} with fewer than two scores to hold against each other"
+    yield f"The table's own rows ({len(audits)}), audited in full precision, as its CSV has them, and as means: {words}."
+    for audit, verdict in zip(audits, verdicts, strict=True):
+        if verdict in DOUBTFUL:
+            yield f"{audit.row.name}: {verdict}; {'; '.join(one.arithmetic for one in audit.findings['means'])}."
 
 
 def describe_provenance(collection: Collection, paths: StudyPaths) -> dict[str, str]:

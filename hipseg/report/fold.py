@@ -180,6 +180,21 @@ def read_fold(run: FoldPaths, arm: str, number: int, repeat: int, case_lists: Ca
     return fold
 
 
+def read_organs(run: FoldPaths, summary: Mapping[str, Any], sides: Sides) -> tuple[CaseScore, ...]:
+    """Read the scores of a pretraining, one a held-out case and organ.
+
+    Raises:
+        ReportError: a line is damaged, missing, doubled or of another run, or the file is not the one of the summary.
+    """
+    lines = read_scores(run.scores)
+    if digest_file(run.scores) != summary["scores_digest"]:
+        raise ReportError(f"{run.scores.name} is not the one that {run.summary.name} was made of")
+    found = Counter((line.case, line.label) for line in lines)
+    if found != Counter((case, organ) for case in sides.val.cases for organ in summary["organs"]):
+        raise ReportError(f"{run.scores.name} has not one line for each held-out case and organ")
+    return lines
+
+
 def _read_facts(summary: Any) -> dict[str, Any]:
     facts = summary.get("hipseg") if isinstance(summary, dict) else None
     if not isinstance(facts, dict):

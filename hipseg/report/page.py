@@ -49,7 +49,6 @@ class ArmCell:
         dice, hd95: in words.
         volume: difference in words, prediction minus truth.
         dice_order, hd95_order, volume_order: for sorting.
-        note: why something is undefined; empty where nothing is.
     """
 
     dice: str
@@ -58,17 +57,24 @@ class ArmCell:
     hd95_order: float
     volume: str
     volume_order: float
-    note: str
 
 
 @dataclass(frozen=True)
 class PatientRow:
-    """One case in the table of patients; `cells` in the order of the arms, None where an arm has no score."""
+    """One case in the table of patients.
+
+    Args:
+        patient, case: keys.
+        worst_dice: of any arm; WORST_DICE where it is undefined.
+        cells: in the order of the arms, None where an arm has no score.
+        note: why something is undefined, and of which arm; empty where nothing is.
+    """
 
     patient: str
     case: str
     worst_dice: float
     cells: tuple[ArmCell | None, ...]
+    note: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Page:
         definition: how the numbers are defined.
         patients: one a case, the worst first.
         plots: the figures.
-        cases: what `encode_case` gave, the worst first.
+        cases: what `show_case` gave, the worst first.
         why_no_cases: why some or all cases have no pictures; empty where all have.
         checks: what was checked, or found, one sentence each.
         provenance: name -> value.
@@ -122,8 +128,20 @@ def list_patients(scores: Mapping[str, Sequence[CaseScore]]) -> tuple[PatientRow
     for case, of_arm in by_case.items():
         cells = tuple(_make_cell(of_arm[arm]) if arm in of_arm else None for arm in scores)
         patient = next(iter(of_arm.values())).patient
-        rows.append(PatientRow(patient, case, min(cell.dice_order for cell in cells if cell), cells))
+        reasons = [f"{arm}: {'; '.join(sorted(set(line.undefined.values())))}" for arm, line in of_arm.items() if line.undefined]
+        rows.append(PatientRow(patient, case, min(cell.dice_order for cell in cells if cell), cells, ". ".join(reasons)))
     return tuple(sorted(rows, key=lambda row: (row.worst_dice, row.case)))
+
+
+def show_case(picture: Mapping[str, Any], row: PatientRow, arms: Sequence[str]) -> dict[str, Any]:
+    """Put the Dice of each arm beside the pictures of a case.
+
+    Args:
+        picture: what `encode_case` gave.
+        row: of the same case.
+        arms: in the order of the row's cells.
+    """
+    return {**picture, "dice": {arm: cell.dice for arm, cell in zip(arms, row.cells, strict=True) if cell}}
 
 
 def render_page(page: Page) -> str:
@@ -149,7 +167,6 @@ def _make_cell(line: CaseScore) -> ArmCell:
         hd95_order=1e9 if math.isnan(hd95) else hd95,
         volume=_number(volume, 1, sign="+"),
         volume_order=0.0 if math.isnan(volume) else abs(volume),
-        note="; ".join(sorted(set(line.undefined.values()))),
     )
 
 

@@ -85,9 +85,9 @@ def draw_curves(curves: Sequence[Curve]) -> Figure:
             _draw_band(axis, join_folds(members, name), "training", BLUE, "-")
             _draw_band(axis, join_folds(members, f"val_{name}"), "validation", ORANGE, "--")
             axis.set_ylabel(title if column == 0 else "")
+            axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0, column].set_title(f"{_plain(arm)} ({_count(len(members), 'fold')})")
         axes[-1, column].set_xlabel("epoch")
-        axes[-1, column].xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend(loc="lower right")
     return figure
 
@@ -101,8 +101,10 @@ def draw_dice(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
     """
     figure, axes = _make_figure(1, 1, height_in=3.0)
     axis = axes[0, 0]
-    for place, lines in enumerate(scores.values()):
+    titles = []
+    for place, (arm, lines) in enumerate(scores.items()):
         values = _dice_of_patients(lines)
+        titles.append(f"{_plain(arm)}\n{_count(values.size, 'patient')}")
         if not values.size:
             continue
         axis.boxplot(values, positions=[place], widths=0.5, showfliers=False, medianprops={"color": "black"})
@@ -110,7 +112,7 @@ def draw_dice(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
         axis.plot(
             place + shift, values, linestyle="", marker=_turn(MARKERS, place), markersize=3.5, color=_turn(ARM_COLOURS, place)
         )
-    axis.set_xticks(range(len(scores)), [_plain(arm) for arm in scores])
+    axis.set_xticks(range(len(scores)), titles)
     axis.set_ylabel("Dice of a patient")
     axis.set_ylim(-0.02, 1.02)
     return figure
@@ -130,12 +132,15 @@ def draw_volumes(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
         difference = np.array([line.volume_difference_ml for line in lines])
         mean = np.array([(line.volume_truth_ml + line.volume_prediction_ml) / 2 for line in lines])
         axis.plot(mean, difference, linestyle="", marker=_turn(MARKERS, place), markersize=3.5, color=_turn(ARM_COLOURS, place))
-        axis.axhline(difference.mean(), color="black", linewidth=0.8)
+        bias = difference.mean()
+        axis.axhline(bias, color="black", linewidth=0.8)
+        title = f"{_plain(arm)}\nbias {bias:.1f} ml"
         if difference.size > 1:
-            for side in (-1, 1):
-                limit = difference.mean() + side * LIMITS_OF_AGREEMENT_SD * difference.std(ddof=1)
+            reach = LIMITS_OF_AGREEMENT_SD * difference.std(ddof=1)
+            for limit in (bias - reach, bias + reach):
                 axis.axhline(limit, color="black", linewidth=0.8, linestyle=":")
-        axis.set_title(_plain(arm))
+            title += f", limits {bias - reach:.1f} to {bias + reach:.1f} ml"
+        axis.set_title(title)
         axis.set_xlabel("mean of truth and prediction, ml")
     axes[0, 0].set_ylabel("prediction minus truth, ml")
     return figure

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from hipseg.fsio import printable
 from hipseg.report.collect import ArmResult
 from hipseg.runs import Answer
 from hipseg.score.record import MEASURES, CaseScore
@@ -67,6 +68,21 @@ class ArmStatistics:
     slices: SliceSums
 
 
+@dataclass(frozen=True)
+class OrganStatistics:
+    """One organ of the pretraining, over its held-out cases.
+
+    Args:
+        organ: its name, printable.
+        cases, misses, over_cases: as of an arm.
+    """
+
+    organ: str
+    cases: int
+    misses: int
+    over_cases: Mapping[str, Spread]
+
+
 def spread(values: npt.ArrayLike) -> Spread:
     """Give mean, sample standard deviation and t interval; NaN values are left out and counted.
 
@@ -83,13 +99,11 @@ def spread(values: npt.ArrayLike) -> Spread:
 
 def tabulate(scores: Sequence[CaseScore], measures: Sequence[str] = MEASURES) -> pd.DataFrame:
     """Give one line a score: its keys, whether it is a miss, and its measures."""
-    frame = pd.DataFrame(
-        [(one.repeat, one.fold, one.case, one.patient, one.counts.predicted == 0 < one.counts.truth) for one in scores],
-        columns=["repeat", "fold", "case", "patient", "is_miss"],
-    ).astype({"is_miss": bool})
-    for name in measures:
-        frame[name] = np.array([getattr(one, name) for one in scores], dtype=np.float64)
-    return frame
+    # Column by column: a tuple a line would set Python looking for cycles among all lines, again and again.
+    keys = {name: [getattr(one, name) for one in scores] for name in ("repeat", "fold", "case", "patient")}
+    misses = np.array([one.counts.predicted == 0 < one.counts.truth for one in scores], dtype=np.bool_)
+    values = {name: np.array([getattr(one, name) for one in scores], dtype=np.float64) for name in measures}
+    return pd.DataFrame({**keys, "is_miss": misses, **values})
 
 
 def summarise(result: ArmResult, label: str | None = None, answer: Answer = "raw") -> ArmStatistics:
@@ -117,3 +131,13 @@ def summarise(result: ArmResult, label: str | None = None, answer: Answer = "raw
         loss=spread([fold.val_loss if is_headline else math.nan for fold in result.folds]),
         slices=reduce(add, (one.slices for one in scores)),
     )
+
+
+def summarise_organs(lines: Sequence[CaseScore]) -> tuple[OrganStatistics, ...]:
+    """Derive a row for each organ of a pretraining, in the order of its scores; none without scores."""
+    rows = []
+    for organ in dict.fromkeys(line.label for line in lines):
+        frame = tabulate([line for line in lines if line.label == organ])
+        over_cases = {name: spread(frame[name]) for name in MEASURES}
+        rows.append(OrganStatistics(printable(organ), len(frame), int(frame["is_miss"].sum()), over_cases))
+    return tuple(rows)

@@ -8,7 +8,7 @@ from hipseg import __version__
 from hipseg.report.collect import ArmResult, Collection
 from hipseg.report.pairs import PairedComparison, compare_pairs
 from hipseg.report.repeats import VarianceComponents, separate_arm
-from hipseg.report.statistics import CONFIDENCE, ArmStatistics, Spread, summarise
+from hipseg.report.statistics import CONFIDENCE, ArmStatistics, OrganStatistics, Spread, summarise, summarise_organs
 from hipseg.score.slicewise import Reading
 
 METRIC_TITLES = {
@@ -52,6 +52,7 @@ SLICE_TITLES = {
     "precision": "Precision",
     "recall": "Recall",
 }
+ORGAN_TITLES = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 mm", "nsd_2mm": "NSD 2 mm"}
 READINGS: dict[Reading, str] = {"skipping": "left out", "empty_as_one": "counted as 1"}
 """Of slices where truth and prediction are both empty."""
 DECIMALS = 3
@@ -61,7 +62,8 @@ PERCENT = f"{CONFIDENCE:.0%}"
 DEFINITION = (
     "Unit: a case is one whole CT volume in its original grid, scored from its counts of TP, FP, FN and TN. Averaging: mean ±"
     f" sample SD over the validation cases of all folds; over folds, of the folds' means; intervals are {PERCENT} t intervals,"
-    " which take cases, or folds, for independent. Empties: where truth and prediction are both empty a score is undefined, "
+    " which take cases, or folds, for independent and are not cut at 0 and 1."
+    " Empties: where truth and prediction are both empty a score is undefined, "
     "left out of the mean and counted; where one of them is empty overlap and NSD are 0, HD95 and ASSD are undefined, and 'or"
     " diagonal' puts the image's diagonal in their place; a miss is an empty prediction of a structure that is there. "
     "Spacing: distances are in mm by each case's own spacing, from both surfaces together; NSD is the share of both surfaces "
@@ -69,7 +71,8 @@ DEFINITION = (
     " too; all-background accuracy is what an answer without any foreground would score. Loss is the mean over folds of the "
     "validation loss at the best epoch. Neither accuracy nor loss ranks. Arms are compared over patients by Wilcoxon's "
     "signed-rank test of Dice (two-sided, zeros after Pratt), with Holm's correction over all pairs tested and a "
-    f"distribution-free {PERCENT} interval of the median difference; folds are not tested. Slice-wise scores average over "
+    f"distribution-free {PERCENT} interval of the median difference; folds are not tested. Repeats: an analysis of "
+    "variance of Dice, cases and seeds crossed within folds; a negative estimate counts as 0. Slice-wise scores average over "
     f"single slices of all cases and compare with no other block. Implementation: hipseg {__version__}, surfaces by DeepMind's"
     " surface-distance."
 )
@@ -95,6 +98,7 @@ class Comparison:
         rows: one an arm, structure and answer: first those of the headline, in the order of the table.
         pairs: every two arms over the same patients.
         repeats: arm -> where its spread comes from; only arms that were repeated with other seeds.
+        organs: of the pretraining, over its held-out cases.
         stamp: "PARTIAL: ..." where folds are left out; every form of the table carries it.
         warnings: what the folds differ in.
     """
@@ -102,6 +106,7 @@ class Comparison:
     rows: tuple[ArmStatistics, ...]
     pairs: tuple[PairedComparison, ...] = ()
     repeats: tuple[tuple[ArmResult, VarianceComponents], ...] = ()
+    organs: tuple[OrganStatistics, ...] = ()
     stamp: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -135,6 +140,7 @@ def compare(collection: Collection) -> Comparison:
         rows=tuple(summarise(arm, label, answer) for _, _, label, answer in kinds for arm in arms),
         pairs=compare_pairs(arms),
         repeats=tuple((arm, components) for arm, components in separated if components is not None),
+        organs=summarise_organs(collection.organs),
         stamp=f"PARTIAL: {'; '.join(collection.gaps)}" if collection.gaps else None,
         warnings=collection.warnings,
     )
@@ -161,6 +167,12 @@ def blocks(comparison: Comparison) -> tuple[Block, ...]:
             ("Arm",),
             ("Repeats", "Cases", "Left out", "Mean", "SD of seeds", "SD of cases", "SD of folds", "SD of the rest"),
             tuple((arm.arm, *_repeat_numbers(components)) for arm, components in comparison.repeats),
+        ),
+        Block(
+            "Organs of pretraining over its held-out cases",
+            ("Organ",),
+            ("Cases", "Misses", "Undefined", *ORGAN_TITLES.values()),
+            tuple(_organ_row(row) for row in comparison.organs),
         ),
     )
     return tuple(block for block in every if block.rows)
@@ -256,13 +268,18 @@ def _slice_rows(rows: Iterable[ArmStatistics]) -> Iterator[tuple[Cell, ...]]:
             yield row.result.arm, _scored(row), words, str(row.slices.slices), str(row.slices.both_empty), *means
 
 
+def _organ_row(row: OrganStatistics) -> tuple[Cell, ...]:
+    means = (_spread(row.over_cases[name]) for name in ORGAN_TITLES)
+    return row.organ, str(row.cases), str(row.misses), str(row.over_cases["dice"].undefined), *means
+
+
 def _repeat_numbers(parts: VarianceComponents) -> Sequence[Cell]:
     numbers = (parts.mean, parts.sd_seeds, parts.sd_cases, parts.sd_folds, parts.sd_rest)
     return (str(parts.repeats), str(parts.cases), str(parts.undefined), *map(_number, numbers))
 
 
-def _spread(values: Spread) -> Joined:
-    return Joined(_number(values.mean), "±", _number(values.sd))
+def _spread(values: Spread) -> Cell:
+    return UNKNOWN if math.isnan(values.mean) else Joined(_number(values.mean), "±", _number(values.sd))
 
 
 def _interval(low: float, high: float) -> Cell:

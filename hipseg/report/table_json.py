@@ -10,7 +10,7 @@ from hipseg.report.statistics import CONFIDENCE, ArmStatistics
 from hipseg.report.table import DEFINITION, READINGS, Comparison
 from hipseg.score.slicewise import SLICE_METRICS
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def to_json(comparison: Comparison) -> str:
@@ -24,6 +24,7 @@ def to_json(comparison: Comparison) -> str:
         "rows": [_describe(row) for row in comparison.rows],
         "pairs": [dataclasses.asdict(pair) for pair in comparison.pairs],
         "repeats": [{"arm": arm.arm, **dataclasses.asdict(parts)} for arm, parts in comparison.repeats],
+        "organs": [dataclasses.asdict(row) for row in comparison.organs],
     }
     return json.dumps(without_nan(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 

@@ -6,6 +6,7 @@ Source: thesis section 4.3, "local smoothing and removal of false connections"; 
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,13 +80,48 @@ def remove_pieces(mask: VolumeBool, spacing_mm_zyx: SpacingMm, settings: CleanSe
         spacing_mm_zyx: mm between voxel centres.
         settings: sizes and connectivity.
     """
-    pieces = _find_pieces(mask, spacing_mm_zyx, settings)
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
+    pieces = _find_pieces(mask, spacing_mm_zyx, settings)[mask]
+    sizes = np.bincount(pieces, minlength=1)
     stays = sizes >= min(_to_voxels(settings.min_piece_ml, spacing_mm_zyx), sizes.max())
-    stays[0] = False
-    kept: VolumeBool = stays[pieces]
+    kept = np.zeros_like(mask)
+    kept[mask] = stays[pieces]
     return kept
+
+
+def find_cores(mask: VolumeBool, spacing_mm_zyx: SpacingMm, thickness_mm: float) -> VolumeBool:
+    """Find the middle of what is thicker than `thickness_mm`: what is t thick has it t / 2, or half a voxel more, from outside.
+
+    A ball of that radius is laid around each voxel outside, row by row: what is outside is widened along x, and lies that wide
+    over the rows around it. For balls of up to some ten voxels that takes less time than a distance transform, and a tenth of
+    its memory.
+
+    Args:
+        mask: bool (z, y, x); at the image's edge it is taken to go on.
+        spacing_mm_zyx: mm between voxel centres.
+        thickness_mm: of what has no middle.
+    """
+    reach_z, reach_y, reach_x = (math.ceil(thickness_mm / 2 / side) for side in spacing_mm_zyx)
+    z, y, x = np.ogrid[-reach_z : reach_z + 1, -reach_y : reach_y + 1, : reach_x + 1]
+    side_z, side_y, side_x = spacing_mm_zyx
+    # The sum in the order in which SciPy's distance transform adds.
+    is_near = 2 * np.sqrt((z * side_z) ** 2 + (y * side_y) ** 2 + (x * side_x) ** 2) <= thickness_mm
+    widths = is_near.sum(axis=2)
+    outside = ~mask
+    wide, covered = outside.copy(), outside.copy()
+    for width in range(1, int(widths.max()) + 1):
+        if width > 1:
+            _cover(wide, outside, (0, 0, width - 1))
+            _cover(wide, outside, (0, 0, 1 - width))
+        for row in np.argwhere(widths == width):
+            _cover(covered, wide, (row[0] - reach_z, row[1] - reach_y, 0))
+    return ~covered
+
+
+def _cover(target: VolumeBool, mask: VolumeBool, offset_zyx: Sequence[int]) -> None:
+    """Lay a mask over another one, so many voxels aside; what comes to lie beyond the image is cut off."""
+    to = tuple(slice(max(0, offset), max(0, size + min(0, offset))) for offset, size in zip(offset_zyx, mask.shape, strict=True))
+    of = tuple(slice(max(0, -offset), max(0, size - max(0, offset))) for offset, size in zip(offset_zyx, mask.shape, strict=True))
+    target[to] |= mask[of]
 
 
 def fill_holes(mask: VolumeBool, max_voxels: float, connectivity: int) -> VolumeBool:
@@ -109,11 +145,9 @@ def fill_holes(mask: VolumeBool, max_voxels: float, connectivity: int) -> Volume
 
 def _find_pieces(mask: VolumeBool, spacing_mm_zyx: SpacingMm, settings: CleanSettings) -> Pieces:
     """Number the pieces of a mask from 1."""
-    if not settings.bridge_mm or mask.all():
+    if not settings.bridge_mm:
         return _label(mask, settings.connectivity)
-    # The middle of what is t thick lies t / 2 from the nearest voxel outside, or half a voxel more.
-    depth_mm = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), spacing_mm_zyx)[1:-1, 1:-1, 1:-1]
-    cores = _label(2 * depth_mm > settings.bridge_mm, settings.connectivity)
+    cores = _label(find_cores(mask, spacing_mm_zyx, settings.bridge_mm), settings.connectivity)
     flat = np.zeros(mask.shape, np.uint8)
     pieces: Pieces = watershed(flat, cores, connectivity=_neighbours(settings.connectivity), mask=mask)
     # What is thin throughout has no core, and is a piece by itself.

@@ -64,10 +64,11 @@ def check_distances(case: str, distances: Distances, counts: Counts, diagonal_mm
         if str(vars(distances)) != str(vars(wanted)):
             raise ReportError(f"surface scores of case {case} are {distances} with an empty mask; must be {wanted}")
         return
-    most = {**dict.fromkeys(MILLIMETRES, diagonal_mm * (1 + DIAGONAL_SLACK)), **dict.fromkeys(SHARES, 1.0)}
-    for name, value in vars(distances).items():
-        if not 0 <= value <= most[name]:
-            raise ReportError(f"{name} of case {case} is {value}; between 0 and {most[name]:.6g} is possible")
+    for names, most in ((MILLIMETRES, diagonal_mm * (1 + DIAGONAL_SLACK)), (SHARES, 1.0)):
+        for name in names:
+            if not 0 <= getattr(distances, name) <= most:
+                value = getattr(distances, name)
+                raise ReportError(f"{name} of case {case} is {value}; between 0 and {most:.6g} is possible")
     if distances.nsd_1mm > distances.nsd_2mm:
         raise ReportError(
             f"nsd_1mm of case {case} is {distances.nsd_1mm}, nsd_2mm is {distances.nsd_2mm}; the second cannot be smaller"

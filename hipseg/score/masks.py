@@ -1,8 +1,8 @@
 """Masks -> what is measured on them: voxels from one pass over the slices, surfaces, and the slices' own scores."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-from hipseg.axes import VolumeBool, VolumeU8
+from hipseg.axes import VolumeBool
 from hipseg.errors import MaskError
 from hipseg.score.distances import is_measurable, without_surface
 from hipseg.score.overlap import NO_COUNTS, count
@@ -32,20 +32,20 @@ def measure_masks(truth: VolumeBool, prediction: VolumeBool, spacing_mm_zyx: Spa
     return Measured(counts, distances, sum_slices(by_slice))
 
 
-def measure_labels(
-    truth: VolumeU8, prediction: VolumeU8, names: Mapping[int, str], spacing_mm_zyx: SpacingMm
+def measure_structures(
+    names: Iterable[str], truths: Iterable[VolumeBool], predictions: Iterable[VolumeBool], spacing_mm_zyx: SpacingMm
 ) -> Iterator[tuple[str, Measured]]:
-    """Measure several structures one by one.
+    """Measure several structures one by one; they may overlap.
 
     Args:
-        truth: uint8 (z, y, x), label numbers of a whole case.
-        prediction: uint8, the same shape and numbers.
-        names: label number -> name of the structure; other numbers count as background.
+        names: of the structures.
+        truths: of each, bool (z, y, x), a whole case.
+        predictions: of each, bool, the same shape.
         spacing_mm_zyx: of the case's grid.
     Returns:
         Each structure's name and what was measured on it, in the order given.
     Raises:
         MaskError: the shapes differ.
     """
-    for label, name in names.items():
-        yield name, measure_masks(truth == label, prediction == label, spacing_mm_zyx)
+    for name, truth, prediction in zip(names, truths, predictions, strict=True):
+        yield name, measure_masks(truth, prediction, spacing_mm_zyx)

@@ -13,7 +13,7 @@ from hipseg.axes import VolumeBool
 from hipseg.errors import MaskError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Numbers of voxels, or of pixels: true and false positives and negatives."""
 

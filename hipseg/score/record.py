@@ -2,12 +2,11 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from operator import mul
+from operator import attrgetter, mul
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -28,6 +27,8 @@ VOLUMES = ("volume_truth_ml", "volume_prediction_ml", "volume_difference_ml")
 """Names of the volumes."""
 MEASURES = (*METRICS, *VOLUMES, *DISTANCES)
 """Names of everything that is averaged over cases."""
+_read_measures = attrgetter(*MEASURES)
+_OVERLAPS = tuple((name, getattr(overlap, name)) for name in METRICS)
 HIP = "hip"
 """Name of the structure that a study is about."""
 BOTH_EMPTY = "truth and prediction are both empty"
@@ -54,7 +55,7 @@ class Measured:
     slices: SliceSums
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseScore:
     """What one run scored for one structure of one case, over the whole volume in its original grid.
 
@@ -66,6 +67,9 @@ class CaseScore:
         dice, iou, accuracy, precision, recall, specificity, f1: the scores, no unit; NaN where undefined.
         background_accuracy: the accuracy of an answer without any foreground.
         hd95_mm, assd_mm, nsd_1mm, nsd_2mm: see `hipseg.score.surface`; NaN where undefined.
+        hd95_or_diagonal_mm, assd_or_diagonal_mm: the same, with the image's diagonal where exactly one mask is empty.
+        volume_truth_ml, volume_prediction_ml: of the structure, ml.
+        volume_difference_ml: prediction minus truth; negative where too little was found.
         slices: scores slice by slice, summed up.
         image_digest: of the case's packed image, as in the manifest.
         repeat: of the study with another seed, from 0.
@@ -95,6 +99,11 @@ class CaseScore:
     assd_mm: float
     nsd_1mm: float
     nsd_2mm: float
+    hd95_or_diagonal_mm: float
+    assd_or_diagonal_mm: float
+    volume_truth_ml: float
+    volume_prediction_ml: float
+    volume_difference_ml: float
     slices: SliceSums
     image_digest: str
     repeat: int = 0
@@ -104,18 +113,20 @@ class CaseScore:
 
     def __post_init__(self) -> None:
         """Hold the scores against each other."""
-        without_value = {name for name, value in self.values().items() if math.isnan(value)}
-        if without_value != set(self.undefined):
+        values = self.values()
+        without_value = set(_find_undefined(values))
+        if without_value != self.undefined.keys():
             raise ReportError(
                 f"scores of case {self.case}: undefined are {sorted(without_value)}, reasons are given for "
                 f"{sorted(self.undefined)}; each NaN needs one reason"
             )
-        for name, value in self.metrics().items():
-            if not (math.isnan(value) or 0 <= value <= 1):
+        for name in METRICS:
+            value = values[name]
+            if not (0 <= value <= 1 or math.isnan(value)):
                 raise ReportError(f"{name} of case {self.case} is {value}; a score lies between 0 and 1")
         self._check_identity("F1", self.f1, "Dice", self.dice)
         self._check_identity("IoU", self.iou, "D / (2 - D)", self.dice / (2 - self.dice))
-        check_distances(self.case, self.distances, self.counts, self.diagonal_mm)
+        check_distances(self.case, self.distances, self.counts, _diagonal_mm(self.shape_zyx, self.spacing_mm_zyx))
         self._check_size()
 
     @property
@@ -123,56 +134,12 @@ class CaseScore:
         """The surface scores together."""
         return Distances(self.hd95_mm, self.assd_mm, self.nsd_1mm, self.nsd_2mm)
 
-    @cached_property
-    def diagonal_mm(self) -> float:
-        """Length of the image from corner to opposite corner, mm."""
-        return math.hypot(*map(mul, self.shape_zyx, self.spacing_mm_zyx))
-
-    @property
-    def hd95_or_diagonal_mm(self) -> float:
-        """HD95, with the image's diagonal where exactly one mask is empty."""
-        return or_diagonal(self.hd95_mm, self.counts, self.diagonal_mm)
-
-    @property
-    def assd_or_diagonal_mm(self) -> float:
-        """ASSD, with the image's diagonal where exactly one mask is empty."""
-        return or_diagonal(self.assd_mm, self.counts, self.diagonal_mm)
-
-    @property
-    def volume_truth_ml(self) -> float:
-        """Volume of the structure in the truth, ml."""
-        return self.counts.truth * self._voxel_ml
-
-    @property
-    def volume_prediction_ml(self) -> float:
-        """Volume of the structure in the prediction, ml."""
-        return self.counts.predicted * self._voxel_ml
-
-    @property
-    def volume_difference_ml(self) -> float:
-        """Prediction minus truth, ml; negative where too little was found."""
-        return (self.counts.predicted - self.counts.truth) * self._voxel_ml
-
-    def metrics(self) -> dict[str, float]:
-        """Give the overlap scores by name."""
-        return {name: getattr(self, name) for name in METRICS}
-
-    def values(self) -> Mapping[str, float]:
+    def values(self) -> dict[str, float]:
         """Give overlap scores, volumes and surface scores by name."""
-        return self._values
-
-    @cached_property
-    def _values(self) -> Mapping[str, float]:
-        # Asked for by every check and every table; a study has a hundred thousand lines.
-        return MappingProxyType({name: getattr(self, name) for name in MEASURES})
-
-    @property
-    def _voxel_ml(self) -> float:
-        return math.prod(self.spacing_mm_zyx) / MM3_PER_ML
+        return dict(zip(MEASURES, _read_measures(self), strict=True))
 
     def _check_identity(self, name: str, value: float, other_name: str, other: float) -> None:
-        both_undefined = math.isnan(value) and math.isnan(other)
-        if not both_undefined and not abs(value - other) <= IDENTITY_TOLERANCE:
+        if not (abs(value - other) <= IDENTITY_TOLERANCE or (math.isnan(value) and math.isnan(other))):
             raise ReportError(
                 f"scores of case {self.case} contradict each other: {name} {value}, {other_name} {other}; must be equal"
             )
@@ -199,13 +166,30 @@ def score_case(measured: Measured, **origin: Any) -> CaseScore:
     Raises:
         ReportError: the scores contradict each other.
     """
-    counts = measured.counts
-    values = {name: getattr(overlap, name)(counts) for name in METRICS} | vars(measured.distances)
-    undefined = {name: _reason(name, counts) for name, value in values.items() if math.isnan(value)}
-    if counts.truth == counts.predicted == 0:
-        # Without any surface not even the diagonal says how far off an answer is.
-        undefined |= {name: _reason(name, counts) for name in DISTANCES}
+    counts, distances = measured.counts, measured.distances
+    shape_zyx, spacing_mm_zyx = origin["shape_zyx"], origin["spacing_mm_zyx"]
+    diagonal_mm, voxel_ml = _diagonal_mm(shape_zyx, spacing_mm_zyx), math.prod(spacing_mm_zyx) / MM3_PER_ML
+    values = {
+        **{name: score(counts) for name, score in _OVERLAPS},
+        "volume_truth_ml": counts.truth * voxel_ml,
+        "volume_prediction_ml": counts.predicted * voxel_ml,
+        "volume_difference_ml": (counts.predicted - counts.truth) * voxel_ml,
+        **vars(distances),
+        "hd95_or_diagonal_mm": or_diagonal(distances.hd95_mm, counts, diagonal_mm),
+        "assd_or_diagonal_mm": or_diagonal(distances.assd_mm, counts, diagonal_mm),
+    }
+    undefined = {name: _reason(name, counts) for name in _find_undefined(values)}
     return CaseScore(counts=counts, slices=measured.slices, undefined=undefined, **values, **origin)
+
+
+def _diagonal_mm(shape_zyx: tuple[int, int, int], spacing_mm_zyx: SpacingMm) -> float:
+    """Give the length of the image from corner to opposite corner."""
+    return math.hypot(*map(mul, shape_zyx, spacing_mm_zyx))
+
+
+def _find_undefined(values: Mapping[str, float]) -> list[str]:
+    """Name what is NaN. The sum says quickly that nothing is, as in nearly all of a hundred thousand lines."""
+    return [name for name, value in values.items() if math.isnan(value)] if math.isnan(sum(values.values())) else []
 
 
 def _reason(name: str, counts: Counts) -> str:
@@ -261,7 +245,8 @@ def from_json(line: str) -> CaseScore:
         raise ReportError(
             f"damaged line of scores ({type(error).__name__}: {error}): {line[:80]!r}; evaluate the fold again"
         ) from error
-    for name, wanted in score.values().items():
+    values = score.values()
+    for name, wanted in values.items() if found != values else ():
         number = found.get(name)
         if number != wanted and not (number is None and math.isnan(wanted)):
             raise ReportError(f"{name} of case {score.case} is {number}, its counts give {wanted}; evaluate the fold again")
@@ -284,17 +269,22 @@ def _rebuild(value: Mapping[str, Any], found: Mapping[str, Any]) -> CaseScore:
     )
     return score_case(
         measured,
-        case=str(value["case"]),
-        patient=str(value["patient"]),
-        arm=str(value["arm"]),
+        case=_keep_once(value["case"]),
+        patient=_keep_once(value["patient"]),
+        arm=_keep_once(value["arm"]),
         fold=int(value["fold"]),
         repeat=int(value["repeat"]),
-        label=str(value["label"]),
+        label=_keep_once(value["label"]),
         answer=answer,
-        image_digest=str(value["image_digest"]),
+        image_digest=_keep_once(value["image_digest"]),
         shape_zyx=_triple(value["shape_zyx"], int),
         spacing_mm_zyx=_triple(value["spacing_mm_zyx"], float),
     )
+
+
+def _keep_once(value: Any) -> str:
+    """Keep one copy of a text that many lines hold: arms and repeats score the same cases."""
+    return sys.intern(str(value))
 
 
 def _number(value: Any) -> float:

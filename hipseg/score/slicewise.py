@@ -18,9 +18,10 @@ Reading = Literal["skipping", "empty_as_one"]
 """Slices where truth and prediction are both empty: left out, or counted as 1."""
 SLICE_METRICS = ("dice", "iou", "mean_iou", "accuracy", "precision", "recall", "f1")
 """Names of the scores, as functions of `overlap`. `mean_iou` averages over hip and background."""
+_NAMES = frozenset(SLICE_METRICS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SliceSums:
     """Scores of single slices, summed up over a case, or over several.
 
@@ -38,7 +39,7 @@ class SliceSums:
 
     def __post_init__(self) -> None:
         """Refuse what no slices can add up to."""
-        if not 0 <= self.both_empty <= self.slices or set(self.sums) != set(SLICE_METRICS):
+        if not 0 <= self.both_empty <= self.slices or self.sums.keys() != _NAMES:
             raise ReportError(
                 f"impossible sums of slices: {self.both_empty} of {self.slices} are empty, with sums of {sorted(self.sums)}; "
                 f"needed are sums of {', '.join(SLICE_METRICS)}"

@@ -49,6 +49,8 @@ def test_the_filter_leaves_what_contains_all_words_in_one_cell(opened, file):
     assert listed(page) == ["c-missed"]
     words.fill("unet: dice 0.900")
     assert listed(page) == []
+    words.fill("note unet: prediction is empty")
+    assert listed(page) == ["c-missed"]
     words.fill("")
     assert len(listed(page)) == 3
 
@@ -68,10 +70,18 @@ def test_the_slider_changes_picture_and_outlines_by_keyboard(opened, file):
 def test_an_outline_can_be_hidden(opened, file):
     page = opened(file)
     assert page.locator("#outlines path").count() == 3
-    page.get_by_label("unet", exact=True).uncheck()
+    page.get_by_label("unet, Dice n/a", exact=True).uncheck()
     assert page.locator("#outlines path").count() == 2
     page.get_by_role("button", name="Next").click()
     assert page.locator("#outlines path").count() == 2
+
+
+def test_the_dice_of_each_arm_stands_beside_the_pictures(opened, file):
+    page = opened(file)
+    page.get_by_role("button", name="Next").click()
+    said = page.locator("#arms label").all_text_contents()
+    assert said[:2] == ["truth", "unet, Dice 0.000"]
+    assert said[2].endswith(", Dice 0.900")
 
 
 def test_a_case_of_the_table_is_shown_by_enter(opened, file):

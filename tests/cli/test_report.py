@@ -104,6 +104,15 @@ def test_a_study_before_its_first_complete_fold_has_a_page(study):
     assert not (study.figures / "dice.svg").exists()
 
 
+def test_the_job_that_writes_the_page_does_not_stand_on_it_as_running_for_ever(study):
+    jobs = (Job("aggregate", ("aggregate",)), Job("report", ("report",), ("aggregate",)))
+    records = (Record(jobs[0], "done"), Record(jobs[1], "running", pid=1, started_s=0.0))
+    write_state(study, StudyState(records, "elsewhere", 1, 0.0))
+    assert report(study.root, "--pictures", 0).exit_code == 0
+    state = read_page(study)[0].partition('id="state"')[2].partition("</section>")[0]
+    assert re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', state) == [("aggregate", "done")]
+
+
 def test_a_running_study_is_stamped_with_what_is_missing(study):
     study.fold("unet", 2).summary.unlink()
     assert report(study.root).exit_code == 0
@@ -125,6 +134,20 @@ def test_pictures_can_be_left_out(study):
     text, cases = read_page(study)
     assert cases == []
     assert "Pictures were not asked for." in text
+
+
+def test_a_page_that_would_be_too_large_shows_fewer_slices_and_says_so(study, monkeypatch):
+    assert report(study.root).exit_code == 0
+    before, cases = read_page(study)
+    assert "Shown are" not in before
+    limit = len(before.encode()) - sum(len(one["slices"][0]["image"]) for one in cases)
+    monkeypatch.setattr("hipseg.cli.report.BYTES_A_MEGABYTE", limit)
+    assert report(study.root, "--megabytes", 1).exit_code == 0
+    after, fewer = read_page(study)
+    assert len(after.encode()) <= limit
+    assert {one["case"] for one in fewer} == {one["case"] for one in cases}
+    shown, wanted = (sum(len(one["slices"]) for one in some) for some in (fewer, cases))
+    assert f"Shown are {shown} of {wanted} slices" in after
 
 
 def test_a_folder_without_results_is_refused(tmp_path):

@@ -21,7 +21,7 @@ from hipseg.splits import split_patients, write_splits
 from tests.learn.builders import pack_discs
 
 HEAVY = ("tensorflow", "keras", "horovod", "pandas", "sklearn", "pydicom", "h5py")
-LIVE = "101|RUNNING|None\n102_0|PENDING|Dependency\n102_1|PENDING|Dependency\n103|PENDING|Dependency\n"
+LIVE = "101|RUNNING|None\n102_0|PENDING|Dependency\n102_1|PENDING|Dependency\n103|PENDING|Dependency\n104|PENDING|Dependency\n"
 
 
 @pytest.fixture
@@ -49,12 +49,13 @@ def test_a_study_is_submitted_and_the_command_comes_back(folder):
         "submitted split: 1 job as 101",
         "submitted train unet: 2 jobs as 102, afterok 101",
         "submitted aggregate: 1 job as 103, afterok 102",
+        "submitted report: 1 job as 104, afterok 103",
         "`hipseg status results` shows how far it is; `hipseg cancel results` ends it",
     ]
     state = read_state(StudyPaths(folder / "results"))
     assert state.cluster == "fake"
     assert state.request == Request(arms=("unet",), partition="gpu", gpus=4)
-    assert [record.job.ranks for record in state.records] == [1, 4, 4, 1]
+    assert [record.job.ranks for record in state.records] == [1, 4, 4, 1, 1]
     assert state.records[1].job.arguments[-2:] == ("--set", "train.threads=8")
 
 
@@ -63,9 +64,9 @@ def test_submitting_twice_submits_once(folder, slurm):
     before = read_state(StudyPaths(folder / "results")).records
     slurm.say("squeue", LIVE)
     ended = submit_unet()
-    assert ended.output.splitlines()[0] == "submitted before: 4 jobs"
+    assert ended.output.splitlines()[0] == "submitted before: 5 jobs"
     assert read_state(StudyPaths(folder / "results")).records == before
-    assert not (slurm.folder / "script-104").exists()
+    assert not (slurm.folder / "script-105").exists()
 
 
 def test_queued_jobs_keep_the_settings_they_were_submitted_with(folder, slurm):
@@ -88,7 +89,7 @@ def test_a_profile_is_read_in_place_of_asking(folder, slurm):
     kinds = "{kinds: [{nodes: 1, cpus: 4, memory_mb: 8192}]}"
     text = f"cluster: ours\npartition: small\naccount: lab\npartitions: {{small: {kinds}}}\n"
     (folder / "configs" / "cluster.yaml").write_text(text)
-    assert submit_unet("--dry-run").output.count("#SBATCH --account=lab\n") == 3
+    assert submit_unet("--dry-run").output.count("#SBATCH --account=lab\n") == 4
     assert not [call for call in slurm.calls if call.startswith("sinfo")]
 
 
@@ -100,8 +101,8 @@ def test_a_dry_run_writes_nothing_and_loads_nothing_heavy(folder, slurm):
         f"try:\n    main({arguments!r})\nfinally:\n    print('loaded:', sorted(set({HEAVY!r}) & sys.modules.keys()))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert shown.endswith("9 jobs in 6 submissions to fake; nothing was submitted\nloaded: []\n")
-    assert shown.count("#!/bin/bash") == 6
+    assert shown.endswith("10 jobs in 7 submissions to fake; nothing was submitted\nloaded: []\n")
+    assert shown.count("#!/bin/bash") == 7
     assert sorted(folder.rglob("*")) == before
     assert not (slurm.folder / "script-101").exists()
 
@@ -144,7 +145,7 @@ def test_what_a_cluster_runs_is_not_run_here_as_well(folder, slurm):
     submit_unet()
     slurm.say("squeue", LIVE)
     ended = submit_unet("--local")
-    assert str(ended.exception).startswith("4 jobs of this study are queued or run on the cluster fake (101 is the first)")
+    assert str(ended.exception).startswith("5 jobs of this study are queued or run on the cluster fake (101 is the first)")
 
 
 def test_a_study_of_a_cluster_that_is_out_of_sight_is_left_alone(folder, slurm):
@@ -165,7 +166,7 @@ def test_cancel_ends_what_is_live_and_resubmit_takes_up_what_is_left(folder, slu
     dataset, manifest = pack_discs(folder / "shards", 2)
     submit_unet("--partition", "gpu")
     slurm.say("squeue", LIVE.replace("101|RUNNING", "101|COMPLETED"))
-    assert call(cancel).output == "cancelled 3 jobs: train unet fold 0, train unet fold 1, aggregate\n"
+    assert call(cancel).output == "cancelled 4 jobs: train unet fold 0, train unet fold 1, aggregate, report\n"
     slurm.say("squeue", "")
     write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
     shown = call(resubmit, "--dry-run").output
@@ -173,7 +174,7 @@ def test_cancel_ends_what_is_live_and_resubmit_takes_up_what_is_left(folder, slu
     assert "#SBATCH --partition=gpu" in shown
     ended = call(resubmit)
     assert ended.exit_code == 0, ended.output
-    assert "submitted train unet: 2 jobs as 105, afterok 104" in ended.output
+    assert "submitted train unet: 2 jobs as 106, afterok 105" in ended.output
     assert call(cancel).output == "cancelled 0 jobs; nothing was queued or running\n"
 
 
@@ -183,7 +184,7 @@ def test_a_study_of_this_machine_is_taken_up_here_with_its_own_options(folder, n
     shown = call(resubmit, "--dry-run").output
     assert "train unet fold 0 (2 ranks)" in shown
     assert "modified" not in shown
-    assert shown.endswith("4 jobs, 2 at once; nothing was started\n")
+    assert shown.endswith("5 jobs, 2 at once; nothing was started\n")
 
 
 def test_status_shows_what_the_cluster_says(folder, slurm):
@@ -191,21 +192,21 @@ def test_status_shows_what_the_cluster_says(folder, slurm):
     slurm.say("squeue", LIVE.replace("102_0|PENDING|Dependency", "102_0|RUNNING|None"))
     shown = call(status).output
     assert "│ unet │ running, epoch 0/100 │ queued (Dependency) │" in shown
-    assert "split: running\naggregate: queued (Dependency)\n" in shown
+    assert "split: running\naggregate: queued (Dependency)\nreport: queued (Dependency)\n" in shown
 
 
 def test_status_of_many_folds_has_a_line_each_and_counts_them(folder, slurm):
     call(submit, "--folds", 30, "--arm", "unet")
     folds = "".join(f"102_{fold}|PENDING|Resources\n" for fold in range(30))
-    slurm.say("squeue", f"101|RUNNING|None\n{folds}103|PENDING|Dependency\n")
+    slurm.say("squeue", f"101|RUNNING|None\n{folds}103|PENDING|Dependency\n104|PENDING|Dependency\n")
     shown = call(status).output
     assert "│ 29   │ queued (Resources) │" in shown
-    assert "32 jobs: 31 queued, 1 running\n" in shown
+    assert "33 jobs: 32 queued, 1 running\n" in shown
 
 
 def test_watching_ends_with_the_last_job(folder, slurm):
     submit_unet()
-    slurm.say("squeue", "101|CANCELLED|None\n102|CANCELLED|None\n103|CANCELLED|None\n")
+    slurm.say("squeue", "101|CANCELLED|None\n102|CANCELLED|None\n103|CANCELLED|None\n104|CANCELLED|None\n")
     ended = call(status, "--watch")
     assert ended.exit_code == 0
     assert "`hipseg resubmit results` submits again what did not end well" in ended.output

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -77,6 +78,14 @@ def test_the_whole_of_a_study_that_runs(paths):
     ended = status(paths.root)
     assert ended.exit_code == 0
     assert ended.output.replace(str(paths.root), "RESULTS") == TABLE
+
+
+def test_a_narrow_terminal_takes_no_letter_from_the_name_of_an_arm(paths, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "44")
+    write_study(paths, os.getpid(), os.getpid())
+    said = status(paths.root).output
+    assert re.findall(r"^│ (\S+) *│", said, re.MULTILINE) == ["unet", "modified-unet"]
+    assert "│ running," in said  # and what comes behind it in the next lines
 
 
 def test_a_study_whose_command_died_says_what_is_lost_and_how_to_go_on(paths, dead_pid):

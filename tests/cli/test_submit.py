@@ -33,7 +33,10 @@ train modified-unet fold 1
 aggregate
   hipseg aggregate results
   after train modified-unet-tl fold 0, train modified-unet-tl fold 1, train modified-unet fold 0, train modified-unet fold 1
-7 jobs, 1 at once; nothing was started
+report
+  hipseg report results
+  after aggregate
+8 jobs, 1 at once; nothing was started
 """
 
 
@@ -87,13 +90,14 @@ def test_a_study_whose_first_job_fails_runs_nothing_else_and_says_so(options, tm
     ended = submit(*options, "--local", "--epochs", "3", "--arm", "unet")
     paths = StudyPaths(tmp_path / "results")
     assert isinstance(ended.exception, LaunchError)
-    assert str(ended.exception).startswith("1 of 4 jobs failed (split), 3 were not run; `hipseg status ")
+    assert str(ended.exception).startswith("1 of 5 jobs failed (split), 4 were not run; `hipseg status ")
     lines = ended.output.splitlines()
-    assert lines[0] == "jobs: 4, complete before: 0, at once: 1; results: results"
-    assert lines[-3:] == [
+    assert lines[0] == "jobs: 5, complete before: 0, at once: 1; results: results"
+    assert lines[-4:] == [
         "train unet fold 0: not run: waits for split, which failed",
         "train unet fold 1: not run: waits for split, which failed",
         "aggregate: not run: waits for train unet fold 0, which was not run",
+        "report: not run: waits for aggregate, which was not run",
     ]
     state = read_state(paths)
     assert (state.record("split").stage, state.record("split").exit_code) == ("failed", 5)
@@ -116,11 +120,11 @@ def test_stopping_the_command_stops_its_jobs(options, tmp_path, number):
     assert err == "stopped; the same command goes on from here\n"
     assert manifest.is_file()
     last = {line.split(":")[0]: line for line in out.splitlines()}
-    assert last["aggregate"].startswith("aggregate: not run: ")
+    assert last["report"].startswith("report: not run: ")
     stages = [record.stage for record in read_state(StudyPaths(tmp_path / "results")).records]
     # A job that had not come as far as its first line could not answer the signal.
     assert stages[0] in ("stopped", "cancelled")
-    assert stages[1:] == ["not run", "not run", "not run"]
+    assert stages[1:] == ["not run"] * 4
 
 
 def test_the_help_loads_neither_tensorflow_nor_submitit():

@@ -1,16 +1,20 @@
 """Faults of files, and good files in awkward forms."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     RLELossless,
     XRayRadiationDoseSRStorage,
 )
@@ -25,6 +29,19 @@ def pixels_cut(good: Good) -> None:
     cut(good.paths[2], -int(good.rng.integers(20, 200)))
 
 
+@refused(r"slice 1 of 6 by position: 240 bytes of pixels, expected 120")
+def columns_halved(good: Good) -> None:
+    good.without_masks()
+    good.set(Columns=6)
+
+
+@refused(r"slice 3 of 6 by position: pixels \(7FE0,0010\) that are written as values of another kind than bytes")
+def pixels_written_as_text(good: Good) -> None:
+    raw = good.paths[2].read_bytes()
+    place = raw.rindex(b"\xe0\x7f\x10\x00OW") + 4
+    good.paths[2].write_bytes(raw[:place] + b"UT" + raw[place + 2 :])
+
+
 @refused(r"damaged file in case")
 def header_cut(good: Good) -> None:
     cut(good.paths[2], int(good.rng.integers(200, 400)))
@@ -35,6 +52,17 @@ def last_slice_not_called_dicom_any_more(good: Good) -> None:
     content = bytearray(good.paths[5].read_bytes())
     content[128:132] = b"DIBM"
     good.paths[5].write_bytes(content)
+
+
+@refused(r"damaged file in case .*1 of 6 files")
+def last_slice_with_a_preamble_too_short(good: Good) -> None:
+    good.paths[5].write_bytes(good.paths[5].read_bytes()[3:])
+
+
+@refused(r"damaged file in case .*1 of 6 files")
+def last_slice_without_prefix_and_first_element(good: Good) -> None:
+    raw = good.paths[5].read_bytes()
+    good.paths[5].write_bytes(raw[:128] + b"\xff" * 16 + raw[144:])
 
 
 @refused(r"damaged file in case .*1 of 6 files")
@@ -63,6 +91,34 @@ def transfer_syntax_unknown(good: Good) -> None:
 @read_right
 def compressed_as_rle(good: Good) -> None:
     good.edit(lambda dataset: dataset.compress(RLELossless))
+
+
+def _compress_as_jpeg(good: Good, spoil: Callable[[bytes], bytes] = bytes) -> None:
+    """Compress all slices as lossless JPEG, and spoil the third one's frame."""
+    for z in range(SLICES):
+        dataset = dcmread(good.paths[z])
+        frame = imagecodecs.jpeg8_encode(
+            np.ascontiguousarray(dataset.pixel_array.view(np.uint16)), lossless=True, bitspersample=16
+        )
+        dataset.PixelData = encapsulate([spoil(frame) if z == 2 else frame])
+        dataset["PixelData"].is_undefined_length, dataset["PixelData"].VR = True, "OB"
+        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset.save_as(good.paths[z])
+
+
+@read_right
+def compressed_as_lossless_jpeg(good: Good) -> None:
+    _compress_as_jpeg(good)
+
+
+@refused(r"slice 3 of 6 by position: pixels cannot be decoded \(JPEG Lossless")
+def lossless_jpeg_cut_and_ended(good: Good) -> None:
+    _compress_as_jpeg(good, lambda frame: frame[: -len(frame) // 3] + b"\xff\xd9")
+
+
+@refused(r"slice 3 of 6 by position: pixels cannot be decoded \(JPEG Lossless")
+def lossless_jpeg_without_some_of_its_middle(good: Good) -> None:
+    _compress_as_jpeg(good, lambda frame: frame[:-60] + frame[-40:])
 
 
 def _write_as(good: Good, syntax: str) -> None:
@@ -173,6 +229,11 @@ def enhanced_without_a_frame(good: Good) -> None:
 @refused(r"slice 6 of 6 by position: frame 6 cannot be decoded")
 def enhanced_cut(good: Good) -> None:
     cut(_replace_by_enhanced(good), -30)
+
+
+@refused(r"slice 1 of 6 by position: 1920 bytes of pixels, expected 1440")
+def enhanced_with_pixels_of_two_frames_more(good: Good) -> None:
+    _replace_by_enhanced(good, change=lambda dataset: setattr(dataset, "PixelData", dataset.PixelData + bytes(480)))
 
 
 @refused(r"slice gap in case .*1 slice missing")

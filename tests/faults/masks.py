@@ -1,8 +1,9 @@
 """Faults of masks."""
 
 import numpy as np
+from pydicom import dcmread
 
-from tests.faults.good import Good, Truth, read_right, refused
+from tests.faults.good import Good, Truth, read_right, refused, warned
 from tests.ingest.builders import Plane, cut, rectangle_mm, write_ct_series, write_nifti, write_rtstruct
 
 
@@ -14,6 +15,31 @@ def overlay_cut(good: Good) -> None:
 @refused(r"overlay group 6000 without rows, columns or origin")
 def overlay_without_origin(good: Good) -> None:
     good.edit(lambda dataset: dataset.pop(0x60000050) and None, 2)
+
+
+@refused(r"slice 3 of 6 by position: overlay group 6000 without rows, columns or origin")
+def overlay_without_rows(good: Good) -> None:
+    good.edit(lambda dataset: dataset.pop(0x60000010) and None, 2)
+
+
+@refused(r"slice 3 of 6 by position: what is drawn on an overlay .* lies wholly beside the image")
+def overlay_beside_the_image(good: Good) -> None:
+    good.edit(lambda dataset: setattr(dataset[0x60000050], "value", [100, 100]), 2)
+
+
+@refused(r"slice 3 of 6 by position: overlay group 6000 lies on frames 2 to 2 \(60xx,0051\) of an image that has 1")
+def overlay_on_a_frame_that_is_not_there(good: Good) -> None:
+    good.edit(lambda dataset: dataset.add_new(0x60000051, "US", 2), 2)
+
+
+@refused(r"slice 3 of 6 by position: overlay group 6000 with -1 frames")
+def overlay_of_less_than_one_frame(good: Good) -> None:
+    good.edit(lambda dataset: dataset.add_new(0x60000015, "IS", -1), 2)
+
+
+@refused(r"slice 3 of 6 by position: overlay group 6000 with Overlay Data \(60xx,3000\) that are no bits")
+def overlay_written_as_a_number(good: Good) -> None:
+    good.edit(lambda dataset: dataset.add_new(0x60003000, "UL", 5000), 2)
 
 
 @read_right
@@ -45,6 +71,45 @@ def contour_beside_the_image(good: Good) -> None:
 def contour_open(good: Good) -> None:
     good.without_masks()
     write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8, -6), (-18, -16), 106)]}, kinds="OPEN_PLANAR")
+
+
+def _drawn(good: Good) -> np.ndarray:
+    """Give what lies in the rectangle from -8.1 to -6.1 and from -18.1 to -16.1 mm on the third slice."""
+    # Columns 4 to 7 lie from -8 to -6.5 mm, rows 3 to 5 from -17.75 to -16.25 mm.
+    labels = np.zeros_like(good.labels)
+    labels[2, 3:6, 4:8] = 1
+    return labels
+
+
+@read_right
+def contour_twice(good: Good) -> Truth:
+    good.without_masks()
+    contour = rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)
+    write_rtstruct(good.folder / "rs", {"bone": [contour, contour]})
+    return good.volume, _drawn(good)
+
+
+@refused(r"slice 3 of 6 by position: two contours of a structure cross: 6 pixels lie in both, the smaller one has 12")
+def contours_that_cross(good: Good) -> None:
+    good.without_masks()
+    contours = [rectangle_mm((x, x + 2), (-18.1, -16.1), 106) for x in (-8.1, -7.1)]
+    write_rtstruct(good.folder / "rs", {"bone": contours})
+
+
+@refused(r"its mask sources hold no structure with an area")
+def contour_of_two_points(good: Good) -> None:
+    good.without_masks()
+    write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)[:2]]})
+
+
+@refused(r"an RTSTRUCT file does not number its structures one by one: 2 structures of 1 numbers")
+def roi_number_twice(good: Good) -> None:
+    good.without_masks()
+    contour = rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)
+    path = write_rtstruct(good.folder / "rs", {"bone": [contour], "muscle": [contour]})
+    dataset = dcmread(path)
+    dataset.StructureSetROISequence[1].ROINumber = 1
+    dataset.save_as(path)
 
 
 @refused(r"RTSTRUCT file breaks off")
@@ -97,10 +162,23 @@ def nifti_cut_at_its_start(good: Good) -> None:
     cut(write_nifti(good.folder / "mask.nii.gz", good.labels.transpose(2, 1, 0), _affine_ras()), 40)
 
 
-@read_right
+@refused(r"mask of case .*: 1 RTSTRUCT or DICOM SEG files beside the series, and no mask of its own: they name another series")
+def rtstruct_of_another_series(good: Good) -> None:
+    good.without_masks()
+    others = {"series_uid": "2.25.801", "frame_uid": "2.25.802", "image_uids": ["2.25.803"]}
+    write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)]}, **others)
+
+
+@warned(r"an RTSTRUCT file names the series or its images, and another frame of reference")
 def rtstruct_of_another_frame_of_reference(good: Good) -> Truth:
     good.without_masks()
-    contour = rectangle_mm((-8, -6), (-18, -16), 106)
-    others = {"series_uid": "2.25.801", "frame_uid": "2.25.802", "image_uids": ["2.25.803"]}
-    write_rtstruct(good.folder / "rs", {"bone": [contour]}, **others)
-    return good.volume, None
+    contour = rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)
+    write_rtstruct(good.folder / "rs", {"bone": [contour]}, frame_uid="2.25.802")
+    return good.volume, _drawn(good)
+
+
+@refused(
+    r"overlay group 6000 holds a structure as region \(Overlay Type R\) and, on 1 of 6 images, under the same words as graphics"
+)
+def overlay_that_is_graphics_on_one_slice(good: Good) -> None:
+    good.edit(lambda dataset: setattr(dataset[0x60000040], "value", "G"), 2)

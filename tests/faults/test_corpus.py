@@ -33,8 +33,8 @@ def read(source, *, untilt):
 
 
 def test_there_are_at_least_forty():
-    assert len(FAULTS) >= 40
-    assert len(REFUSED) >= 40 - len(TAKEN) > 0
+    assert len(REFUSED) >= 40
+    assert len(TAKEN) >= 20
 
 
 @pytest.mark.parametrize("name", REFUSED)

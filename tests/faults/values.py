@@ -96,6 +96,26 @@ def colour_pixels(good: Good) -> None:
     good.set(2, SamplesPerPixel=3)
 
 
+@refused(r"1 of 6 images .* without grey values, MONOCHROME1 or 2 \(0028,0004\)")
+def pixels_of_a_palette(good: Good) -> None:
+    good.set(2, PhotometricInterpretation="PALETTE COLOR")
+
+
+@read_right
+def white_is_low(good: Good) -> None:
+    good.set(PhotometricInterpretation="MONOCHROME1")
+
+
+@refused(r"6 of 6 images .* without High Bit \(0028,0102\) one below Bits Stored")
+def pixels_in_the_upper_bits(good: Good) -> None:
+    def shift(dataset: Dataset) -> None:
+        stored = np.frombuffer(dataset.PixelData, "<u2")
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 15, 0
+        dataset.PixelData = (stored << 4).tobytes()
+
+    good.edit(shift)
+
+
 @warned(r"no air: the lowest value is \d+ HU; the values may be no Hounsfield units")
 def values_without_intercept(good: Good) -> Truth:
     good.set(RescaleIntercept=0)

@@ -17,7 +17,7 @@ FLOORS = (
     ("shards",),
     ("splits", "pack", "phantom"),
     ("score", "learn"),
-    ("export", "evaluate", "gallery", "conduct"),
+    ("export", "evaluate", "organs", "gallery", "conduct"),
     ("report", "launch"),
     ("cli", "__main__"),
 )

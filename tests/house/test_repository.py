@@ -20,6 +20,7 @@ NO_MIRRORS = {
     "cli/test_pack_layouts.py": "packs every layout through the program",
     "cli/test_pack_masks.py": "packs masks by their rules through the program",
     "cli/test_pack_real_folders.py": "packs every folder of real data through the program",
+    "cli/test_repeats.py": "runs a study with several seeds through the program",
     "faults/test_corpus.py": "reads and packs series spoilt in every way",
     "faults/test_fuzz.py": "runs tools/fuzz_ingest.py",
     "horovod/test_ranks.py": "starts real ranks and makes them fail",

@@ -91,6 +91,35 @@ def test_a_copy_that_names_the_ct_is_no_case_of_its_own(tmp_path):
     assert np.array_equal(read(tmp_path, {"femur": 1})[1], EXPECTED)
 
 
+def test_a_part_of_a_ct_that_names_it_is_a_case_of_its_own_and_gives_it_its_planes(tmp_path):
+    write_ct(tmp_path)
+    write_ct_series(
+        tmp_path / PLANES_UID, volume_hu(2, seed=9), series_uid=PLANES_UID, overlays={0: [Plane(A)]}, change=refer(CT_UID)
+    )
+    found = find_cases(tmp_path)
+    assert [one.series_uid for one in found.cases] == [CT_UID, PLANES_UID]
+    assert found.set_aside == {}
+    assert np.array_equal(read(tmp_path, {})[1], np.stack([A, A & False, A & False]))
+    assert np.array_equal(read(tmp_path, {}, PLANES_UID)[1], np.stack([A, A & False]))
+
+
+def test_another_view_that_names_a_ct_keeps_its_planes_to_itself(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, refer(CT_UID), orientation=(0, 1, 0, 0, 0, -1))
+    assert len(find_cases(tmp_path).cases) == 2
+    assert read(tmp_path, {"femur": 1}) == (None, None)
+    assert read(tmp_path, {"femur": 1}, PLANES_UID)[1].any()
+
+
+def test_a_ct_with_planes_that_would_fit_two_others_keeps_them_to_itself(tmp_path):
+    write_ct(tmp_path)
+    write_ct(tmp_path, OTHER_UID)
+    write_planes(tmp_path)
+    for uid in (CT_UID, OTHER_UID):
+        assert read(tmp_path, {"femur": 1}, uid) == (None, None)
+    assert np.array_equal(read(tmp_path, {"femur": 1}, PLANES_UID)[1], EXPECTED)
+
+
 def test_planes_in_reversed_rows_are_turned_onto_the_slices(tmp_path):
     """The second series counts its columns from the patient's other side, and its slices from the other end."""
     write_ct(tmp_path)

@@ -237,9 +237,7 @@ def test_nothing_private_is_shown_when_a_case_is_printed(tmp_path):
 def test_no_refusal_repeats_a_word_of_the_source(tmp_path):
     root = tmp_path / "folder of Secret"
     write_ct_series(root, volume_hu(), overlays={0: [Plane(ONES, label=PRIVATE_NAME)], 1: [Plane(ONES, label="Secret too")]})
-    write_rtstruct(
-        root / "Secret.dcm", {PRIVATE_NAME: [rectangle_mm((-9, -8), (-19, -18), 500)], "Secret too": [ONES[:4, :3] * 1.0]}
-    )
+    write_rtstruct(root / "Secret.dcm", {PRIVATE_NAME: [rectangle_mm((-9, -8), (-19, -18), 500)], "Secret too": [np.eye(3)]})
     write_nifti(root / f"{PRIVATE_NAME}.nii", np.zeros((2, 2, 2), np.uint8), np.eye(4))
     source = the_case(tmp_path)
     messages = []

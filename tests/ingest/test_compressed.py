@@ -89,6 +89,68 @@ def test_a_frame_that_breaks_off_is_refused(syntax, part):
         decode_frame(frame[: int(len(frame) * part)], syntax, layout())
 
 
+def hill(shape=(64, 64)):
+    """Give an image that codes to about seven bits a pixel, as a CT does."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    noise_hu = np.random.default_rng(5).normal(0, 12, shape)
+    return np.clip(1000 + 300 * np.sin(x / 9) + 200 * np.cos(y / 7) + noise_hu, 0, 4095).astype(np.uint16)
+
+
+def encode_lossless(stored, predictor=1):
+    return imagecodecs.jpeg8_encode(stored, lossless=True, bitspersample=16, predictor=predictor)
+
+
+EOI = b"\xff\xd9"
+DAMAGE = {
+    "second half cut off": lambda frame, at: frame[:at] + EOI,
+    "one byte lost": lambda frame, at: frame[: at + 1] + frame[at + 2 :],
+    "40 bytes lost": lambda frame, at: frame[:at] + frame[at + 40 :],
+    "40 bytes twice": lambda frame, at: frame[:at] + frame[at - 40 :],
+    "another end in the middle": lambda frame, at: frame[:at] + EOI + frame[at:],
+}
+
+
+@pytest.mark.parametrize("predictor", [1, 4, 7])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_lossless_jpeg_with_too_few_or_too_many_codes_is_refused(name, predictor):
+    frame = encode_lossless(hill(), predictor)
+    assert np.array_equal(decode_frame(frame, JPEG_LOSSLESS, layout(12, shape=(64, 64))), hill())
+    with pytest.raises(SeriesError, match=r"cannot be decoded \(JPEG Lossless"):
+        decode_frame(DAMAGE[name](frame, len(frame) // 2), JPEG_LOSSLESS, layout(12, shape=(64, 64)))
+
+
+def test_lossy_jpeg_with_too_few_codes_is_refused():
+    frame = imagecodecs.jpeg8_encode((hill() >> 4).astype(np.uint8), level=95)
+    expected = layout(8, shape=(64, 64), allocated=8)
+    assert decode_frame(frame, PREFIX + "4.50", expected).shape == (64, 64)
+    with pytest.raises(SeriesError, match=r"cannot be decoded \(JPEG Baseline"):
+        decode_frame(frame[: len(frame) // 2] + EOI, PREFIX + "4.50", expected)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        np.full((8, 8), 1 << 15, np.uint16),
+        np.full((8, 8), 24, np.uint16),
+        np.arange(64, dtype=np.uint16).reshape(8, 8) // 63,
+        np.random.default_rng(0).integers(0, 4096, (1, 1)).astype(np.uint16),
+        np.random.default_rng(1).integers(0, 2, (3, 5)).astype(np.uint16),
+    ],
+)
+@pytest.mark.parametrize("ending", [b"", b"\xff", b"\xff\xff", b"\x00"])
+def test_good_lossless_jpeg_is_taken_whatever_its_pixels_and_padding(stored, ending):
+    """Fill bytes may stand before a marker, and some encoders fill up to whole words. Source: ISO/IEC 10918-1 B.1.1.2."""
+    frame = encode_lossless(stored)
+    assert np.array_equal(decode_frame(frame[:-2] + ending + EOI, JPEG_LOSSLESS, layout(shape=stored.shape)), stored)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_good_lossless_jpeg_is_taken_whatever_its_last_bits(seed):
+    shape = (5 + seed % 7, 6 + seed % 5)
+    stored = np.random.default_rng(seed).integers(0, 1 << 1 + seed % 16, shape).astype(np.uint16)
+    assert np.array_equal(decode_frame(encode_lossless(stored), JPEG_LOSSLESS, layout(shape=shape)), stored)
+
+
 @pytest.mark.parametrize("syntax", ENCODERS)
 def test_a_frame_of_another_shape_than_announced_is_refused(syntax):
     with pytest.raises(SeriesError, match=r"cannot be decoded|20 x 24, the header says 24 x 20"):

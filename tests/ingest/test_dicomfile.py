@@ -114,6 +114,44 @@ def test_what_is_missing_or_of_another_length_or_kind_is_none():
     assert integer(dataset, "SliceThickness") is None
 
 
+def test_a_sequence_in_place_of_a_text_is_none_and_a_number_is_its_digits():
+    dataset = a_dataset()
+    dataset.add_new("ImageType", "SQ", [a_dataset(PatientID="x")])
+    dataset.add_new("PatientID", "SQ", [a_dataset(PatientID="x")])
+    assert (texts(dataset, "ImageType"), text(dataset, "PatientID")) == ((), "")
+    dataset.add_new("ImageType", "US", 7)
+    assert texts(dataset, "ImageType") == ("7",)
+
+
+@pytest.mark.parametrize(
+    ("representation", "value", "bits"),
+    [
+        ("OW", b"ab", b"ab"),
+        ("OB", b"ab", b"ab"),
+        ("UN", b"ab", b"ab"),
+        ("OW", None, b""),
+        ("UL", 5000, None),
+        ("US", [1, 2], None),
+        ("UT", "text", None),
+        ("LO", "text", None),
+        ("OL", b"abcd", None),
+    ],
+)
+def test_only_bytes_are_bits(representation, value, bits):
+    dataset = a_dataset()
+    dataset.set_original_encoding(False, True)
+    dataset.add_new(0x60003000, representation, value)
+    assert bit_data(dataset, 0x60003000) == bits
+
+
+def test_half_a_word_at_the_end_of_a_big_endian_value_is_no_bits():
+    dataset = a_dataset()
+    dataset.set_original_encoding(False, False)
+    for value, bits in ((b"ab", b"ba"), (b"abc", None)):
+        dataset.add_new(0x60003000, "OW", value)
+        assert bit_data(dataset, 0x60003000) == bits
+
+
 @pytest.mark.parametrize("written", [b"nan ", b"inf ", b"1,25", b"one "])
 def test_a_damaged_number_is_none(path, written):
     raw = path.read_bytes()

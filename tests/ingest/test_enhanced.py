@@ -2,23 +2,33 @@
 
 import os
 import tracemalloc
+import zipfile
+from contextlib import closing
+from dataclasses import replace
+from pathlib import PosixPath
 
 import highdicom
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its own usual name
+from imagecodecs import jpegls_encode
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGLSLossless,
     LegacyConvertedEnhancedCTImageStorage,
     RLELossless,
 )
 
 from hipseg.errors import SeriesError
+from hipseg.ingest import archive as archives
 from hipseg.ingest.cases import find_cases, open_case
+from hipseg.ingest.enhanced import FrameReader, read_frame_headers
+from hipseg.ingest.rounding import Rounding
 from tests.ingest.builders import Plane, cut, volume_hu, write_ct_series
 from tests.ingest.enhanced_builder import item, write_enhanced
 
@@ -159,6 +169,82 @@ def test_a_file_that_goes_between_two_frames_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(SeriesError, match="case c0ffee, slice 2 of 4 by position: the file can no longer be opened"):
         next(slices)
+
+
+def with_two_frames_more(dataset):
+    dataset.PixelData = dataset.PixelData + dataset.PixelData[:480]
+
+
+def with_two_compressed_frames_more(dataset):
+    frames = [*np.frombuffer(dataset.PixelData, "<u2").reshape(4, 10, 12), *np.zeros((2, 10, 12), np.uint16)]
+    dataset.PixelData = encapsulate([jpegls_encode(np.ascontiguousarray(one)) for one in frames])
+    dataset["PixelData"].is_undefined_length, dataset.file_meta.TransferSyntaxUID = True, JPEGLSLossless
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (with_two_frames_more, r"slice 1 of 4 by position: 1440 bytes of pixels, expected 960; export the series again"),
+        (
+            with_two_compressed_frames_more,
+            "slice 1 of 4 by position: more compressed frames than the 4 that the header describes",
+        ),
+    ],
+)
+def test_pixels_of_more_frames_than_described_are_refused(tmp_path, change, words):
+    write_enhanced(tmp_path / "a", volume_hu(), change=change)
+    with pytest.raises(SeriesError, match=words):
+        read(tmp_path)
+
+
+def moved(up_mm):
+    def change(dataset):
+        dataset.SOPInstanceUID = f"2.25.{up_mm}"
+        for frame in dataset.PerFrameFunctionalGroupsSequence:
+            x, y, z = frame.PlanePositionSequence[0].ImagePositionPatient
+            frame.PlanePositionSequence[0].ImagePositionPatient = [x, y, z + up_mm]
+
+    return change
+
+
+def test_two_files_of_one_name_keep_their_own_frames(tmp_path):
+    volume = volume_hu(6)
+    paths = [write_enhanced(tmp_path / name, volume[z : z + 3], change=moved(z * 3)) for name, z in (("a", 0), ("b", 3))]
+    headers = [header for path in paths for header in read_frame_headers(path, "")]
+    # As two members of an archive have it: equal paths that open different files.
+    lower, upper = Twin.of(paths[0]), Twin.of(paths[1])
+    twins = [replace(one, path=upper if n > 2 else lower) for n, one in enumerate(headers)]
+    assert lower == upper
+    with closing(FrameReader()) as frames:
+        np.testing.assert_array_equal([frames.read_hu(one, Rounding()) for one in twins], volume)
+
+
+class Twin(PosixPath):
+    """A path that is equal to others and opens a file of its own."""
+
+    __slots__ = ("file",)
+
+    @classmethod
+    def of(cls, file):
+        twin = cls("twin")
+        twin.file = file
+        return twin
+
+    def open(self, *arguments, **options):
+        return self.file.open(*arguments, **options)
+
+
+def test_a_member_of_an_archive_is_unpacked_a_few_times_whatever_its_frames(tmp_path, monkeypatch):
+    path = write_enhanced(tmp_path / "loose" / "a", volume_hu(12))
+    (tmp_path / "zipped").mkdir()
+    with zipfile.ZipFile(tmp_path / "zipped" / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(path, "a")
+    (source,) = find_cases(tmp_path / "zipped").cases
+    opened, open_entry = [], archives._open_entry
+    monkeypatch.setattr(archives, "_open_entry", lambda entry: opened.append(entry) or open_entry(entry))
+    images = [image for image, _ in open_case(source, "c0ffee", {}).slices]
+    np.testing.assert_array_equal(images, volume_hu(12))
+    assert len(opened) == 2
 
 
 def test_a_deflated_file_is_refused_by_name(tmp_path):

@@ -6,6 +6,7 @@ from pydicom.uid import EnhancedCTImageStorage
 
 from hipseg.ingest.dicomfile import read_dataset
 from hipseg.ingest.headers import HEADER_TAGS, OverlayName, has_place, is_localizer, parse_header
+from hipseg.ingest.scan import scan_tree
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 
 
@@ -57,6 +58,18 @@ def test_overlays_are_named_without_their_bits(tmp_path):
     dataset, path = read(tmp_path, plane)
     assert parse_header(dataset, path, "").overlays == (OverlayName(0x601E, "bone", "by hand"),)
     assert 0x601E3000 not in dataset
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+@pytest.mark.parametrize("kept", [0x0010, 0x0011, 0x0050, 0x0100, 0x3000])
+def test_an_overlay_group_is_one_by_any_of_its_elements(tmp_path, kept, syntax):
+    def strip(dataset, _):
+        for element in [one for one in dataset if one.tag.group == 0x6002 and one.tag.element != kept]:
+            del dataset[element.tag]
+
+    write_ct_series(tmp_path, volume_hu(1), overlays={0: [Plane(np.ones((10, 12), bool), 0x6002)]}, change=strip, syntax=syntax)
+    (header,) = scan_tree(tmp_path).images
+    assert header.overlays == (OverlayName(0x6002, "", ""),)
 
 
 @pytest.mark.parametrize(

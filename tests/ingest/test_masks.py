@@ -1,5 +1,7 @@
 """Chosen structures joined into label slices."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -24,16 +26,18 @@ B[6:8, 3:6] = True
 def open_with(tmp_path):
     """Open a case of three slices: overlays by slice, contours by name, NIfTI volumes (z, y, x) by name."""
 
-    def opened(rois, overlays=None, contours=None, niftis=None, rivals=0, rules=DEFAULT_RULES):
-        write_ct_series(tmp_path / "ct", volume_hu(3), overlays=overlays)
+    def opened(rois, overlays=None, contours=None, niftis=None, rivals=0, rules=DEFAULT_RULES, warned=(), change=None):
+        write_ct_series(tmp_path / "ct", volume_hu(3), overlays=overlays, change=change)
         series = order_series(scan_tree(tmp_path / "ct").images, "c0")
         sets = (read_structure_set(write_rtstruct(tmp_path / "rs", contours)),) if contours else ()
         files = [
             NiftiFile(write_nifti(tmp_path / f"{name}.nii", volume.transpose(2, 1, 0), affine_ras(series.grid)), rivals)
             for name, volume in (niftis or {}).items()
         ]
-        kind, labels = open_masks(MaskSources(series.headers, sets, tuple(files)), series, rois, rules)
-        return kind, np.stack([labels(z) for z in range(3)])
+        masks = open_masks(MaskSources(series.headers, sets, tuple(files)), series, rois, rules)
+        assert len(masks.warnings) == len(warned)
+        assert all(re.search(words, found) for words, found in zip(warned, masks.warnings, strict=True))
+        return masks.kind, np.stack([masks.labels(z) for z in range(3)])
 
     return opened
 
@@ -76,7 +80,7 @@ def test_contours_are_filled_on_their_slices(open_with):
 
 def test_the_only_nifti_keeps_its_labels(open_with):
     kept = volume(s0=A * 3 + B * 200)
-    kind, labels = open_with({}, niftis={"labels": kept})
+    kind, labels = open_with({}, niftis={"labels": kept}, warned=["label numbers up to 200 are kept"])
     assert kind == "nifti"
     assert np.array_equal(labels, kept)
 
@@ -139,7 +143,11 @@ def test_a_share_that_means_nothing_is_refused(fraction):
 
 
 def test_a_structure_that_this_case_lacks_leaves_the_others(open_with):
-    _, labels = open_with({"a": 1, "elsewhere": 2}, contours={"a": [box(1)]})
+    _, labels = open_with(
+        {"a": 1, "elsewhere": 2, "nowhere": 2, "b": 1},
+        contours={"a": [box(1)]},
+        warned=[r"no structure of a name given for label 2 \(2 given\)"],
+    )
     assert np.array_equal(labels, volume(s1=A))
 
 
@@ -191,3 +199,84 @@ def test_a_file_that_fits_several_series_is_refused_when_chosen(open_with):
 def test_a_label_that_a_mask_cannot_hold_is_refused(label):
     with pytest.raises(ConfigError, match=f"label {label} .*1 to 255"):
         check_rois({"a": 1, "b": label})
+
+
+def graphics_on_slice_1(dataset, z):
+    if z == 1:
+        dataset[0x60000040].value = "G"
+
+
+def words(*by_slice):
+    """Make one plane a slice in group 6000, with label and description."""
+    return {z: [Plane(A, label=label, description=description)] for z, (label, description) in enumerate(by_slice)}
+
+
+@pytest.mark.parametrize("name", ["femur", "6000"])
+def test_a_structure_that_is_graphics_on_some_slices_is_refused(open_with, name):
+    with pytest.raises(MaskError, match=r"6000 holds a structure as region \(Overlay Type R\) and, on 1 of 3 images"):
+        open_with({name: 1}, overlays=words(*[("femur", None)] * 3), change=graphics_on_slice_1)
+
+
+def test_the_only_structure_that_is_graphics_on_some_slices_is_refused(open_with):
+    with pytest.raises(MaskError, match="on 1 of 3 images, under the same words as graphics"):
+        open_with({}, overlays=words(*[(None, None)] * 3), change=graphics_on_slice_1)
+
+
+def test_graphics_of_other_words_in_its_group_are_no_part_of_a_structure(open_with):
+    overlays = words(("femur", None), ("note", None), ("femur", None))
+    _, labels = open_with({"femur": 1}, overlays=overlays, change=graphics_on_slice_1)
+    assert np.array_equal(labels, volume(s0=A, s2=A))
+
+
+def test_a_plane_that_lost_its_words_is_refused_and_its_group_takes_it(open_with):
+    overlays = words(("femur", None), (None, None), ("femur", None))
+    with pytest.raises(MaskError, match="on 1 of 3 images, a plane without label and description"):
+        open_with({"femur": 1}, overlays=overlays)
+    assert np.array_equal(open_with({"6000": 1}, overlays=overlays)[1], volume(s0=A, s1=A, s2=A))
+
+
+def test_other_words_in_its_group_are_warned_of(open_with):
+    overlays = words(("femur", None), ("femvr", None), ("femur", None))
+    warned = ["6000 has other words than a chosen structure's on 1 of 3 images"]
+    assert np.array_equal(open_with({"femur": 1}, overlays=overlays, warned=warned)[1], volume(s0=A, s2=A))
+
+
+def test_a_structure_that_takes_the_group_of_another_is_not_warned_of(open_with):
+    both = [Plane(A, 0x6000, label="pelvis"), Plane(B, 0x6002, label="femur")]
+    overlays = {0: both, 1: [Plane(A, label="femur")], 2: [Plane(B, label="pelvis")]}
+    assert np.array_equal(open_with({"femur": 1}, overlays=overlays)[1], volume(s0=B, s1=A))
+
+
+def test_planes_of_one_label_are_chosen_by_description(open_with):
+    overlays = {0: [Plane(A, 0x6000, label="Mask", description="femur"), Plane(B, 0x6002, label="Mask", description="pelvis")]}
+    _, labels = open_with({"femur": 1, "pelvis": 2}, overlays=overlays)
+    assert np.array_equal(labels, volume(s0=A + 2 * B))
+    with pytest.raises(MaskError, match="name given for label 1 is ambiguous: 2 structures"):
+        open_with({"Mask": 1}, overlays=overlays)
+
+
+def test_slices_of_one_label_and_other_descriptions_are_other_structures(open_with):
+    overlays = words(("Mask", "femur"), ("Mask", "pelvis"), ("Mask", "femur"))
+    warned = ["other words than a chosen structure's on 1 of 3 images"]
+    assert np.array_equal(open_with({"femur": 1}, overlays=overlays, warned=warned)[1], volume(s0=A, s2=A))
+    with pytest.raises(MaskError, match=r"2 structures \(2 overlay\); choose"):
+        open_with({}, overlays=overlays)
+
+
+def test_points_beside_contours_are_left_out_with_a_warning(open_with):
+    contours = {"a": [box(0), box(1)[:1], box(2)[:2]]}
+    _, labels = open_with({}, contours=contours, warned=["2 contours of the structures chosen are points or enclose no area"])
+    assert np.array_equal(labels, volume(s0=A))
+
+
+def test_a_structure_set_of_another_frame_of_reference_is_warned_of(open_with):
+    def move(dataset, _):
+        dataset.FrameOfReferenceUID = "2.25.4444"
+
+    _, labels = open_with({}, contours={"a": [box(0)]}, change=move, warned=["and another frame of reference"])
+    assert np.array_equal(labels, volume(s0=A))
+
+
+def test_numbers_kept_from_a_file_that_does_not_name_them_are_warned_of(open_with):
+    assert open_with({}, niftis={"a": volume(s0=A * 5)}, warned=["label numbers up to 5 are kept as the NIfTI"])[1].max() == 5
+    assert open_with({}, niftis={"a": volume(s0=A)})[1].max() == 1

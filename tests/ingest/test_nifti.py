@@ -65,6 +65,47 @@ def test_scaled_values_are_scaled_back(tmp_path):
     assert np.array_equal(read_labels(tmp_path / "labels.nii")[0], labels_zyx())
 
 
+def put(path, offset, value):
+    """Overwrite a float of a header."""
+    raw = bytearray(path.read_bytes())
+    raw[offset : offset + 4] = np.float32(value).tobytes()
+    path.write_bytes(raw)
+    return path
+
+
+def test_labels_that_a_slope_in_single_precision_makes_not_quite_whole_are_labels(tmp_path):
+    # As SPM writes a binary mask: 0 and 255, with a slope of 1/255.
+    path = write_nifti(tmp_path / "labels.nii", (labels_zyx() > 0).transpose(2, 1, 0) * np.uint8(255), affine_ras(GRID))
+    assert np.array_equal(read_labels(put(path, 112, 1 / 255))[0], labels_zyx() > 0)
+
+
+def test_a_slope_that_gives_fractions_gives_no_labels(tmp_path):
+    with pytest.raises(MaskError, match="image, not labels"):
+        read_labels(put(write(tmp_path / "labels.nii"), 112, 1.002))
+
+
+@pytest.mark.parametrize("offset", [0, 16, -16, 351])
+def test_voxels_inside_the_header_are_refused(tmp_path, offset):
+    with pytest.raises(MaskError, match=f"voxels at byte {offset}, inside the header; at least 352 is expected"):
+        read_labels(put(write(tmp_path / "labels.nii"), 108, offset))
+
+
+def test_voxels_inside_the_longer_header_of_the_second_version_are_refused(tmp_path):
+    image = nibabel.Nifti2Image(labels_zyx().transpose(2, 1, 0), affine_ras(GRID))
+    nibabel.save(image, tmp_path / "labels.nii")
+    raw = bytearray((tmp_path / "labels.nii").read_bytes())
+    raw[168:176] = np.int64(540).tobytes()
+    (tmp_path / "labels.nii").write_bytes(raw)
+    with pytest.raises(MaskError, match="voxels at byte 540, inside the header; at least 544 is expected"):
+        read_labels(tmp_path / "labels.nii")
+
+
+@pytest.mark.parametrize("offset", [1e20, np.inf, np.nan])
+def test_voxels_beyond_any_file_are_refused(tmp_path, offset):
+    with pytest.raises(MaskError, match=r"cut short: its header announces|header is damaged"):
+        read_labels(put(write(tmp_path / "labels.nii"), 108, offset))
+
+
 def test_the_second_version_of_the_format_and_metres_are_read(tmp_path):
     affine = affine_ras(GRID)
     affine[:3] /= 1000

@@ -146,13 +146,14 @@ def test_a_bomb_behind_the_last_voxel_is_refused(tmp_path):
         read(path)
 
 
-def test_voxels_inside_the_header_are_refused(tmp_path):
+def test_voxels_inside_the_header_or_beyond_any_file_are_refused(tmp_path):
     path = write(tmp_path / "ct.nii", volume_hu())
     raw = bytearray(path.read_bytes())
-    raw[108:112] = np.float32(0).tobytes()
-    path.write_bytes(raw)
-    with pytest.raises(SeriesError, match="voxels at byte 0, inside the header"):
-        open_nifti_image(path, Rounding())
+    for offset, words in ((0, "the NIfTI image has its voxels at byte 0, inside the header"), (1e20, "cut short")):
+        raw[108:112] = np.float32(offset).tobytes()
+        path.write_bytes(raw)
+        with pytest.raises(SeriesError, match=words):
+            open_nifti_image(path, Rounding())
 
 
 @pytest.mark.parametrize(("shape", "words"), [((12, 10, 4, 3), r"has shape \(12, 10, 4, 3\); one volume")])

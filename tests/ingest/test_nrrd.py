@@ -4,6 +4,7 @@ import bz2
 import gzip
 import itertools
 import shutil
+import warnings
 
 import nrrd
 import numpy as np
@@ -47,6 +48,28 @@ def test_every_space_and_encoding_gives_the_same_voxels(tmp_path, space, encodin
     path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), space=space, encoding=encoding)
     assert is_nrrd(path.read_bytes()[:16])
     assert np.array_equal(read_on(path, GRID), labels_zyx())
+
+
+def test_a_sparse_mask_may_be_far_smaller_than_deflate_could_make_it(tmp_path):
+    grid = make_grid((64, 128, 128), (3.0, 0.75, 0.5), (-10.0, -20.0, 100.0), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    labels = np.zeros(grid.shape_zyx, np.uint8)
+    labels[20:30, 40:50, 40:50] = 1
+    path = write(tmp_path / "m.nrrd", labels.transpose(2, 1, 0), grid=grid, encoding="bzip2")
+    assert path.stat().st_size * 1100 < labels.nbytes
+    assert np.array_equal(read_on(path, grid), labels)
+
+
+def test_a_filter_that_another_thread_sets_meanwhile_stays(tmp_path, monkeypatch):
+    path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0))
+    read_header = nrrd.read_header
+
+    def read_beside_another(lines):
+        warnings.filterwarnings("ignore", "of another thread")
+        return read_header(lines)
+
+    monkeypatch.setattr(nrrd, "read_header", read_beside_another)
+    read_nrrd_header(path)
+    assert any(message is not None and message.pattern == "of another thread" for _, message, *_ in warnings.filters)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))

@@ -6,6 +6,7 @@ import pytest
 from hipseg.errors import MaskError
 from hipseg.ingest.overlay import OverlayReader, PlaneLayout, lay_onto_image
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
+from tests.ingest.enhanced_builder import write_enhanced
 
 
 def read(tmp_path, plane, change=None, shape=(10, 12), syntax="1.2.840.10008.1.2.1"):
@@ -54,8 +55,6 @@ def test_bytes_are_not_turned(tmp_path):
         ((3, 2), np.s_[2:6, 1:6], np.s_[:, :]),
         ((0, -1), np.s_[0:3, 0:3], np.s_[1:, 2:]),
         ((9, 11), np.s_[8:10, 10:12], np.s_[:2, :2]),
-        ((11, 1), np.s_[0:0, 0:0], np.s_[0:0, 0:0]),
-        ((-9, 1), np.s_[0:0, 0:0], np.s_[0:0, 0:0]),
     ],
 )
 def test_origin_places_a_small_plane_and_cuts_what_lies_outside(tmp_path, origin, image, plane):
@@ -64,6 +63,16 @@ def test_origin_places_a_small_plane_and_cuts_what_lies_outside(tmp_path, origin
     expected = np.zeros((10, 12), dtype=bool)
     expected[image] = small[plane]
     assert np.array_equal(read(tmp_path, Plane(small, origin=origin)), expected)
+
+
+@pytest.mark.parametrize("origin", [(11, 1), (-9, 1), (1, 13), (-2, 1), (100, 100)])
+def test_bits_wholly_beside_the_image_are_refused(tmp_path, origin):
+    small = np.zeros((4, 5), bool)
+    small[:2] = True
+    words = rf"overlay of 4 x 5 pixels with its origin at row {origin[0]}, column {origin[1]} lies wholly beside .* of 10 x 12"
+    with pytest.raises(MaskError, match=words):
+        read(tmp_path, Plane(small, origin=origin))
+    assert read(tmp_path, Plane(small & False, origin=origin)) is None
 
 
 def test_a_plane_larger_than_the_image_is_cut(tmp_path):
@@ -76,7 +85,39 @@ def test_only_the_frame_that_belongs_to_the_image_is_used(tmp_path):
     frames = np.random.default_rng(2).random((3, 7, 9)) < 0.5
     assert np.array_equal(read(tmp_path, Plane(frames, frames=3), shape=(7, 9)), frames[0])
     assert np.array_equal(read(tmp_path, Plane(frames, frames=3, frame_origin=1), shape=(7, 9)), frames[0])
-    assert read(tmp_path, Plane(frames, frames=3, frame_origin=2), shape=(7, 9)) is None
+
+
+@pytest.mark.parametrize(("frame_origin", "last"), [(2, 4), (9, 11)])
+def test_frames_that_the_image_lacks_are_refused_where_something_is_drawn(tmp_path, frame_origin, last):
+    frames = np.ones((3, 7, 9), bool)
+    with pytest.raises(MaskError, match=rf"6000 lies on frames {frame_origin} to {last} \(60xx,0051\) of an image that has 1"):
+        read(tmp_path, Plane(frames, frames=3, frame_origin=frame_origin), shape=(7, 9))
+    assert read(tmp_path, Plane(frames & False, frames=3, frame_origin=frame_origin), shape=(7, 9)) is None
+
+
+@pytest.mark.parametrize("frames", [0, -1])
+def test_an_overlay_without_a_frame_is_refused(tmp_path, frames):
+    with pytest.raises(MaskError, match=f"6000 with {frames} frames"):
+        read(tmp_path, Plane(some_mask(), frames=frames))
+
+
+def test_a_plane_of_a_multi_frame_image_has_to_say_its_frame(tmp_path):
+    path = write_enhanced(tmp_path / "e", volume_hu(3), overlay=Plane(some_mask()))
+    with pytest.raises(MaskError, match="of an image of 3 frames without Number of Frames in Overlay or Image Frame Origin"):
+        OverlayReader({0x6000}).read(path, {0x6000}, (10, 12), 1)
+    path = write_enhanced(tmp_path / "e", volume_hu(3), overlay=Plane(some_mask(), frames=1))
+    assert np.array_equal(OverlayReader({0x6000}).read(path, {0x6000}, (10, 12), 1)[0x6000], some_mask())
+    assert OverlayReader({0x6000}).read(path, {0x6000}, (10, 12), 2)[0x6000] is None
+
+
+@pytest.mark.parametrize(("representation", "value"), [("UL", 5000), ("UT", "text"), ("OL", b"abcd" * 10)])
+def test_what_is_written_as_no_bits_is_refused(tmp_path, representation, value):
+    def rewrite(dataset, _):
+        del dataset[0x60003000]
+        dataset.add_new(0x60003000, representation, value)
+
+    with pytest.raises(MaskError, match=r"6000 with Overlay Data \(60xx,3000\) that are no bits"):
+        read(tmp_path, Plane(some_mask()), rewrite)
 
 
 def test_frames_that_begin_before_the_image_are_counted_through():
@@ -161,10 +202,10 @@ def test_padding_bits_and_bytes_after_the_last_pixel_are_passed_over(tmp_path):
 
 def test_frames_of_an_overlay_belong_to_frames_of_the_image_from_its_origin_on(tmp_path):
     frames = np.random.default_rng(3).random((2, 10, 12)) < 0.4
-    paths = write_ct_series(tmp_path, volume_hu(1), overlays={0: [Plane(frames, frames=2, frame_origin=3)]})
+    path = write_enhanced(tmp_path / "e", volume_hu(5), overlay=Plane(frames, frames=2, frame_origin=3))
     reader = OverlayReader({0x6000})
     for frame, mask in {1: None, 2: None, 3: frames[0], 4: frames[1], 5: None}.items():
-        found = reader.read(paths[0], {0x6000}, (10, 12), frame)[0x6000]
+        found = reader.read(path, {0x6000}, (10, 12), frame)[0x6000]
         assert found is None if mask is None else np.array_equal(found, mask), frame
 
 

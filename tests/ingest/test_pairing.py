@@ -56,6 +56,22 @@ def test_series_then_images_then_frame_of_reference_decide(tmp_path, references,
     assert pair_all(tmp_path) == {"rs": expected}
 
 
+@pytest.mark.parametrize(
+    ("image_uids", "z_mm", "expected"), [(["2.25.1.2"], 203.0, "a"), (["2.25.9"], 203.0, "b"), (["2.25.9"], 9, "ab")]
+)
+def test_of_the_stacks_of_one_series_images_and_then_contours_decide(tmp_path, image_uids, z_mm, expected):
+    write(tmp_path, "a", series="2.25.1")
+    write(tmp_path, "b", series="2.25.2", origin_mm_xyz=(-10, -20, 200))
+    contour = rectangle_mm((-9, -8), (-19, -18), z_mm)
+    write_rtstruct(tmp_path / "rs", {"roi": [contour]}, series_uid="2.25.7", image_uids=image_uids)
+    scan = scan_tree(tmp_path)
+    stacks = {
+        ("p", f"2.25.7{one.folder}"): [replace(other, series_uid="2.25.7") for other in scan.images if other.folder == one.folder]
+        for one in scan.images
+    }
+    assert pair_rtstruct(scan.rtstructs[0], SeriesIndex(stacks)) == tuple(("p", f"2.25.7{folder}") for folder in expected)
+
+
 def test_among_series_of_one_frame_the_contours_decide(tmp_path):
     write(tmp_path, "thick", series="2.25.1")
     write(tmp_path, "above", series="2.25.2", origin_mm_xyz=(-10, -20, 110))

@@ -148,6 +148,34 @@ def test_a_cut_file_says_how_many_bytes_were_found_and_expected(tmp_path):
         read(path)
 
 
+def test_pixels_of_more_rows_or_columns_than_the_header_says_are_refused(tmp_path):
+    path = write(tmp_path, volume_hu(1)[0], lambda dataset, _: setattr(dataset, "Columns", 6))
+    with pytest.raises(SeriesError, match="240 bytes of pixels, expected 120; export the series again"):
+        read(path)
+
+
+def test_an_odd_number_of_bytes_may_be_padded_to_an_even_one(tmp_path):
+    def one_byte_each(dataset, _):
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+        dataset.PixelData = bytes([1, 2, 255, 0])
+        dataset["PixelData"].VR = "OB"
+
+    assert read(write(tmp_path, np.zeros((1, 3)), one_byte_each, intercept=0)).tolist() == [[1, 2, 255]]
+
+
+@pytest.mark.parametrize(("kind", "words"), [("SV", "breaks off"), ("UV", "breaks off"), ("UT", "another kind than bytes")])
+def test_pixels_written_as_another_kind_of_value_are_refused_without_their_bytes(tmp_path, kind, words):
+    path = write(tmp_path, volume_hu(1, 9, 11)[0])
+    raw = bytearray(path.read_bytes())
+    start = raw.rfind(b"\xe0\x7f\x10\x00OW")
+    raw[start + 4 : start + 6] = kind.encode()
+    raw[start + 12 : start + 18] = b"SECRET"
+    path.write_bytes(raw)
+    with pytest.raises(SeriesError, match=words) as refusal:
+        read(path)
+    assert "SECRET" not in str(refusal.value)
+
+
 def test_a_file_without_pixels_is_refused(tmp_path):
     def drop(dataset, _):
         del dataset.PixelData

@@ -1,10 +1,12 @@
 """Even-odd fill against hand-drawn masks and a point-in-polygon test written another way."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hipseg.ingest.polygons import fill_even_odd
+from hipseg.errors import MaskError
+from hipseg.ingest.polygons import fill_closed, fill_even_odd
 
 
 def square(low, high):
@@ -88,3 +90,55 @@ def test_any_polygon_gives_what_counting_edges_point_by_point_gives(corners):
     polygon = np.array(corners) / 4.0
     expected = [[winding_parity(polygon, x, y) for x in range(9)] for y in range(8)]
     assert np.array_equal(fill_even_odd([polygon], (8, 9)), np.array(expected))
+
+
+def box(x0, x1, y0, y1):
+    """Give corners around the pixels x0 to x1 - 1 of the rows y0 to y1 - 1."""
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=float) - 0.5
+
+
+SHAPE = (12, 12)
+
+
+def counted(*polygons):
+    return int(fill_closed(polygons, SHAPE).sum())
+
+
+@pytest.mark.parametrize("turn", [lambda p: p, lambda p: p[::-1], lambda p: np.roll(p, 2, axis=0)])
+def test_a_contour_that_is_there_twice_counts_once(turn):
+    assert counted(box(1, 5, 1, 5), turn(box(1, 5, 1, 5)), box(7, 9, 7, 9)) == 16 + 4
+
+
+def test_contours_inside_others_are_holes_and_islands_in_them():
+    # 100 pixels, a hole of 36 in them, an island of 4 in it.
+    assert counted(box(1, 11, 1, 11), box(3, 9, 3, 9), box(5, 7, 5, 7)) == 100 - 36 + 4
+
+
+def test_a_hole_that_touches_the_edge_is_one():
+    assert counted(box(1, 11, 1, 11), box(1, 5, 3, 9)) == 100 - 24
+    # One of its ten columns lies outside: 90 % of it are inside.
+    assert counted(box(1, 12, 1, 11), box(0, 10, 5, 7)) == 110 - 18 + 2
+
+
+def test_neighbours_that_overlap_by_rounding_lose_nothing():
+    # One of the smaller one's 12 pixels in both: less than a tenth.
+    assert counted(box(0, 4, 0, 10), box(3, 7, 9, 12)) == 40 + 12 - 1
+
+
+@pytest.mark.parametrize(("start", "count"), [(3, 8), (2, 12), (1, 16)])
+def test_contours_that_cross_are_refused_with_the_count(start, count):
+    with pytest.raises(MaskError, match=f"two contours of a structure cross: {count} pixels lie in both, the smaller one has 20"):
+        fill_closed([box(0, 5, 0, 5), box(start, start + 5, 1, 5)], SHAPE)
+
+
+def test_contours_partly_or_wholly_beside_the_image_are_cut_off():
+    assert counted(box(-4, 2, -4, 3), box(10, 20, 5, 6), box(-9, -5, 30, 40)) == 6 + 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 14), st.integers(1, 5), st.integers(-3, 14), st.integers(1, 5)), max_size=5))
+def test_contours_that_do_not_overlap_are_filled_as_by_even_and_odd(boxes):
+    polygons = [box(x, x + width, y, y + height) for x, width, y, height in boxes]
+    claims = sum((fill_even_odd([one], SHAPE).astype(int) for one in polygons), np.zeros(SHAPE, int))
+    if claims.max() <= 1:
+        assert np.array_equal(fill_closed(polygons, SHAPE), fill_even_odd(polygons, SHAPE))

@@ -74,6 +74,56 @@ def test_open_contours_beside_closed_ones_are_refused(tmp_path):
         place_contours(read_structure_set(path).structures[0], GRID)
 
 
+def test_points_and_contours_without_area_are_left_out_and_counted(tmp_path):
+    line = np.array([[-9.5, -18.5, 103], [-9.0, -18.0, 103], [-8.5, -17.5, 103]])
+    path = write_rtstruct(tmp_path / "rs", {"roi": [flat(100), flat(103)[:1], flat(103)[:2], line, flat(106)]})
+    dataset = dcmread(path)
+    dataset.ROIContourSequence[0].ContourSequence[1].ContourGeometricType = "POINT"
+    dataset.save_as(path)
+    (structure,) = read_structure_set(path).structures
+    assert (len(structure.contours_mm_xyz), structure.points, structure.open_contours) == (2, 3, 0)
+    assert sorted(place_contours(structure, GRID)) == [0, 2]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_structure_of_closed_contours_without_any_area_is_none(tmp_path, count):
+    assert read_structure_set(write_rtstruct(tmp_path / "rs", {"roi": [flat(100)[:count]]})).structures == ()
+
+
+def renumber(dataset, sequence, keyword, number):
+    item = dataset[sequence][1]
+    if number is None:
+        delattr(item, keyword)
+    else:
+        setattr(item, keyword, number)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "keyword", "number", "words"),
+    [
+        ("StructureSetROISequence", "ROINumber", 1, "2 structures of 1 numbers"),
+        ("StructureSetROISequence", "ROINumber", None, "2 structures of 1 numbers"),
+        ("ROIContourSequence", "ReferencedROINumber", 1, r"2 lists of contours for 1 of them"),
+        ("ROIContourSequence", "ReferencedROINumber", None, r"2 lists of contours for 1 of them"),
+        ("ROIContourSequence", "ReferencedROINumber", 7, r"2 lists of contours for 1 of them"),
+    ],
+)
+def test_structures_that_are_not_numbered_one_by_one_are_refused(tmp_path, sequence, keyword, number, words):
+    path = write_rtstruct(tmp_path / "rs", {"a": [flat(100)], "b": [flat(103)]})
+    dataset = dcmread(path)
+    renumber(dataset, sequence, keyword, number)
+    dataset.save_as(path)
+    with pytest.raises(MaskError, match=words):
+        read_structure_set(path)
+
+
+@pytest.mark.parametrize(("kinds", "count"), [("CLOSED_PLANAR", 4), ("CLOSEDPLANAR_XOR", 0)])
+def test_a_contour_that_is_there_twice_cancels_itself_only_where_the_file_says_so(tmp_path, kinds, count):
+    # 2 x 2 pixels: columns 1 and 2, rows 2 and 3.
+    structure = read(tmp_path, flat(100), flat(100), kinds=kinds)
+    assert np.count_nonzero(fill_contours(structure, GRID)(0)) == count
+
+
 def test_a_contour_slightly_off_its_slice_belongs_to_it(tmp_path):
     assert list(place(tmp_path, flat(103.7))) == [1]
     assert list(place(tmp_path, flat(99.3))) == [0]

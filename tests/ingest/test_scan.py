@@ -38,6 +38,16 @@ def reasons(root):
     return dict(scan.set_aside)
 
 
+def test_a_structure_set_is_told_by_its_class_where_its_modality_is_lost(tmp_path):
+    path = write_rtstruct(tmp_path / "rs", {"roi": [rectangle_mm((0, 1), (0, 1), 0)]})
+    dataset = dcmread(path)
+    dataset.Modality = ""
+    dataset.save_as(path)
+    scan = scan_tree(tmp_path)
+    assert [found.path for found in scan.rtstructs] == [path]
+    assert not scan.set_aside
+
+
 def test_images_structure_sets_and_volumes_are_told_apart_by_content(tmp_path):
     write_image(tmp_path / "a").rename(tmp_path / "a" / "notes.txt")
     write_rtstruct(tmp_path / "scan.dcm", {"roi": [rectangle_mm((0, 1), (0, 1), 0)]})

@@ -9,11 +9,13 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 
 from hipseg.errors import MaskError
 from hipseg.geometry import make_grid
+from hipseg.ingest.cases import find_cases, open_case
 from hipseg.ingest.planes import number_slices
 from hipseg.ingest.scan import scan_tree
 from hipseg.ingest.segmentation import lies_on, open_decoder, open_segment, place_frames, read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
 from tests.ingest.builders import cut, volume_hu, write_ct_series
+from tests.ingest.media import zip_folder
 from tests.ingest.seg_builder import read_sources, write_seg
 
 SHAPE = (3, 11, 13)
@@ -202,8 +204,10 @@ def test_two_frames_of_one_segment_on_one_slice_are_refused(tmp_path, series):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda d: delattr(d, "SegmentSequence"), "lists no segment"),
+        (lambda d: delattr(d, "SegmentSequence"), "lists 0 segments"),
+        (lambda d: d.SegmentSequence.append(d.SegmentSequence[0]), r"lists 2 segments \(0062,0002\) of 1 numbers"),
         (lambda d: delattr(d, "SegmentationType"), "without a Segmentation Type"),
+        (lambda d: setattr(d.SegmentSequence[0], "SegmentNumber", 7), "2 of 2 frames .*, the first is frame 1, show a segment"),
         (lambda d: setattr(d, "NumberOfFrames", 9), "of 9 frames describes 2"),
         (
             lambda d: delattr(d.SharedFunctionalGroupsSequence[0], "SegmentIdentificationSequence"),
@@ -233,3 +237,46 @@ def test_frames_on_a_longer_series_lie_where_they_were_drawn(tmp_path, series):
     longer = make_grid((9, *SHAPE[1:]), grid.spacing_mm_zyx, np.array(grid.origin_mm_xyz) - (0, 0, 9), grid.directions_xyz)
     path = write_seg(tmp_path / "seg", series[1], some_masks(1).astype(np.uint8), ["a"])
     assert sorted(place_frames(read_segmentation(path), 1, OrderedSeries((), longer), {})) == [3, 5]
+
+
+def test_a_number_of_no_segment_in_a_label_map_is_refused(tmp_path, series):
+    def forget(dataset):
+        del dataset.SegmentSequence[-1]
+
+    numbers = np.zeros(SHAPE, np.uint8)
+    numbers[1, 2:4, 3:5], numbers[1, 7, 7:10] = 1, 2
+    path = write_seg(tmp_path / "seg", series[1], numbers, ["a", "b"], "LABELMAP", change=forget)
+    with pytest.raises(MaskError, match=r"frame \d of a DICOM SEG has 3 pixels with numbers of none of its \d segments"):
+        read(path, series[0], 1)
+
+
+def test_the_number_of_padding_in_a_label_map_is_background(tmp_path, series):
+    def pad(dataset):
+        dataset.PixelPaddingValue = 9
+        dataset.PixelData = dataset.PixelData.replace(b"\0", b"\x09")
+
+    numbers = np.zeros(SHAPE, np.uint8)
+    numbers[1, 2:4, 3:5] = 1
+    path = write_seg(tmp_path / "seg", series[1], numbers, ["a"], "LABELMAP", change=pad)
+    assert np.array_equal(read(path, series[0], 1), numbers == 1)
+
+
+def test_a_seg_of_another_frame_of_reference_is_refused(tmp_path, series):
+    def move(dataset):
+        dataset.FrameOfReferenceUID = "2.25.4444"
+
+    masks = some_masks(1)
+    write_seg(tmp_path / "ct" / "seg", series[1], masks.astype(np.uint8), ["a"], change=move)
+    (source,) = find_cases(tmp_path).cases
+    with pytest.raises(MaskError, match="a DICOM SEG lies in another frame of reference"):
+        open_case(source, "c0", {})
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_seg_in_a_zip_is_read(tmp_path, series, kind):
+    masks = some_masks(1)
+    pixels = masks.astype(np.uint8) if kind == "BINARY" else masks[..., 0].astype(np.uint8)
+    write_seg(tmp_path / "ct" / "seg", series[1], pixels, ["a"], kind)
+    zip_folder(tmp_path / "ct", tmp_path / "zipped" / "case.zip")
+    (source,) = find_cases(tmp_path / "zipped").cases
+    assert np.array_equal([labels for _, labels in open_case(source, "c0", {}).slices], masks[..., 0])

@@ -136,6 +136,9 @@ def test_gantry_tilt_is_refused_with_its_angle(tmp_path):
         ({"RescaleIntercept": None}, "without Rescale Intercept"),
         ({"RescaleType": "ED"}, "without Rescale Type .* HU"),
         ({"SamplesPerPixel": 3}, "without one sample a pixel"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, r"1 of 5 images .* without grey values, MONOCHROME1 or 2 \(0028,0004\)"),
+        ({"PhotometricInterpretation": None}, "without grey values"),
+        ({"BitsStored": 12, "HighBit": 15}, r"1 of 5 images .* without High Bit \(0028,0102\) one below Bits Stored"),
         ({"NumberOfFrames": 2}, "multi-frame CT in case c0ffee: 1 of 5 files"),
     ],
 )
@@ -151,7 +154,10 @@ def test_an_impossible_orientation_is_refused(tmp_path, orientation):
 
 
 def test_a_single_slice_takes_its_extent_from_the_header(tmp_path):
-    assert order(tmp_path / "a", slices=1).grid.spacing_mm_zyx[0] == 3.0
+    lone = order(tmp_path / "a", slices=1)
+    assert lone.grid.spacing_mm_zyx[0] == 3.0
+    assert lone.warnings == ("only one slice: no other one confirms its extent, nor that none is missing",)
+    assert order(tmp_path / "c", slices=2).warnings == ()
     assert order(tmp_path / "b", only(0, SpacingBetweenSlices=2.5), slices=1).grid.spacing_mm_zyx[0] == 2.5
 
 

@@ -88,6 +88,14 @@ def test_a_cluster_is_told_from_programs_without_one(slurm, monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     if answer:
         slurm.say("scontrol ping", **answer)
-    finding = doctor._judge_slurm()
+    (finding,) = doctor._judge_slurm()
     assert finding.found.startswith(found)
     assert (finding.cure is None) if cure is None else (cure in finding.cure)
+
+
+def test_how_long_a_lost_node_goes_unnoticed_is_what_the_cluster_says(slurm, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    slurm.say("scontrol show config", "ClusterName             = fake\nSlurmdTimeout           = 300 sec\n")
+    assert [(one.name, one.found) for one in doctor._judge_slurm()][1:] == [
+        ("lost nodes", "count as down after 300 sec (SlurmdTimeout), and their jobs start again then")
+    ]

@@ -3,7 +3,7 @@ import stat
 import pytest
 
 from hipseg.errors import LaunchError
-from hipseg.launch.endings import Ending, Start, find_start, read_endings, verdict_of, write_ending
+from hipseg.launch.endings import Ending, Start, count_spent, find_start, read_endings, verdict_of, write_ending
 
 
 def test_a_task_of_an_array_is_known_by_the_array_and_its_place_in_it():
@@ -49,6 +49,15 @@ def test_other_files_and_a_folder_that_is_not_there_hold_nothing(tmp_path):
         (tmp_path / name).write_text("{}")
     assert read_endings(tmp_path) == {}
     assert read_endings(tmp_path / "nowhere") == {}
+
+
+def test_starts_that_gave_way_are_not_counted_and_those_that_left_no_verdict_are(tmp_path):
+    for restart, gave_way in {0: False, 1: True, 3: True}.items():
+        write_ending(tmp_path, "12_4", Ending(restart, None, exit_code=75, gave_way=gave_way))
+    write_ending(tmp_path, "12_4", Ending(2, 0, 1.0))
+    (tmp_path / "12_4.4.batch.json").write_text("{")
+    write_ending(tmp_path, "12_3", Ending(5, None, exit_code=75))
+    assert [count_spent(tmp_path, Start("12_4", restart, 0)) for restart in range(6)] == [0, 1, 1, 2, 2, 3]
 
 
 def test_the_verdict_is_the_batch_scripts():

@@ -15,7 +15,7 @@ def names(jobs):
     return [job.name for job in jobs]
 
 
-def test_a_whole_study_is_dealt_pretrained_trained_and_aggregated_in_that_order():
+def test_a_whole_study_is_dealt_pretrained_trained_aggregated_and_reported_in_that_order():
     jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS), has_splits=False)
     trained = {
         arm: [Job(f"train {arm} fold {k}", ("train", *CONFIG, "--arm", arm, "--fold", str(k)), after, arm, k) for k in (0, 1)]
@@ -27,6 +27,7 @@ def test_a_whole_study_is_dealt_pretrained_trained_and_aggregated_in_that_order(
         Job("pretraining", ("pretrain", *CONFIG)),
         *runs,
         Job("aggregate", ("aggregate", "results"), tuple(run.name for run in runs)),
+        Job("report", ("report", "results"), ("aggregate",)),
     )
 
 
@@ -57,10 +58,10 @@ def test_folds_that_are_dealt_are_not_dealt_again():
 
 def test_without_a_transfer_arm_there_is_no_pretraining():
     jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS, arms=("unet",)), has_splits=True)
-    assert names(jobs) == ["train unet fold 0", "train unet fold 1", "aggregate"]
+    assert names(jobs) == ["train unet fold 0", "train unet fold 1", "aggregate", "report"]
 
 
-def test_no_table_is_made_while_a_fold_is_left_out():
+def test_neither_table_nor_page_is_made_while_a_fold_is_left_out():
     jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS, folds=(1,)), has_splits=True)
     assert names(jobs) == [
         "pretraining",
@@ -93,6 +94,7 @@ def test_ranks_do_the_runs_and_the_pretraining_only():
         "train modified-unet-tl fold 0": 4,
         "train modified-unet-tl fold 1": 4,
         "aggregate": 1,
+        "report": 1,
     }
 
 
@@ -105,6 +107,7 @@ def test_threads_go_to_the_runs_and_the_pretraining_only():
         "train modified-unet-tl fold 0": ("--set", "train.threads=3"),
         "train modified-unet-tl fold 1": ("--set", "train.threads=3"),
         "aggregate": (),
+        "report": (),
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 from submitit.core.utils import DelayedSubmission
 
 from hipseg.config import dump_settings
-from hipseg.errors import STOPPED_EXIT_CODE, LaunchError, ReportError
+from hipseg.errors import LOST_EXIT_CODE, STOPPED_EXIT_CODE, LaunchError, ReportError
 from hipseg.launch.graph import Job
 from hipseg.launch.local import run_study
 from hipseg.launch.private import make_private
@@ -220,6 +220,21 @@ def test_a_job_that_is_killed_has_failed(paths, tmp_path):
         137,
         "ended without a result: killed from outside, perhaps for want of memory (a smaller train.batch_size needs less)",
     )
+
+
+def test_a_rank_that_the_watch_over_the_ranks_ended_says_what_the_watch_said(paths, tmp_path):
+    """As the watch does it: a line in the log, and an end that leaves no result."""
+
+    def end(record):
+        if record.stage == "running":
+            task = wait_for_task(record)
+            with (paths.root / record.log).open("a") as log:
+                log.write("error: no rank has moved for 900 s; all are at step 7\n")
+            task.kill()
+
+    state = run(paths, [Job("endless", endless(tmp_path))], report=end)
+    assert (state.record("endless").stage, state.record("endless").exit_code) == ("failed", LOST_EXIT_CODE)
+    assert state.record("endless").error == "no rank has moved for 900 s; all are at step 7"
 
 
 def test_no_job_goes_on_that_nobody_watches(paths, tmp_path):

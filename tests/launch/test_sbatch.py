@@ -13,35 +13,46 @@ from hipseg.errors import LOST_EXIT_CODE, OUTRANKING, STOPPED_EXIT_CODE, ConfigE
 FOLDER = Path(__file__).resolve().parents[2] / "slurm"
 FINETUNE = ["train", "--arm", "modified-unet-tl", "--fold", "3"]
 RUNS = [
-    ("pack", [], ["pack", "data/"]),
-    ("pack", ["scans", "-o", "out"], ["pack", "scans", "-o", "out"]),
-    ("pretrain", [], ["pretrain"]),
-    ("pretrain", ["--config", "my study.yaml"], ["pretrain", "--config", "my study.yaml"]),
-    ("finetune", [], FINETUNE),
-    ("finetune", ["--arm", "unet"], [*FINETUNE, "--arm", "unet"]),
-    ("aggregate", [], ["aggregate"]),
-    ("aggregate", ["elsewhere", "--allow-partial"], ["aggregate", "elsewhere", "--allow-partial"]),
+    ("pack", [], [["pack", "data/"]]),
+    ("pack", ["scans", "-o", "out"], [["pack", "scans", "-o", "out"]]),
+    ("pretrain", [], [["pretrain"]]),
+    ("pretrain", ["--config", "my study.yaml"], [["pretrain", "--config", "my study.yaml"]]),
+    ("finetune", [], [FINETUNE]),
+    ("finetune", ["--arm", "unet"], [[*FINETUNE, "--arm", "unet"]]),
+    ("aggregate", [], [["aggregate", "results/"], ["report", "results/"]]),
+    ("aggregate", ["--allow-partial"], [["aggregate", "results/", "--allow-partial"], ["report", "results/"]]),
+    (
+        "aggregate",
+        ["my results", "--allow-partial"],
+        [["aggregate", "my results", "--allow-partial"], ["report", "my results"]],
+    ),
 ]
-"""File, its arguments, and the `hipseg` command line that it runs."""
+"""File, its arguments, and the `hipseg` command lines that it runs."""
 NAMES = sorted({name for name, _, _ in RUNS})
 REQUEUEING = ["finetune", "pack", "pretrain"]
 KILLED = 128 + 9
+TERMINATED = 128 + 15
 OUT_OF_MEMORY = 253
 """srun's code for a step that the cluster ended for want of memory."""
 
 PROGRAMS = {
     "hipseg": """
         if [ "$1" = prepare ]; then echo "$RUN"; exit; fi
-        printf '%s\\n' "$@" > ran""",
+        printf '%s\\n' "$@" > ran; printf '%s\\0' "$@" >> all; printf '\\n' >> all
+        exit "${ENDS:-0}" """,
     "srun": """
         while [[ $1 == --* ]]; do shift; done
         "$@"
         echo "$SAID" >&2
+        [ "${CODE:-0}" = 0 ] || echo "srun: error: node1: task 0: Exited with exit code ${SAVED:-$CODE}" >&2
         exit "${CODE:-0}" """,
-    "squeue": 'echo "$*" > asked; echo "${STATE:-RUNNING}"',
-    "scontrol": 'echo "$*" > requeued',
+    "scontrol": """
+        if [ "$1" = requeue ]; then echo "$*" > requeued; exit; fi
+        echo "$*" > asked
+        echo "JobId=17 JobState=${STATE:-RUNNING} PreemptTime=${PREEMPTED:-None} SuspendTime=None" """,
 }
-"""The outside programs, in shell: each notes what it was called with; CODE and STATE are what they answer."""
+"""The outside programs, in shell: each notes what it was called with. CODE, ENDS, STATE and PREEMPTED are what they answer; SAVED
+is the code of the rank that ends first."""
 TASK = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "8"}
 ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3"}
 
@@ -91,13 +102,18 @@ def test_what_a_job_does_when_its_step_ends_is_the_same_in_each_file():
 
 
 @pytest.mark.parametrize(("name", "arguments", "expected"), RUNS)
-def test_each_file_runs_one_command_line_that_the_program_knows(name, arguments, expected, tmp_path):
+def test_each_file_runs_command_lines_that_the_program_knows(name, arguments, expected, tmp_path):
     array = ARRAY if name == "finetune" else {}
     assert run_script(name, arguments, tmp_path, **array)[0] == 0
-    assert lines_of(tmp_path / "ran") == expected
-    command = root.get_command(None, expected[0])
-    with command.make_context(expected[0], expected[1:]) as context:
-        assert context.params
+    assert [line.split("\0")[:-1] for line in lines_of(tmp_path / "all")] == expected
+    for words in expected:
+        with root.get_command(None, words[0]).make_context(words[0], words[1:]) as context:
+            assert context.params
+
+
+def test_no_page_is_written_of_results_that_were_refused(tmp_path):
+    assert run_script("aggregate", [], tmp_path, ENDS="5")[0] == 5
+    assert lines_of(tmp_path / "ran") == ["aggregate", "results/"]
 
 
 def test_each_task_of_an_array_packs_its_part(tmp_path):
@@ -148,7 +164,7 @@ def test_a_run_that_saved_or_lost_a_rank_goes_back_into_the_queue(name, code, tm
 def test_a_task_of_an_array_goes_back_alone(tmp_path):
     # Its last task has the number of the whole array, which would put all tasks back.
     run_script("finetune", [], tmp_path, **ARRAY, CODE=str(STOPPED_EXIT_CODE))
-    assert lines_of(tmp_path / "asked") == ["--noheader --jobs=17_3 --format=%T"]
+    assert lines_of(tmp_path / "asked") == ["show job --oneliner 17_3"]
     assert lines_of(tmp_path / "requeued") == ["requeue 17_3"]
 
 
@@ -179,6 +195,45 @@ def test_a_job_that_somebody_else_ended_is_not_put_back(state, tmp_path):
     ended, _ = run_script("pretrain", [], tmp_path, CODE=str(STOPPED_EXIT_CODE), STATE=state or " ")
     assert ended == STOPPED_EXIT_CODE
     assert not (tmp_path / "requeued").exists()
+
+
+PREEMPTION = "slurmstepd-node1: error: *** STEP 17.0 ON node1 CANCELLED AT 2026-11-22T22:39:09 DUE TO PREEMPTION ***"
+NODE_FAILURE = PREEMPTION.replace("PREEMPTION", "NODE FAILURE")
+
+
+def run_often(folder, count, code, **variables):
+    """Run a job that is put back by whoever does it, up to so many times; gives what the last attempt ended with."""
+    for attempt in range(count):
+        (folder / "requeued").unlink(missing_ok=True)
+        ended = run_script("pretrain", [], folder, CODE=str(code), SLURM_RESTART_COUNT=str(attempt), **variables)
+    return ended
+
+
+@pytest.mark.parametrize("how", [{"PREEMPTED": "2026-11-22T10:05:00"}, {"STATE": "COMPLETING", "SAID": PREEMPTION}])
+def test_attempts_that_saved_and_gave_way_do_not_count(how, tmp_path):
+    # The second of two ranks that save is ended by srun as soon as the first is gone.
+    ended, said = run_often(tmp_path, 12, TERMINATED, SAVED=str(STOPPED_EXIT_CODE), **how)
+    assert (ended, (tmp_path / "requeued").exists()) == ((0, True) if "PREEMPTED" in how else (TERMINATED, False))
+    assert "job 17 gave way" in said
+
+
+def test_attempts_whose_node_was_lost_count_although_the_ranks_left_were_stopped(tmp_path):
+    run_often(tmp_path, 11, STOPPED_EXIT_CODE, STATE="COMPLETING", SAID=NODE_FAILURE)
+    ended, said = run_script("pretrain", [], tmp_path, SLURM_RESTART_COUNT="11")
+    assert (ended, "job 17 has lost its nodes again and again" in said) == (1, True)
+
+
+def test_attempts_that_lost_a_rank_count_even_where_others_wanted_the_node(tmp_path):
+    ended, said = run_often(tmp_path, 11, LOST_EXIT_CODE, PREEMPTED="2026-11-22T10:05:00")
+    assert (ended, (tmp_path / "requeued").exists()) == (LOST_EXIT_CODE, False)
+    assert "job 17 has been started 11 times" in said
+
+
+@pytest.mark.parametrize("name", REQUEUEING)
+def test_a_start_that_slurm_itself_made_once_too_often_runs_nothing(name, tmp_path):
+    ended, said = run_script(name, [], tmp_path, SLURM_RESTART_COUNT="11")
+    assert (ended, (tmp_path / "ran").exists()) == (1, False)
+    assert "job 17 has lost its nodes again and again; submit it again" in said
 
 
 def test_the_number_of_attempts_is_bounded(tmp_path):

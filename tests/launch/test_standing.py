@@ -3,11 +3,13 @@ import time
 from pathlib import Path
 
 import pytest
+from submitit.core.utils import DelayedSubmission
 
 from hipseg.launch.endings import Ending, write_ending
 from hipseg.launch.graph import Job
 from hipseg.launch.standing import Standing, look_at_study
 from hipseg.launch.state import Record, StudyState
+from hipseg.launch.work import RunRank
 from hipseg.runs import StudyPaths
 
 SPLIT = Job("split", ("split",))
@@ -95,7 +97,8 @@ def test_a_job_that_stopped_too_often_says_so(look):
         ("NODE_FAIL", "failed", "its node was lost"),
         ("OUT_OF_MEMORY", "failed", "ran out of memory"),
         ("CANCELLED", "cancelled", "cancelled at the cluster"),
-        ("FAILED", "failed", "Slurm says FAILED"),
+        ("FAILED", "failed", "could not write how it ended; is there space left"),
+        ("STRANGE", "failed", "Slurm says STRANGE"),
     ],
 )
 @pytest.mark.parametrize("is_in_accounts", [False, True])
@@ -104,6 +107,26 @@ def test_of_a_job_that_says_nothing_slurms_word_is_taken(look, state, stage, wor
     found = look("", silent, accounts=f"8_0|{state}\n") if is_in_accounts else look(f"8_0|{state}|None\n", silent)
     assert found[1].stage == stage
     assert found[1].reason.startswith(words)
+
+
+def test_a_job_that_failed_before_a_rank_began_may_have_failed_at_anything(look):
+    assert look("7|FAILED|NonZeroExitCode\n")[0] == Standing("failed", "Slurm says FAILED")
+
+
+def test_nothing_that_an_earlier_start_left_is_taken_for_the_present_one(look, paths):
+    """Good endings, a verdict and submitit's results of start 0, while start 1 runs, is lost, and fails."""
+    folder = paths.root / "jobs/a/attempt_1"
+    folder.mkdir(parents=True)
+    DelayedSubmission(RunRank(("train",))).dump(folder / "8_0_0_result.pkl")
+    before = [
+        ("8_0", Ending(0, None, exit_code=75, is_requeued=True)),
+        *(("8_0", Ending(0, rank, 1.0, 2.0, 0)) for rank in (0, 1)),
+    ]
+    now = [("8_0", Ending(1, rank, 3.0)) for rank in (0, 1)]
+    assert look("8_0|RUNNING|None\n", before)[1] == Standing("running", None, 1)
+    assert look("8_0|NODE_FAIL|None\n", now)[1] == Standing("failed", "its node was lost", 1)
+    failure = ("8_0", Ending(1, None, exit_code=6, error="no"))
+    assert look("8_0|FAILED|NonZeroExitCode\n", [failure])[1] == Standing("failed", "no", 1, 6)
 
 
 def test_without_accounts_a_job_that_left_nothing_is_lost(look):

@@ -51,8 +51,9 @@ def test_each_submission_waits_for_those_before_it_and_is_written_down(plan, slu
         "submitted train unet: 2 jobs as 102",
         "submitted train modified-unet-tl: 2 jobs as 103, afterok 101",
         "submitted aggregate: 1 job as 104, afterok 102:103",
+        "submitted report: 1 job as 105, afterok 104",
     ]
-    assert [record.submitit_id for record in state.records] == ["101", "102_0", "102_1", "103_0", "103_1", "104"]
+    assert [record.submitit_id for record in state.records] == ["101", "102_0", "102_1", "103_0", "103_1", "104", "105"]
     assert read_state(plan.paths) == dataclasses.replace(state, manifests={})
     assert plan.paths.settings.read_text() == dump_settings(SETTINGS)
     assert "#SBATCH --array=0-1%1\n" in slurm.script(102)
@@ -68,6 +69,7 @@ def test_what_is_done_or_queued_is_not_submitted_and_what_waits_for_it_waits(pla
         "submitted train unet: 1 job as 101",
         "submitted train modified-unet-tl: 1 job as 102",
         "submitted aggregate: 1 job as 103, afterok 55_0:101:102",
+        "submitted report: 1 job as 104, afterok 103",
     ]
     assert [(record.stage, record.submitit_id) for record in state.records] == [
         ("queued", "50"),
@@ -77,6 +79,7 @@ def test_what_is_done_or_queued_is_not_submitted_and_what_waits_for_it_waits(pla
         ("skipped", None),
         ("queued", "102"),
         ("queued", "103"),
+        ("queued", "104"),
     ]
     assert state.records[2] == before
 
@@ -88,7 +91,7 @@ def test_a_refusal_half_way_leaves_what_was_submitted_known(plan, slurm):
 
     with pytest.raises(LaunchError, match=r"Slurm refused train modified-unet-tl: Batch job submission failed: Invalid account"):
         submit_plan(plan, refuse_after_the_second)
-    assert [record.submitit_id for record in read_state(plan.paths).records] == ["101", "102_0", "102_1", None, None, None]
+    assert [record.submitit_id for record in read_state(plan.paths).records] == ["101", "102_0", "102_1", None, None, None, None]
 
 
 def test_a_dry_run_shows_every_script_and_every_command_and_writes_nothing(plan, slurm, tmp_path):
@@ -99,14 +102,15 @@ def test_a_dry_run_shows_every_script_and_every_command_and_writes_nothing(plan,
         "== train unet: 1 job",
         "== train modified-unet-tl: 2 jobs",
         "== aggregate: 1 job",
+        "== report: 1 job",
     ]
-    assert text.count("#!/bin/bash") == 3
+    assert text.count("#!/bin/bash") == 4
     assert "#SBATCH --dependency='afterok:55_0:<number of train modified-unet-tl>:<number of train unet>'" in text
     assert f"{NAMES[2]}\n  {JOBS[2].command}" in text
     assert said[-3:] == [
         "pretraining: complete, not run again",
         "train unet fold 0: already submitted as 55_0",
-        "4 jobs in 3 submissions to fake; nothing was submitted",
+        "5 jobs in 4 submissions to fake; nothing was submitted",
     ]
     assert list(tmp_path.iterdir()) == []
 
@@ -116,17 +120,17 @@ def test_without_an_earlier_study_nothing_is_live():
 
 
 def test_jobs_that_run_or_can_still_run_are_left_alone():
-    ids = dict(zip(NAMES, ("1", "2_0", "2_1", "3_0", "3_1", "4"), strict=True))
-    queue = {"1": RUNNING, "2_0": RUNNING, "2_1": WAITING, "3_0": WAITING, "3_1": WAITING, "4": WAITING}
+    ids = dict(zip(NAMES, ("1", "2_0", "2_1", "3_0", "3_1", "4", "5"), strict=True))
+    queue = {"1": RUNNING, "2_0": RUNNING, "2_1": WAITING, "3_0": WAITING, "3_1": WAITING, "4": WAITING, "5": WAITING}
     assert find_live(JOBS, frozenset(), study(ids), queue) == (ids, frozenset())
 
 
 def test_what_waits_for_a_job_that_failed_is_replaced_with_it():
-    ids = dict(zip(NAMES, ("1", "2_0", "2_1", "3_0", "3_1", "4"), strict=True))
-    queue = {"1": FAILED, "2_0": RUNNING, "3_0": WAITING, "3_1": WAITING, "4": WAITING}
+    ids = dict(zip(NAMES, ("1", "2_0", "2_1", "3_0", "3_1", "4", "5"), strict=True))
+    queue = {"1": FAILED, "2_0": RUNNING, "3_0": WAITING, "3_1": WAITING, "4": WAITING, "5": WAITING}
     live, replaced = find_live(JOBS, frozenset({NAMES[2]}), study(ids), queue)
     assert live == {NAMES[1]: "2_0"}
-    assert replaced == {"3_0", "3_1", "4"}
+    assert replaced == {"3_0", "3_1", "4", "5"}
 
 
 def test_a_job_that_waits_to_do_what_is_done_is_taken_out_of_the_queue():

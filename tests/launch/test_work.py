@@ -108,6 +108,18 @@ def test_a_job_that_is_started_again_after_its_run_was_complete_does_nothing(sta
     assert start(work) == (0, Ending(1, 1, exit_code=0))
 
 
+def test_a_disk_without_room_for_the_ending_changes_no_exit_code(start, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ConfigError("no space left")
+
+    monkeypatch.setattr("hipseg.launch.work.write_ending", refuse)
+    for variable, value in {"SUBMITIT_FOLDER": str(tmp_path), "SLURM_JOB_ID": "12"}.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit) as end:
+        RunRank(("aggregate", str(tmp_path / "nowhere")))()
+    assert end.value.code == ReportError.exit_code
+
+
 def test_a_rank_that_is_killed_leaves_its_start_and_no_end(start, tmp_path, monkeypatch):
     monkeypatch.setattr("hipseg.launch.work.run_command", lambda *_: os._exit(9))
     if (child := os.fork()) == 0:

@@ -32,16 +32,28 @@ def test_padded_slices_come_back_in_order_on_their_own_matrix(packed, batch_size
     answers = predict(packed, FeedSettings(input_side=256, window_hu=(-200, 1000)), batch_size)
     assert [z for z, _ in answers] == list(range(SLICES))
     image = disc_case(0)[0]
-    for z, probabilities in answers:
+    for z, (probabilities,) in answers:
         assert probabilities.shape == (ROWS, COLUMNS)
         assert np.allclose(probabilities, np.clip((image[z].astype(np.float32) + 200) / 1200, 0, 1), atol=1e-6)
+
+
+def test_each_output_comes_back_by_itself(packed):
+    image = keras.Input((256, 256, 1))
+    network = keras.Model(image, layers.Concatenate()([image, 1 - image]))
+    paths, manifest = packed
+    feed = FeedSettings(input_side=256)
+    with open_reader(paths, manifest.cases[0]) as reader:
+        answers = list(predict_slices(compile_inference(network, feed), reader, feed, 2))
+    for _, (first, second) in answers:
+        assert np.allclose(first + second, 1.0, atol=1e-6)
+        assert first.min() < 0.5 < first.max()
 
 
 def test_resampled_slices_come_back_in_place(packed):
     # 0.8 mm pixels at 0.4 mm and back: the disc stays where it is, but for its edge.
     answers = predict(packed, FeedSettings(input_side=256, fit="resample", spacing_mm=0.4), 4)
     labels = disc_case(0)[1]
-    for z, probabilities in answers:
+    for z, (probabilities,) in answers:
         assert probabilities.shape == (ROWS, COLUMNS)
         is_bright, truth = probabilities > (400 + 200) / 1200, labels[z] == 1
         assert np.count_nonzero(is_bright != truth) < 0.05 * np.count_nonzero(truth)

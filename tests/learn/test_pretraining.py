@@ -1,17 +1,10 @@
 import dataclasses
-import json
 
-import keras
 import pytest
 
 from hipseg.errors import ConfigError, ShardError
-from hipseg.fsio import digest_file
-from hipseg.learn.course import run_course
-from hipseg.learn.history import best_row, read_history
-from hipseg.learn.pretraining import finish_pretraining, hold_out, organ_targets, prepare_pretraining
-from hipseg.learn.provenance import digest_code
-from hipseg.runs import StudyPaths
-from tests.learn.builders import pack_discs, quiet_session, small_settings
+from hipseg.learn.pretraining import hold_out, organ_targets, prepare_pretraining
+from tests.learn.builders import pack_discs, small_settings
 
 
 @pytest.fixture(scope="module")
@@ -69,33 +62,6 @@ def test_one_patient_packed_twice_is_refused_as_one(records):
 
 def test_organs_have_outputs_in_the_order_of_their_names():
     assert organ_targets({"liver": 1, "bone": 5, "kidneys": 4}) == ((5,), (4,), (1,))
-
-
-def test_pretraining_leaves_a_model_with_an_output_an_organ_and_a_summary(tmp_path):
-    pack_discs(tmp_path / "organs", 3)
-    course, session = prepare_pretraining(small_settings(tmp_path)), quiet_session()
-    finish_pretraining(course, run_course(course, session), session.console)
-    paths = StudyPaths(tmp_path / "results").pretraining
-    summary = json.loads(paths.summary.read_text())
-    history = read_history(paths.history)
-    assert keras.saving.load_model(paths.model).output_shape == (None, 256, 256, 2)
-    assert summary["network"] == "modified-unet"
-    assert summary["model_digest"] == digest_file(paths.model)
-    assert (len(summary["cases"]["train"]), len(summary["cases"]["val"])) == (2, 1)
-    assert summary["cases_digest"] == digest_file(paths.cases)
-    listed = json.loads(paths.cases.read_text())
-    assert {side: [one["case"] for one in listed[side]] for side in ("train", "val")} == summary["cases"]
-    assert summary["code_digests"] == [digest_code()]
-    assert {name: organ["label"] for name, organ in summary["organs"].items()} == {"bright": 1, "dark": 2}
-    for organ in summary["organs"].values():
-        assert organ["tp"] + organ["fp"] + organ["fn"] + organ["tn"] == 5 * 256 * 256
-        assert organ["dice"] == pytest.approx(2 * organ["tp"] / (2 * organ["tp"] + organ["fp"] + organ["fn"]))
-    pooled = [sum(organ[kind] for organ in summary["organs"].values()) for kind in ("tp", "fp", "fn")]
-    assert best_row(history).val_dice == pytest.approx(2 * pooled[0] / (2 * pooled[0] + pooled[1] + pooled[2]))
-    assert summary["best_epoch"] == best_row(history).epoch
-    assert "Dice of the held-out patients: bright" in session.console.file.getvalue()
-    with pytest.raises(ConfigError, match="pretraining is complete already"):
-        run_course(course, session)
 
 
 def test_organs_that_are_nowhere_are_refused(tmp_path):

@@ -12,9 +12,12 @@ from hipseg.learn.beginning import Beginning
 from hipseg.learn.checkpoints import load_checkpoint
 from hipseg.learn.history import read_history
 from hipseg.learn.networks import build_network
+from hipseg.learn.passes import Way, run_pass
+from hipseg.learn.ranks import ALONE
 from hipseg.learn.runtime import prepare_runtime
-from hipseg.learn.steps import count_pixels
-from hipseg.learn.training import Feeds, train_model, validate_model
+from hipseg.learn.steps import compile_validation, count_pixels
+from hipseg.learn.tally import begin_tally
+from hipseg.learn.training import Feeds, train_model
 from hipseg.runs import FoldPaths
 from hipseg.score.overlap import NO_COUNTS, Counts, dice
 from tests.learn.builders import pack_discs, quiet_session, small_settings
@@ -77,9 +80,9 @@ def test_run_leaves_history_checkpoints_and_the_best_model(feeds, tmp_path):
 
 
 def test_scores_of_the_history_are_those_of_all_pixels(feeds, tmp_path):
-    settings = TrainSettings(epochs=1, batch_size=4)
     model, history, _ = train(feeds, tmp_path, "unet", epochs=1)
-    measured = validate_model(model, feeds[1], settings)
+    way = Way(feeds[1], feeds[1].all_slices(), 4, "validation")
+    measured = run_pass(compile_validation(model, 0.5), way, ALONE, begin_tally(1)).measure()
     by_hand = NO_COUNTS
     for images, truth in feeds[1].batches(feeds[1].all_slices(), 2):
         ((tp, fp, fn, tn),) = count_pixels(truth, model(images), 0.5).numpy().tolist()

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from hipseg.report.outlines import encode_case
-from hipseg.report.page import Page, Plot, Standing, list_patients
+from hipseg.report.page import Page, Plot, Standing, list_patients, show_case
 from hipseg.report.plots import draw_dice, save_figure
 from hipseg.report.table import Block, Joined
 from hipseg.score.overlap import Counts
@@ -56,7 +56,7 @@ def make_page(folder, **changes):
         definition="A case is one whole CT volume.",
         patients=patients,
         plots=(Plot("Dice of each patient by arm", "A dot is one patient.", files[-1].read_bytes()),),
-        cases=tuple(encode_case(make_view(row.case)) for row in patients),
+        cases=tuple(show_case(encode_case(make_view(row.case)), row, tuple(scores)) for row in patients),
         why_no_cases="",
         checks=("Every case is scored once.",),
         provenance={"Commit": "0123abc"},

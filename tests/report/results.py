@@ -87,9 +87,19 @@ def write_results(root):
     write_pretraining(root)
 
 
-def write_pretraining(root, train=("x0", "x1"), val=("x2",), model_digest=MODEL, **names):
+def write_pretraining(root, train=("x0", "x1"), val=("x2",), model_digest=MODEL, organs=None, **names):
+    """Write a pretraining run; `organs` gives the counts of each organ in each held-out case, in the order of `val`."""
     run = StudyPaths(root).pretraining
     digest = write_cases(run, train, val, **names)
     run.history.write_text("epoch\n1\n")
-    run.summary.write_text(json.dumps({"model_digest": model_digest, "cases_digest": digest}))
+    summary = {"model_digest": model_digest, "cases_digest": digest}
+    if organs is not None:
+        lines = [
+            made_score(case, f"p{case}", "pretraining", 0, counts[place], label=organ)
+            for place, case in enumerate(val)
+            for organ, counts in organs.items()
+        ]
+        write_scores(run.scores, lines)
+        summary |= {"organs": {organ: {} for organ in organs}, "scores_digest": digest_file(run.scores)}
+    run.summary.write_text(json.dumps(summary))
     return run

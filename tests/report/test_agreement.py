@@ -63,12 +63,12 @@ def test_a_case_scored_by_two_folds_is_refused(tmp_path):
 def test_a_swapped_split_is_refused(paths):
     """Fold 1 of one arm validated with what is fold 0 everywhere else, each whole in itself."""
     write_fold(paths.root, "unet", 1, POOR[0])
-    refuse(paths, "fold 1 of arm unet scores 2 cases and fold 1 of arm modified-unet-tl 2, 4 of them not in both, c0 first")
+    refuse(paths, "fold 1 of arm modified-unet-tl scores 2 cases and fold 1 of arm unet 2, 4 of them not in both, c0 first")
 
 
 def test_arms_that_scored_other_cases_are_refused(paths):
     write_fold(paths.root, "unet", 1, {"c2": POOR[1]["c2"], "c9": POOR[1]["c3"]}, train=["c0", "c1"])
-    refuse(paths, "fold 1 of arm unet scores 2 cases and fold 1 of arm modified-unet-tl 2, 2 of them not in both, c3 first")
+    refuse(paths, "fold 1 of arm modified-unet-tl scores 2 cases and fold 1 of arm unet 2, 2 of them not in both, c3 first")
 
 
 def test_a_fold_beyond_the_splits_is_refused(paths):
@@ -119,14 +119,14 @@ def test_arms_without_transfer_need_no_pretraining(tmp_path):
 def test_other_versions_of_a_library_are_told(paths):
     change_summary(paths.fold("unet", 1), versions=VERSIONS | {"numpy": "1.0"})
     assert collect(paths).warnings == (
-        "folds were made with different versions of numpy: 2.4.6 in fold 0 of arm modified-unet-tl, 1.0 in fold 1 of arm unet",
+        "folds were made with different versions of numpy: 2.4.6 in fold 0 of arm unet, 1.0 in fold 1 of arm unet",
     )
 
 
 def test_arms_of_different_numbers_of_epochs_are_told(paths):
     for fold in (0, 1):
         change_summary(paths.fold("unet", fold), epochs=7)
-    assert collect(paths).warnings == ("arms were trained for different numbers of epochs: modified-unet-tl 3, unet 7",)
+    assert collect(paths).warnings == ("arms were trained for different numbers of epochs: unet 7, modified-unet-tl 3",)
 
 
 def give_settings(paths, digests, **train):

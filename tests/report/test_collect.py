@@ -6,10 +6,11 @@ import pytest
 
 from hipseg.errors import ReportError
 from hipseg.fsio import digest_file
-from hipseg.report.collect import collect
+from hipseg.report.collect import collect, find_folds
 from hipseg.runs import StudyPaths
+from hipseg.score.overlap import Counts
 
-from .results import PERFECT, POOR, write_fold, write_results
+from .results import PERFECT, POOR, write_fold, write_pretraining, write_results
 
 
 @pytest.fixture
@@ -41,6 +42,14 @@ def test_every_fold_of_every_arm_is_found_in_the_order_of_the_thesis(paths):
     assert [[fold.fold for fold in arm.folds] for arm in collection.arms] == [[0, 1]] * 4
     assert [score.case for score in collection.arms[0].scores] == ["c0", "c1", "c2", "c3"]
     assert collection.gaps == ()
+
+
+def test_runs_are_found_in_the_order_of_the_table_complete_or_not(tmp_path):
+    for arm in ("a", "modified-unet", "unet"):
+        for place in ("fold_1", "fold_0", "repeat_1/fold_0"):
+            (tmp_path / arm / place).mkdir(parents=True)
+    of_arm = [(0, 0), (0, 1), (1, 0)]
+    assert find_folds(StudyPaths(tmp_path)) == [(arm, *run) for arm in ("unet", "modified-unet", "a") for run in of_arm]
 
 
 def test_the_facts_of_a_fold_come_from_its_summary(paths):
@@ -267,6 +276,36 @@ def test_a_repeat_must_have_every_fold_and_so_must_the_arm(paths):
 def test_a_damaged_pretraining_is_refused(paths):
     paths.pretraining.summary.write_text("{}")
     with pytest.raises(ReportError, match="the pretraining is damaged"):
+        collect(paths)
+
+
+ORGANS = {"liver": (Counts(4, 0, 0, 6), Counts(1, 1, 1, 7)), "lungs": (Counts(2, 0, 0, 8), Counts(2, 0, 0, 8))}
+
+
+def test_the_organs_of_the_pretraining_are_read_with_it(paths):
+    write_pretraining(paths.root, val=("x2", "x3"), organs=ORGANS)
+    lines = collect(paths).organs
+    assert [(one.case, one.label) for one in lines] == [("x2", "liver"), ("x2", "lungs"), ("x3", "liver"), ("x3", "lungs")]
+    write_pretraining(paths.root)
+    assert collect(paths).organs == ()
+
+
+@pytest.mark.parametrize("change", [lambda lines: lines[:-1], lambda lines: [*lines, lines[0]]])
+def test_organs_that_are_not_scored_or_scored_twice_are_refused(paths, change):
+    run = write_pretraining(paths.root, val=("x2", "x3"), organs=ORGANS)
+    run.scores.write_text("".join(change(run.scores.read_text().splitlines(keepends=True))))
+    with pytest.raises(ReportError, match=r"the pretraining is damaged \(scores.jsonl is not the one that summary.json"):
+        collect(paths)
+    summary = json.loads(run.summary.read_text())
+    run.summary.write_text(json.dumps({**summary, "scores_digest": digest_file(run.scores)}))
+    with pytest.raises(ReportError, match=r"scores.jsonl has not one line for each held-out case and organ"):
+        collect(paths)
+
+
+def test_a_line_of_an_organ_that_was_edited_is_refused(paths):
+    run = write_pretraining(paths.root, val=("x2", "x3"), organs=ORGANS)
+    run.scores.write_text(run.scores.read_text().replace('"dice": 0.5', '"dice": 0.6'))
+    with pytest.raises(ReportError, match=r"the pretraining is damaged \(dice of case x3 is 0.6, its counts give 0.5"):
         collect(paths)
 
 

@@ -65,6 +65,12 @@ def test_rows_that_cannot_be_are_named_with_their_arithmetic(tmp_path):
     assert "right: " not in said
 
 
+def test_rows_without_two_scores_are_not_called_possible(tmp_path):
+    write_results(tmp_path)
+    said = say_checks(tmp_path, "arm,dice,iou\nboth,0.8,0.7\nalone,0.5,\nnone,,\n")
+    assert "1 possible, 0 doubtful, 2 with fewer than two scores to hold against each other." in said
+
+
 @pytest.mark.parametrize(
     ("text", "hidden"),
     [

@@ -48,7 +48,7 @@ def test_a_dot_is_the_mean_of_a_patient_and_the_undefined_are_left_out():
 
 def test_an_arm_without_any_defined_dice_keeps_its_place():
     figure = draw_dice({"unet": [SCORES["unet"][3]], "other": SCORES["unet"][:1]})
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["unet", "other"]
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["unet\n0 patients", "other\n1 patient"]
 
 
 def test_volumes_show_bias_and_limits_of_agreement():
@@ -58,6 +58,9 @@ def test_volumes_show_bias_and_limits_of_agreement():
     assert np.allclose(sorted(dots), sorted(differences))
     assert bias[0] == pytest.approx(differences.mean())
     assert (high[0] - low[0]) / 2 == pytest.approx(1.96 * differences.std(ddof=1))
+    limits = (differences.mean() + side * 1.96 * differences.std(ddof=1) for side in (-1, 1))
+    title = "unet\nbias {:.1f} ml, limits {:.1f} to {:.1f} ml".format(differences.mean(), *limits)
+    assert figure.axes[0].get_title() == title
 
 
 def example(place, arm="unet", case="c0"):

@@ -12,7 +12,7 @@ from hipseg.report.table import DEFINITION, DISTANCE_TITLES, METRIC_TITLES, SLIC
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
 
-from .results import LABELS, POOR, write_fold, write_results
+from .results import LABELS, POOR, write_fold, write_pretraining, write_results
 
 
 def block(comparison, title):
@@ -79,8 +79,22 @@ def test_what_is_not_defined_is_said_so(tmp_path):
         write_fold(tmp_path, "unet", fold, {f"c{fold}": Counts(0, 0, 0, 10)}, val_loss=None)
     comparison = compare(collect(StudyPaths(tmp_path)))
     scores, intervals = block(comparison, "Scores over cases").rows[0], block(comparison, "Dice over cases").rows[0]
-    assert (scores[3], scores[-1]) == (Joined("n/a", "±", "n/a"), "n/a")
+    assert (scores[3], scores[-1]) == ("n/a", "n/a")
     assert intervals[3] == "n/a"
+
+
+def test_organs_of_the_pretraining_have_a_block_of_their_own(tmp_path):
+    write_results(tmp_path)
+    livers, bladders = (Counts(4, 0, 0, 6), Counts(1, 1, 1, 7)), (Counts(0, 0, 2, 8), Counts(0, 0, 0, 10))
+    write_pretraining(tmp_path, val=("x2", "x3"), organs={"bladder": bladders, "liver": livers})
+    comparison = compare(collect(StudyPaths(tmp_path)))
+    (block,) = [one for one in blocks(comparison) if one.title == "Organs of pretraining over its held-out cases"]
+    assert block.numbers == ("Cases", "Misses", "Undefined", "Dice", "IoU", "HD95 mm", "NSD 2 mm")
+    # Of the bladder one case is a miss and the other has none; two livers of Dice 1 and 0.5, 2 mm apart or not.
+    zero = Joined("0.000", "±", "n/a")
+    means = (("0.750", "0.354"), ("0.667", "0.471"), ("1.000", "1.414"), ("0.938", "0.088"))
+    liver = [Joined(mean, "±", sd) for mean, sd in means]
+    assert block.rows == (("bladder", "2", "1", "1", zero, zero, "n/a", zero), ("liver", "2", "0", "0", *liver))
 
 
 def test_whole_results_have_no_stamp_and_partial_ones_name_what_is_left_out(tmp_path):

@@ -65,7 +65,7 @@ def test_every_row_of_a_partial_table_says_so(partial_comparison):
 
 def test_every_row_carries_the_warnings(full_comparison):
     assert {row["warnings"] for row in read(to_csv(full_comparison))} == {
-        "arms were trained for different numbers of epochs: other 4, unet 3"
+        "arms were trained for different numbers of epochs: unet 3, other 4"
     }
 
 

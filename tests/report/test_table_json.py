@@ -3,14 +3,18 @@ import json
 import pytest
 
 from hipseg.fsio import digest_file
-from hipseg.report.table import DEFINITION
+from hipseg.report.collect import collect
+from hipseg.report.table import DEFINITION, compare
 from hipseg.report.table_json import to_json
 from hipseg.runs import StudyPaths
+from hipseg.score.overlap import Counts
+
+from .results import write_pretraining, write_results
 
 
 def test_numbers_are_whole_and_lead_back_to_the_files_of_scores(comparison, tmp_path):
     value = json.loads(to_json(comparison))
-    assert (value["format_version"], value["partial"], value["definition"], value["confidence"]) == (2, None, DEFINITION, 0.95)
+    assert (value["format_version"], value["partial"], value["definition"], value["confidence"]) == (3, None, DEFINITION, 0.95)
     unet, transfer = value["rows"]
     assert (unet["arm"], transfer["arm"], unet["study"], unet["folds_of"]) == ("unet", "modified-unet-tl", "[18]", 2)
     assert (unet["structure"], unet["answer"], unet["cases"], unet["misses"]) == ("hip", "raw", 4, 1)
@@ -36,7 +40,16 @@ def test_pairs_and_repeats_stand_apart_from_the_rows(full_comparison):
     assert (pair["p"], pair["smallest_p"], pair["effect_size"]) == (None, 0.5, 1.0)
     (repeated,) = value["repeats"]
     assert (repeated["arm"], repeated["repeats"], repeated["cases"]) == ("unet", 2, 3)
-    assert value["warnings"] == ["arms were trained for different numbers of epochs: other 4, unet 3"]
+    assert value["warnings"] == ["arms were trained for different numbers of epochs: unet 3, other 4"]
+
+
+def test_organs_of_the_pretraining_are_whole_numbers_apart_from_the_rows(tmp_path):
+    write_results(tmp_path)
+    write_pretraining(tmp_path, organs={"liver": (Counts(2, 1, 0, 7),)})
+    value = json.loads(to_json(compare(collect(StudyPaths(tmp_path)))))
+    (liver,) = value["organs"]
+    assert (liver["organ"], liver["cases"], liver["misses"], liver["over_cases"]["dice"]["mean"]) == ("liver", 1, 0, 0.8)
+    assert len(value["rows"]) == 2
 
 
 def test_a_partial_table_says_so(partial_comparison):

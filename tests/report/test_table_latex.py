@@ -134,7 +134,7 @@ def test_a_partial_table_begins_with_its_stamp(partial_comparison):
 
 
 def test_warnings_stand_above_the_table(full_comparison):
-    assert "\\noindent\narms were trained for different numbers of epochs: other 4, unet 3\\par\\medskip\\noindent\n" in to_latex(
+    assert "\\noindent\narms were trained for different numbers of epochs: unet 3, other 4\\par\\medskip\\noindent\n" in to_latex(
         full_comparison
     )
 

@@ -71,7 +71,7 @@ def test_a_partial_table_begins_with_its_stamp(partial_comparison):
 
 def test_warnings_stand_above_the_table(full_comparison):
     lines = to_markdown(full_comparison).splitlines()
-    assert lines[:2] == ["- arms were trained for different numbers of epochs: other 4, unet 3", ""]
+    assert lines[:2] == ["- arms were trained for different numbers of epochs: unet 3, other 4", ""]
 
 
 def test_a_name_cannot_break_the_table(hostile_comparison):

@@ -43,7 +43,7 @@ def test_a_partial_table_begins_with_its_stamp(partial_comparison):
 
 
 def test_warnings_come_before_the_table(full_comparison):
-    assert show(full_comparison).startswith("warning: arms were trained for different numbers of epochs: other 4, unet 3\n")
+    assert show(full_comparison).startswith("warning: arms were trained for different numbers of epochs: unet 3, other 4\n")
 
 
 def test_a_name_is_no_markup(hostile_comparison):

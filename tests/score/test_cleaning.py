@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage.segmentation import watershed
 
 from hipseg.config import CleanSettings
-from hipseg.score.cleaning import clean_mask, fill_holes, remove_pieces, smooth_boundary
+from hipseg.score.cleaning import clean_mask, fill_holes, find_cores, remove_pieces, smooth_boundary
 
 MM = (1.0, 1.0, 1.0)
 NOTHING = {"smooth_mm": 0, "bridge_mm": 0, "min_piece_ml": 0, "max_hole_ml": 0}
@@ -136,6 +138,52 @@ def test_smoothing_does_not_round_off_where_the_image_ends():
 def test_all_steps_follow_each_other():
     whole = (LARGE & ~box((6, 6, 6), (8, 8, 8))) | SMALL
     assert np.array_equal(clean_mask(whole, MM, CleanSettings(min_piece_ml=0.5)), LARGE)
+
+
+@pytest.mark.parametrize("bridge_mm", [0.7, 1.4, 2.0, 4.2, 90.0])
+def test_cores_are_those_of_the_distance_transform(bridge_mm):
+    spacing, random = (1.5, 0.7, 0.7), np.random.default_rng(3)
+    for _ in range(5):
+        mask = ndimage.gaussian_filter(random.random((9, 21, 19)), 1.2) > 0.5
+        depth_mm = ndimage.distance_transform_edt(mask, spacing)
+        assert np.array_equal(find_cores(mask, spacing, bridge_mm), 2 * depth_mm > bridge_mm)
+        assert mask.any()
+
+
+@pytest.mark.parametrize("changes", [{}, {"bridge_mm": 2.0}, {"bridge_mm": 1.4, "connectivity": 6, "min_piece_ml": 0.002}])
+def test_cleaning_within_a_box_is_cleaning_of_the_whole(changes):
+    """What each step says of itself, written down plainly and without a box, on a blob among specks far from the edges."""
+    settings, spacing = CleanSettings(**{"min_piece_ml": 0.01, "max_hole_ml": 0.005, **changes}), (1.5, 0.7, 0.7)
+    random = np.random.default_rng(5)
+    for _ in range(3):
+        mask = np.pad(ndimage.gaussian_filter(random.random((8, 20, 22)), 1.0) > 0.52, ((7, 6), (9, 8), (9, 9)))
+        cleaned = clean_mask(mask, spacing, settings)
+        assert np.array_equal(cleaned, clean_plainly(mask, spacing, settings))
+        assert cleaned.any()
+        assert not np.array_equal(cleaned, mask)
+
+
+def clean_plainly(mask, spacing, settings):
+    near = {n: ndimage.generate_binary_structure(3, rank) for rank, n in ((1, 6), (2, 18), (3, 26))}
+    mine, others = near[settings.connectivity], near[{6: 26, 18: 6, 26: 6}[settings.connectivity]]
+    voxel_ml = np.prod(spacing) / 1000
+    smooth = ndimage.gaussian_filter(mask.astype(np.float32), [settings.smooth_mm / mm for mm in spacing], mode="nearest") > 0.5
+    if settings.bridge_mm:
+        cores = ndimage.label(2 * ndimage.distance_transform_edt(smooth, spacing) > settings.bridge_mm, mine)[0]
+        pieces = watershed(np.zeros(mask.shape, np.uint8), cores, connectivity=mine, mask=smooth)
+        thin = ndimage.label(smooth & (pieces == 0), mine)[0]
+        pieces[thin > 0] = thin[thin > 0] + pieces.max()
+    else:
+        pieces = ndimage.label(smooth, mine)[0]
+    sizes = {number: np.sum(pieces == number) for number in range(1, pieces.max() + 1)}
+    limit = min(settings.min_piece_ml / voxel_ml, max(sizes.values()))
+    kept = np.isin(pieces, [number for number, size in sizes.items() if size >= limit])
+    holes, count = ndimage.label(~kept, others)
+    outside = holes[0, 0, 0]
+    for number in range(1, count + 1):
+        if number != outside and np.sum(holes == number) <= settings.max_hole_ml / voxel_ml:
+            kept |= holes == number
+    return kept
 
 
 def test_the_mask_given_is_not_changed():

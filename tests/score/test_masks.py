@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hipseg.errors import MaskError
-from hipseg.score.masks import measure_labels, measure_masks
+from hipseg.score.masks import measure_masks, measure_structures
 from hipseg.score.overlap import Counts, count
 from hipseg.score.slicewise import sum_slices
 
@@ -15,7 +15,8 @@ SPACING_MM = (2.0, 1.0, 1.0)
 
 
 def test_several_structures_are_measured_one_by_one():
-    measured = dict(measure_labels(TRUTH, PREDICTION, {1: "femur", 2: "pelvis"}, SPACING_MM))
+    truths, predictions = ([volume == label for label in (1, 2)] for volume in (TRUTH, PREDICTION))
+    measured = dict(measure_structures(("femur", "pelvis"), truths, predictions, SPACING_MM))
     assert list(measured) == ["femur", "pelvis"]
     assert measured["femur"].counts == Counts(tp=2, fp=1, fn=1, tn=14)
     assert measured["pelvis"].counts == Counts(tp=0, fp=0, fn=2, tn=16)

@@ -55,16 +55,18 @@ def test_a_whole_study_comes_out_as_the_table_and_is_not_submitted_twice(root):
     """In a folder whose name is a program, if anybody should take it for one."""
     odd = 'it\'s; $(touch harm) `touch harm` "quoted" & more'
     study = ("submit", "--folds", FOLDS, "--results", odd, "--max-running", 1, *SMALL)
-    assert [line.split(":")[0] for line in hipseg(root, *study).splitlines()[:3]] == [
+    assert [line.split(":")[0] for line in hipseg(root, *study).splitlines()[:4]] == [
         "submitted pretraining",
         f"submitted train {ARM}",
         "submitted aggregate",
+        "submitted report",
     ]
-    assert hipseg(root, *study).startswith("submitted before: 4 jobs\n")
+    assert hipseg(root, *study).startswith("submitted before: 5 jobs\n")
     jobs = wait_for_study(root, odd)
     assert {job["stage"] for job in jobs.values()} == {"done"}, jobs
     results = StudyPaths(root / odd)
     assert f"| {ARM} | hip, raw | 2/2 |" in results.comparison("md").read_text()
+    assert f"{ARM}: Dice" in results.report.read_text()
     for fold in range(FOLDS):
         assert read_provenance(results.fold(ARM, fold)).ranks == 2
         assert 0.0 <= jobs[f"train {ARM} fold {fold}"]["dice"] <= 1.0
@@ -72,6 +74,8 @@ def test_a_whole_study_comes_out_as_the_table_and_is_not_submitted_twice(root):
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE(results.jobs.stat().st_mode) == 0o700
     assert not list(root.rglob("harm"))
+    # No start hands anything back that a later one could be judged by: what is judged is named by its start.
+    assert not list(results.jobs.rglob("*_result.pkl"))
     said = hipseg(root, *study)
     assert said.startswith("submitted aggregate: 1 job as ")
     assert "complete before: 3 jobs" in said
@@ -123,10 +127,10 @@ def test_what_is_cancelled_stays_cancelled_until_it_is_submitted_again(root):
     hipseg(root, "submit", *LONG, *SMALL)
     for fold in range(FOLDS):
         wait_for_epoch(root, fold)
-    assert hipseg(root, "cancel").startswith("cancelled 3 jobs: ")
+    assert hipseg(root, "cancel").startswith("cancelled 4 jobs: ")
     time.sleep(10)
     assert {job["stage"] for job in look(root).values()} == {"cancelled"}
-    assert hipseg(root, "resubmit").count("submitted ") == 2
+    assert hipseg(root, "resubmit").count("submitted ") == 3
     jobs = wait_for_study(root)
     assert {job["stage"] for job in jobs.values()} == {"done"}, jobs
     for fold in range(FOLDS):
@@ -145,6 +149,7 @@ def test_a_failed_fold_leaves_the_others_and_is_all_that_is_submitted_again(root
         f"train {ARM} fold 0": "done",
         f"train {ARM} fold 1": "failed",
         "aggregate": "not run",
+        "report": "not run",
     }
     assert jobs["aggregate"]["error"] == f"waits for train {ARM} fold 1, which failed"
     assert jobs[f"train {ARM} fold 1"]["requeued"] == 0

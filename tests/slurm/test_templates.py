@@ -22,14 +22,16 @@ def test_bare_commands_lead_from_scans_to_the_table(project):
     phantom = ("--patients", 5, "--slices", 4, "--matrix", 64)
     ask(sys.executable, "-m", "hipseg", "phantom", "data", *phantom, folder=project)
     packed = submit(project, "slurm/pack.sbatch")
-    pretraining = submit_after(project, packed, "--nodes=2", "--cpus-per-task=1", "slurm/pretrain.sbatch")
+    ranks = ("--nodes=2", "--ntasks-per-node=2", "--cpus-per-task=1")
+    pretraining = submit_after(project, packed, *ranks, "slurm/pretrain.sbatch")
     folds = submit_after(project, pretraining, "slurm/finetune.sbatch")
     table = submit_after(project, folds, "slurm/aggregate.sbatch")
     assert wait_for_end(table) == {table: "COMPLETED"}, read_logs(project)
     assert wait_for_end(folds) == {f"{folds}_{fold}": "COMPLETED" for fold in range(5)}
     study = StudyPaths(project / "results")
     assert "| This study | Modified U-Net |" in study.comparison("md").read_text()
-    assert read_provenance(study.pretraining).ranks == 2
+    assert f"{ARM}: Dice" in study.report.read_text()
+    assert read_provenance(study.pretraining).ranks == 4
     for fold in range(5):
         run = study.fold(ARM, fold)
         assert json.loads(run.summary.read_text())

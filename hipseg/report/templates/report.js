@@ -84,7 +84,8 @@
     swatch.className = "swatch";
     swatch.style.borderTopColor = line.colour;
     swatch.style.borderTopStyle = line.dash ? "dashed" : "solid";
-    label.append(box, swatch, line.name);
+    const dice = line.arm === null ? undefined : cases[current].dice[line.arm];
+    label.append(box, swatch, line.name + (dice === undefined ? "" : ", Dice " + dice));
     return label;
   }
 
