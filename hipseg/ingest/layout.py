@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hipseg.errors import ConfigError
 from hipseg.ingest.archive import is_archive
@@ -24,9 +24,8 @@ NOT_A_FILE = "not a regular file"
 UNOPENED = "cannot be opened"
 
 
-@dataclass(frozen=True, repr=False)
-class TreeEntry:
-    """One entry below a folder, which is not opened.
+class TreeEntry(NamedTuple):
+    """One entry below a folder, which is not opened; a tuple, since there is one for each slice. Private.
 
     Args:
         path: the entry.
