@@ -51,7 +51,8 @@ def walk_tree(root: Path) -> Iterator[TreeEntry]:
         relative = folder.relative_to(root).as_posix()
         yield from _unlisted(unlisted, root)
         links = {name for name in subfolders if (folder / name).is_symlink()}
-        yield from (_look_at(folder / name, relative, is_folder=name in links) for name in sorted([*names, *links]))
+        for name in sorted([*names, *links]):
+            yield _look_at(folder / name, relative, is_folder=name in links)
     yield from _unlisted(unlisted, root)
 
 
