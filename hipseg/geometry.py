@@ -34,12 +34,6 @@ class Grid:
         if min(self.shape_zyx) < 1 or not all(np.isfinite(self.spacing_mm_zyx)) or min(self.spacing_mm_zyx) <= 0:
             raise ConfigError(f"impossible grid: shape {self.shape_zyx}, spacing {self.spacing_mm_zyx} mm; both must be positive")
 
-    @property
-    def voxel_volume_mm3(self) -> float:
-        """Volume of one voxel, mm3."""
-        z, y, x = self.spacing_mm_zyx
-        return z * y * x
-
 
 def affine_lps(grid: Grid) -> MatrixF64:
     """Give the (4, 4) map from voxel index (x, y, z, 1) to LPS millimetres.

@@ -1,6 +1,12 @@
-"""Label numbers, and the Hounsfield units of air. Apart from `axes`, so that settings are read without NumPy."""
+"""Label numbers, what masks and cases are called, and the Hounsfield units of air. Apart from `axes`, which loads NumPy."""
 
 from types import MappingProxyType
+from typing import Literal
+
+MaskKind = Literal["overlay", "rtstruct", "segmentation", "nifti", "nrrd"]
+"""What a mask was made from."""
+Subset = Literal["train", "test"]
+"""The side of its publisher's own split that a case lies on."""
 
 BACKGROUND_LABEL = 0
 HIP_LABEL = 1

@@ -27,10 +27,10 @@ from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.segmentation import read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
 from hipseg.ingest.source import FoundCases, SourceCase
-from hipseg.ingest.structures import MaskKind, MaskSources, StructureName, find_names, has_masks
+from hipseg.ingest.structures import MaskSources, StructureName, find_names, has_masks
 from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image
 from hipseg.ingest.tree import find_dicom_cases
-from hipseg.labels import BACKGROUND_LABEL
+from hipseg.labels import BACKGROUND_LABEL, MaskKind
 
 __all__ = [
     "DEFAULT_RULES",

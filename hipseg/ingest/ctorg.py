@@ -8,8 +8,8 @@ from types import MappingProxyType
 from hipseg.errors import SeriesError
 from hipseg.ingest.layout import CTORG_NAME, LAYOUTS, list_files
 from hipseg.ingest.pairing import NiftiFile
-from hipseg.ingest.source import FoundCases, SourceCase, Subset
-from hipseg.labels import ORGAN_LABELS
+from hipseg.ingest.source import FoundCases, SourceCase
+from hipseg.labels import ORGAN_LABELS, Subset
 
 LAST_TEST, LAST = 20, 139
 """The 21 volumes of the lowest numbers are for testing, the other 119 for training. Source: CT-ORG's own README ("Test and train

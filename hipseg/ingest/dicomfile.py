@@ -49,6 +49,8 @@ MAX_META_BYTES = 1 << 20
 MAX_INFLATED_BYTES = 1 << 26
 """64 MiB, twice the pixels of the largest image that is read; a deflated file can unpack to a thousand times its size."""
 INFLATE_STEP_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 27
+"""128 MiB of elements that are no pixels, several times the largest structure sets; a ZIP of kilobytes can hold gigabytes."""
 
 
 class UnreadableFileError(Exception):
@@ -95,7 +97,8 @@ def read_dataset(path: Path, tags: Collection[int] | None = None, *, has_pixels:
     Returns:
         The data set; its transfer syntax is always set.
     Raises:
-        UnreadableFileError: the bytes cannot be walked as a data set, or unpack to more than any image has (deflated).
+        UnreadableFileError: the bytes cannot be walked as a data set, unpack to more than any image has (deflated), or are more
+            than MAX_HEADER_BYTES without the pixels.
         OSError: the file cannot be opened.
     """
     import pydicom  # noqa: PLC0415 - see `dictionary`
@@ -106,7 +109,10 @@ def read_dataset(path: Path, tags: Collection[int] | None = None, *, has_pixels:
         _check_inflated(handle)
         try:
             dataset = pydicom.dcmread(
-                handle, force=True, stop_before_pixels=not has_pixels, specific_tags=list(tags) if tags else None
+                handle if has_pixels else _BoundedFile(handle),
+                force=True,
+                stop_before_pixels=not has_pixels,
+                specific_tags=list(tags) if tags else None,
             )
             _settle_syntax(dataset)
         except Exception as error:  # pydicom raises nearly anything on damaged bytes
@@ -202,6 +208,27 @@ def items(dataset: "Dataset", keyword: str) -> Sequence["Dataset"]:
 def transfer_syntax(dataset: Header) -> str:
     """Give the identifier of a file's transfer syntax."""
     return dataset.syntax if isinstance(dataset, PlainHeader) else str(dataset.file_meta.TransferSyntaxUID)
+
+
+class _BoundedFile:
+    """A file of which no more than MAX_HEADER_BYTES are read in all; what is passed over does not count."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle, self._left = handle, MAX_HEADER_BYTES
+        self._size = os.fstat(handle.fileno()).st_size
+        self.seek, self.tell = handle.seek, handle.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as any file does.
+
+        Raises:
+            UnreadableFileError: it would be too much.
+        """
+        rest = self._size - self.tell()
+        self._left -= rest if size < 0 else min(size, rest)
+        if self._left < 0:
+            raise UnreadableFileError
+        return self._handle.read(size)
 
 
 def _silence() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hipseg.errors import ConfigError
 from hipseg.ingest.archive import is_archive
@@ -24,9 +24,8 @@ NOT_A_FILE = "not a regular file"
 UNOPENED = "cannot be opened"
 
 
-@dataclass(frozen=True, repr=False)
-class TreeEntry:
-    """One entry below a folder, which is not opened.
+class TreeEntry(NamedTuple):
+    """One entry below a folder, which is not opened; a tuple, since there is one for each slice. Private.
 
     Args:
         path: the entry.
@@ -52,7 +51,8 @@ def walk_tree(root: Path) -> Iterator[TreeEntry]:
         relative = folder.relative_to(root).as_posix()
         yield from _unlisted(unlisted, root)
         links = {name for name in subfolders if (folder / name).is_symlink()}
-        yield from (_look_at(folder / name, relative, is_folder=name in links) for name in sorted([*names, *links]))
+        for name in sorted([*names, *links]):
+            yield _look_at(folder / name, relative, is_folder=name in links)
     yield from _unlisted(unlisted, root)
 
 

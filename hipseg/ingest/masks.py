@@ -27,7 +27,6 @@ from hipseg.ingest.sides import check_chosen_sides
 from hipseg.ingest.structures import (
     KINDS,
     AnyStructure,
-    MaskKind,
     MaskSources,
     NiftiStructure,
     NrrdStructure,
@@ -38,7 +37,7 @@ from hipseg.ingest.structures import (
 )
 from hipseg.ingest.tilt import Straightening, straighten_labels
 from hipseg.ingest.turning import AxisMatch, turn_volume
-from hipseg.labels import BACKGROUND_LABEL
+from hipseg.labels import BACKGROUND_LABEL, MaskKind
 
 Choice = tuple[int, AnyStructure]
 """Label number and structure."""

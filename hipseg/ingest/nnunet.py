@@ -10,7 +10,8 @@ from hipseg.errors import SeriesError
 from hipseg.ingest.description import Description, Entry, read_description
 from hipseg.ingest.layout import DESCRIPTION, LAYOUTS, Listing, list_files
 from hipseg.ingest.pairing import NiftiFile
-from hipseg.ingest.source import FoundCases, SourceCase, Subset
+from hipseg.ingest.source import FoundCases, SourceCase
+from hipseg.labels import Subset
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")
 FIRST_CHANNEL = "0000"

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from hipseg.errors import MaskError
 from hipseg.ingest.pairing import (
     NiftiFile,
     NrrdFile,
@@ -70,7 +69,7 @@ def _by_references(
         reason, damaged = reasons
         try:
             keys = pair(file, index)
-        except MaskError:
+        except Exception:  # a MaskError, or what nobody foresaw in this one file: the others must still be placed
             # What it was drawn on cannot be read; beside a single series it is that series' and refused with it.
             keys, reason = _only(index.find_below(file.folder)), damaged
         if not keys:

@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from hipseg.ingest.carriers import Carrier
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.pairing import NiftiFile, NrrdFile
-
-Subset = Literal["train", "test"]
-"""The side of its publisher's own split that a case lies on."""
+from hipseg.labels import Subset
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from hipseg.errors import MaskError
 from hipseg.ingest.carriers import Carrier
@@ -15,8 +14,8 @@ from hipseg.ingest.overlaynames import OverlayStructure, find_named_overlays, fi
 from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.ingest.rtstruct import Structure, StructureSet
 from hipseg.ingest.segmentation import Segmentation
+from hipseg.labels import MaskKind
 
-MaskKind = Literal["overlay", "rtstruct", "segmentation", "nifti", "nrrd"]
 KINDS: Mapping[MaskKind, str] = {
     "overlay": "overlay",
     "rtstruct": "RTSTRUCT",

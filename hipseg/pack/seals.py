@@ -12,7 +12,6 @@ from typing import Any
 
 from hipseg import __version__
 from hipseg.errors import SeriesError
-from hipseg.geometry import Grid
 from hipseg.ingest.archive import ZipMember
 from hipseg.ingest.cases import SourceCase
 from hipseg.ingest.headers import ImageHeader
@@ -25,7 +24,7 @@ Stamp = tuple[int, int, int, int]
 PATHLESS = frozenset((str, int, float, bool, bytes, type(None)))
 """Types of nearly all values of a case, none of which can hold a path."""
 Fact = str | int | float | bool | None
-OF_FILES = (ImageHeader, Plane, Grid)
+OF_FILES = (ImageHeader, Plane)
 """Classes whose values follow from the files that they name, which are sealed."""
 IDENTITY = frozenset(("patient_id", "series_uid", "folder"))
 """Fields that make the key of a case, and where it lies: a folder may be renamed."""

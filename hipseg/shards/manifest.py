@@ -4,11 +4,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_bytes, digest_json, without_nan, write_text
 from hipseg.geometry import Grid
+from hipseg.labels import MaskKind, Subset
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import check_version
 from hipseg.shards.schema import Limits, WindowHu, read_as
@@ -24,8 +25,6 @@ Fraction = Annotated[float, Limits(gt=0, le=1)]
 WHOLE_HALF = 0.5
 MASK_RULES: Mapping[str, Any] = {"precedence": [], "fraction": WHOLE_HALF}
 """Keys that a manifest may lack, and what is meant then."""
-MaskKind = Literal["overlay", "rtstruct", "segmentation", "nifti", "nrrd"]
-Subset = Literal["train", "test"]
 Key = Annotated[str, Limits(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 FileName = Annotated[str, Limits(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")]
 Digest = Annotated[str, Limits(pattern=r"^[0-9a-f]{64}$")]

@@ -16,6 +16,7 @@ INDEX_ADDRESS = re.compile(r"--(?:extra-)?index-[u]rl|--find-[l]inks|https?://\S
 NO_MIRRORS = {
     "browser/test_page.py": "opens the page in Chromium",
     "cli/test_bad_input.py": "runs the program on what users get wrong",
+    "cli/test_pack_ends.py": "lets packings and merges end in every way through the program",
     "cli/test_pack_layouts.py": "packs every layout through the program",
     "cli/test_pack_masks.py": "packs masks by their rules through the program",
     "cli/test_pack_real_folders.py": "packs every folder of real data through the program",

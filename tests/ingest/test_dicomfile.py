@@ -46,6 +46,21 @@ def test_only_the_elements_asked_for_are_read(path):
     assert [element.keyword for element in dataset] == ["Modality", "Rows"]
 
 
+@pytest.mark.parametrize("padding", [2000, 40_000])
+def test_a_header_beyond_the_bound_is_not_read_and_what_is_passed_over_does_not_count(path, monkeypatch, padding):
+    dataset = dcmread(path)
+    dataset.add_new(0x00290010, "LO", "OURS")
+    dataset.add_new(0x00291001, "OB", bytes(padding))
+    dataset.save_as(path)
+    monkeypatch.setattr("hipseg.ingest.dicomfile.MAX_HEADER_BYTES", 10_000)
+    assert text(read_dataset(path, [0x00080060], has_pixels=False), "Modality") == "CT"
+    if padding < 10_000:
+        assert len(read_dataset(path, has_pixels=False)[0x00291001].value) == padding
+        return
+    with pytest.raises(UnreadableFileError):
+        read_dataset(path, has_pixels=False)
+
+
 def test_pixels_are_read_only_when_asked_for(path):
     assert "PixelData" not in read_dataset(path, has_pixels=False)
     assert "PixelData" in read_dataset(path, has_pixels=True)

@@ -1,5 +1,7 @@
 """What a tree lacks: a damaged archive and a medium copied in part refuse their own series by name, and no others."""
 
+import os
+
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -161,3 +163,42 @@ def test_a_damaged_directory_is_set_aside_and_refuses_nothing(tmp_path, size, re
     found = find_cases(tmp_path / "disc")
     assert found.set_aside == {reason: 1}
     assert np.array_equal(read(found.cases[0])[0], volume_hu())
+
+
+def test_a_medium_that_can_no_longer_be_read_leaves_its_series_to_their_slices(tmp_path, monkeypatch):
+    files = write_medium(tmp_path / "disc")
+    files["2.25.771"][3].unlink()
+
+    def fail(*_):
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr("hipseg.ingest.faults.has_listed_file", fail)
+    assert np.array_equal(read(by_series(tmp_path / "disc")["2.25.771"])[0], volume_hu()[:3])
+
+
+@pytest.mark.parametrize("reason", ["cannot be opened", "symbolic link, not followed"])
+def test_what_cannot_be_read_refuses_every_series_of_its_folder_and_no_other(tmp_path, monkeypatch, reason):
+    data = tmp_path / "data"
+    paths = write_ct_series(data / "both", volume_hu(), series_uid="2.25.1", frame_uid="2.25.11")
+    for path in paths:
+        path.rename(path.with_name(f"one{path.name}"))
+    lost = write_ct_series(data / "both", volume_hu(seed=1), series_uid="2.25.2")[3]
+    write_ct_series(data / "other", volume_hu(seed=2), series_uid="2.25.3", frame_uid="2.25.13")
+    if reason == "cannot be opened":
+        # Permissions do not hold a superuser back, who may be running this.
+        opened = os.open
+
+        def refuse(path, *args, **options):
+            if str(path) == str(lost):
+                raise PermissionError
+            return opened(path, *args, **options)
+
+        monkeypatch.setattr(os, "open", refuse)
+    else:
+        lost.symlink_to(lost.rename(tmp_path / "slice"))
+    cases = by_series(data)
+    for uid, count in (("2.25.1", 5), ("2.25.2", 4)):
+        with pytest.raises(SeriesError, match=f"case c0: incomplete series: 1 of {count} files beside each other"):
+            open_case(cases[uid], "c0", {})
+    assert np.array_equal(read(cases["2.25.3"])[0], volume_hu(seed=2))
+    assert reason not in find_cases(data).set_aside

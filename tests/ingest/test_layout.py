@@ -1,6 +1,7 @@
 """A layout is found out by what lies there; two of them at once are refused with both names."""
 
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,18 @@ def test_every_entry_is_listed_once_and_links_are_not_followed(tmp_path):
     assert [path.as_posix() for path in listing.files] == ["a/labels-1.nii.gz", "a/volume-1.nii.gz"]
     assert listing.set_aside == {"symbolic link, not followed": 1}
     assert listing.files_seen == 3
+
+
+def test_a_file_that_goes_away_while_a_folder_is_listed_is_counted(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("text")
+    look = Path.lstat
+
+    def lose(path):
+        if path.name == "b":
+            raise FileNotFoundError
+        return look(path)
+
+    monkeypatch.setattr(Path, "lstat", lose)
+    listing = list_files(tmp_path)
+    assert (list(map(str, listing.files)), listing.set_aside) == (["a"], {"cannot be opened": 1})

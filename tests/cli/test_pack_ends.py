@@ -1,0 +1,134 @@
+"""How a packing ends: parts and their merge, refusals and what could not be read in its exit code, packing once more."""
+
+import contextlib
+import os
+import shutil
+
+import pytest
+
+from hipseg.cli.main import run
+from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError, ShardError
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import read_manifest
+from tests.cli.test_pack import pack, write_patient
+from tests.ingest.builders import cut, volume_hu, write_ct_series
+
+
+@pytest.fixture(autouse=True)
+def config_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def data_files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def test_parts_are_packed_and_merged_to_the_bytes_of_one_packing(tmp_path, capsys):
+    for seed in range(7):
+        write_patient(tmp_path / "data", f"patient {seed}", seed)
+    cut(write_patient(tmp_path / "data", "Roe", 8)[0], -20)
+    with pytest.raises(SystemExit):
+        pack(tmp_path)
+    cases = set()
+    for part in ("1/3", "2/3", "3/3"):
+        capsys.readouterr()
+        with contextlib.suppress(SystemExit, SeriesError):
+            run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "parts"), "--part", part])
+        found = {line.split()[2].strip(":") for line in capsys.readouterr().out.splitlines() if line.startswith("packed case")}
+        assert not cases & found
+        cases |= found
+    assert len(cases) == 7
+    assert merge_code(tmp_path / "parts") == PARTIAL_EXIT_CODE
+    assert capsys.readouterr().out == f"merged the parts in {tmp_path}/parts: 7 cases packed, 1 refused\n"
+    assert data_files(tmp_path / "parts") == data_files(tmp_path / "shards")
+    with contextlib.suppress(SystemExit):
+        run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "parts")])
+    assert "(7 of them before)" in capsys.readouterr().out
+
+
+def merge_code(folder):
+    with pytest.raises(SystemExit) as ended:
+        run(["pack", "--merge", "-o", str(folder)])
+    return ended.value.code
+
+
+def test_a_part_of_which_all_is_refused_came_to_its_end_and_its_merge_says_what_is_wrong(tmp_path, capsys):
+    cut(write_patient(tmp_path / "data", "Roe", 1)[0], -20)
+    with pytest.raises(SystemExit) as ended:
+        run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "parts"), "--part", "1/1"])
+    assert ended.value.code == PARTIAL_EXIT_CODE
+    with pytest.raises(SeriesError, match=r"none of the 1 cases could be packed; the reasons are above and in .*manifest.json"):
+        run(["pack", "--merge", "-o", str(tmp_path / "parts")])
+    (refusal,) = read_manifest(DatasetPaths(tmp_path / "parts")).refusals
+    assert capsys.readouterr().err.count(f"refused case {refusal.case}: {refusal.reason}\n") == 2
+
+
+def test_a_merge_points_out_equal_images(tmp_path, capsys):
+    for name, uid in (("Doe", "2.25.1"), ("Roe", "2.25.2")):
+        write_ct_series(tmp_path / "data" / name, volume_hu(), patient_id=name, series_uid=uid)
+    for part in ("1/2", "2/2"):
+        run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "shards"), "--part", part])
+    assert "same image" not in capsys.readouterr().err
+    run(["pack", "--merge", "-o", str(tmp_path / "shards")])
+    assert "are the same image, voxel for voxel" in capsys.readouterr().err
+
+
+def test_parts_that_saw_different_data_are_not_merged(tmp_path):
+    for name, seed in (("Doe", 1), ("Roe", 2), ("Poe", 3)):
+        write_patient(tmp_path / "data", name, seed)
+    run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "shards"), "--part", "1/2"])
+    shutil.rmtree(tmp_path / "data" / "Roe")
+    run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "shards"), "--part", "2/2"])
+    with pytest.raises(ConfigError, match="saw different cases in DATA"):
+        run(["pack", "--merge", "-o", str(tmp_path / "shards")])
+    run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "shards"), "--part", "1/2"])
+    run(["pack", "--merge", "-o", str(tmp_path / "shards")])
+
+
+def test_a_folder_that_cannot_be_listed_is_pointed_out_by_the_exit_code(tmp_path, capsys, monkeypatch):
+    write_patient(tmp_path / "data", "Doe", 1)
+    (tmp_path / "data" / "closed").mkdir()
+    # Permissions do not hold a superuser back, who may be running this.
+    listed = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SystemExit) as ended:
+        pack(tmp_path)
+    assert ended.value.code == PARTIAL_EXIT_CODE
+    words = "warning: what lies in no case and could not be read may be CT (1 cannot be opened); mend or remove it\n"
+    assert capsys.readouterr().err == words
+
+
+def test_a_slice_that_is_added_damaged_refuses_the_case_that_was_packed_before(tmp_path, capsys):
+    path = write_patient(tmp_path / "data", "Doe", 1)[3]
+    pack(tmp_path)
+    (path.parent / "more").write_bytes(path.read_bytes()[:300])
+    with pytest.raises(SeriesError, match="none of the 1 cases"):
+        pack(tmp_path)
+    assert "damaged file in case" in capsys.readouterr().err
+
+
+def test_a_shard_that_is_cut_is_packed_again(tmp_path):
+    write_patient(tmp_path / "data", "Doe", 1)
+    (record,) = pack(tmp_path).cases
+    cut(tmp_path / "shards" / record.shard, -100)
+    pack(tmp_path)
+    run(["verify", str(tmp_path / "shards")])
+
+
+def test_the_cure_of_a_flipped_bit_is_one(tmp_path):
+    write_patient(tmp_path / "data", "Doe", 1)
+    (record,) = pack(tmp_path).cases
+    shard = tmp_path / "shards" / record.shard
+    good = shard.read_bytes()
+    shard.write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
+    with pytest.raises(ShardError, match=r"as listed; delete the shards of the cases named, and pack the same DATA again"):
+        run(["verify", str(tmp_path / "shards")])
+    shard.unlink()
+    pack(tmp_path)
+    assert shard.read_bytes() == good
