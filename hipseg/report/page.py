@@ -128,8 +128,8 @@ def list_patients(scores: Mapping[str, Sequence[CaseScore]]) -> tuple[PatientRow
     for case, of_arm in by_case.items():
         cells = tuple(_make_cell(of_arm[arm]) if arm in of_arm else None for arm in scores)
         patient = next(iter(of_arm.values())).patient
-        reasons = [f"{arm}: {'; '.join(sorted(set(line.undefined.values())))}" for arm, line in of_arm.items() if line.undefined]
-        rows.append(PatientRow(patient, case, min(cell.dice_order for cell in cells if cell), cells, ". ".join(reasons)))
+        worst_dice = min(cell.dice_order for cell in cells if cell)
+        rows.append(PatientRow(patient, case, worst_dice, cells, _explain(of_arm)))
     return tuple(sorted(rows, key=lambda row: (row.worst_dice, row.case)))
 
 
@@ -157,6 +157,15 @@ def render_page(page: Page) -> str:
     )
 
 
+def _explain(of_arm: Mapping[str, CaseScore]) -> str:
+    """Say why scores of a case are undefined, each reason once with the arms that it holds for."""
+    arms: dict[str, list[str]] = {}
+    for arm, line in of_arm.items():
+        for reason in sorted(set(line.undefined.values())):
+            arms.setdefault(reason, []).append(arm)
+    return "; ".join(f"{', '.join(those)}: {reason}" for reason, those in arms.items())
+
+
 def _make_cell(line: CaseScore) -> ArmCell:
     dice, hd95, volume = line.dice, line.hd95_mm, line.volume_difference_ml
     return ArmCell(
@@ -171,7 +180,7 @@ def _make_cell(line: CaseScore) -> ArmCell:
 
 
 def _number(value: float, decimals: int, sign: str = "-") -> str:
-    return "n/a" if math.isnan(value) else f"{value:{sign}.{decimals}f}"
+    return "n/a" if math.isnan(value) else f"{value:{sign}z.{decimals}f}"
 
 
 def _read_part(name: str) -> str:

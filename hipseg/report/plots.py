@@ -134,12 +134,12 @@ def draw_volumes(scores: Mapping[str, Sequence[CaseScore]]) -> Figure:
         axis.plot(mean, difference, linestyle="", marker=_turn(MARKERS, place), markersize=3.5, color=_turn(ARM_COLOURS, place))
         bias = difference.mean()
         axis.axhline(bias, color="black", linewidth=0.8)
-        title = f"{_plain(arm)}\nbias {bias:.1f} ml"
+        title = f"{_plain(arm)}\nbias {bias:z.1f} ml"
         if difference.size > 1:
             reach = LIMITS_OF_AGREEMENT_SD * difference.std(ddof=1)
             for limit in (bias - reach, bias + reach):
                 axis.axhline(limit, color="black", linewidth=0.8, linestyle=":")
-            title += f", limits {bias - reach:.1f} to {bias + reach:.1f} ml"
+            title += f", limits {bias - reach:z.1f} to {bias + reach:z.1f} ml"
         axis.set_title(title)
         axis.set_xlabel("mean of truth and prediction, ml")
     axes[0, 0].set_ylabel("prediction minus truth, ml")

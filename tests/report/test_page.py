@@ -19,7 +19,7 @@ def test_the_worst_case_comes_first_and_an_undefined_one_before_all():
     rows = list_patients(make_scores())
     assert [row.case for row in rows] == ["c-empty", "c-missed", "c-good"]
     assert [cell.dice for cell in rows[1].cells] == ["0.000", "0.900"]
-    assert rows[0].note.startswith("unet: truth and prediction are both empty. ")
+    assert rows[0].note == f"unet, {ATTACK}: truth and prediction are both empty"
     assert rows[1].note == "unet: the prediction is empty, the truth is not"
     assert rows[2].note == ""
 

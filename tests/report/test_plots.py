@@ -59,7 +59,7 @@ def test_volumes_show_bias_and_limits_of_agreement():
     assert bias[0] == pytest.approx(differences.mean())
     assert (high[0] - low[0]) / 2 == pytest.approx(1.96 * differences.std(ddof=1))
     limits = (differences.mean() + side * 1.96 * differences.std(ddof=1) for side in (-1, 1))
-    title = "unet\nbias {:.1f} ml, limits {:.1f} to {:.1f} ml".format(differences.mean(), *limits)
+    title = "unet\nbias {:z.1f} ml, limits {:z.1f} to {:z.1f} ml".format(differences.mean(), *limits)
     assert figure.axes[0].get_title() == title
 
 
