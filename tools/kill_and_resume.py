@@ -128,8 +128,10 @@ def disturb(root: Path, kills: int, ranks: int, seed: int) -> bool:
             if code is not None:
                 done += 1
                 print(f"{done:4}  {number.name:8}  {instant_s:7.1f}  {code:5}  {tell_point(results / fold)}", flush=True)
-                continue
-            if is_first:
+                # A signal may come when all is written.
+                if not (results / fold / "summary.json").exists():
+                    continue
+            elif is_first:
                 # The machine was busier when the undisturbed run was timed. One that went on is shorter, and no measure.
                 length_s = min(length_s, time.monotonic() - began_s)
         elif start(root, results, ranks).wait(TIME_LIMIT_S):
