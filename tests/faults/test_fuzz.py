@@ -91,8 +91,9 @@ def test_a_difference_with_a_warning_is_none_in_silence(spoiled):
     base, folder, paths = spoiled("big")
     edit(paths[0], RescaleIntercept=-1000)
     assert judge(base, folder) == ("taken with a warning", {"values"})
-    edit(paths[1], RescaleSlope=0)
-    assert judge(base, folder) == ("refused", set())
+    # In a frame of reference of its own it is in line with nothing.
+    edit(paths[0], RescaleIntercept=-1024, SeriesInstanceUID="2.25.1", FrameOfReferenceUID="2.25.2")
+    assert judge(base, folder) == ("taken with a warning", {"cases"})
 
 
 def test_each_truth_is_found_once(bases):
