@@ -19,6 +19,8 @@ MAX_GZIP_RATIO = 1100
 """Deflate makes nothing smaller than 1032:1, so that a header which announces more than this cannot be true. Source: RFC 1951."""
 MAX_BZIP2_RATIO = 1 << 22
 """Runs of one value come out of bzip2 at more than a million to one: 46 MB fill a block, which is packed into some 40 bytes."""
+MAX_TRAILING_BYTES = 1 << 20
+"""Behind the last voxel of a file."""
 SCALED_TOLERANCE = 1e-3
 """Of a label number, where a slope gives it: slopes are stored in single precision, in which 255 times 1/255 is not quite 1."""
 MAX_SLICE_BYTES = 1 << 27
@@ -86,7 +88,8 @@ def read_layer(stream: IO[bytes], layout: VoxelLayout, what: str, layer: int = 0
         layer: which of the values of a voxel, counted from 0.
     Returns:
         uint8 (y, x), label numbers, in the order of the file. Running it raises MaskError where the stream ends too early, or its
-        values are no labels; only when all slices are taken is the checksum of a compressed stream compared.
+        values are no labels; only when all slices are taken is the checksum of a compressed stream compared, and more of it
+        than MAX_TRAILING_BYTES refused.
     """
     slices, rows, columns = layout.grid.shape_zyx
     for z in range(slices):
@@ -95,8 +98,9 @@ def read_layer(stream: IO[bytes], layout: VoxelLayout, what: str, layer: int = 0
             raise MaskError(f"{what} is cut short: it ends in slice {z + 1} of {slices}; copy it again")
         stored = np.frombuffer(data, layout.dtype).reshape(rows, columns, layout.layers)[..., layer]
         yield _to_labels(stored, layout, what)
-    # A compressed stream checks its digest where it ends, and not before.
-    stream.read(1)
+    # A compressed stream checks its digest where it ends, and not before; damage can also have made it longer.
+    if len(stream.read(MAX_TRAILING_BYTES + 1)) > MAX_TRAILING_BYTES:
+        raise MaskError(f"{what} goes on for more than {MAX_TRAILING_BYTES} bytes behind its last voxel; copy it again")
 
 
 def find_values(images: Iterable[NDArray[np.uint8]]) -> frozenset[int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import Grid
 from hipseg.ingest.hounsfield import LOWEST_HU
-from hipseg.ingest.labels import VoxelLayout, check_size
+from hipseg.ingest.labels import MAX_TRAILING_BYTES, VoxelLayout, check_size
 from hipseg.ingest.nifti import open_unpacked, read_layout
 from hipseg.ingest.pixels import INT16, SliceI16
 from hipseg.ingest.rounding import Rounding
@@ -19,7 +19,6 @@ from hipseg.ingest.scratch import Scratch, StoredShape, TurnedVolume
 from hipseg.ingest.turning import AxisMatch, turn_grid, turn_volume
 
 WHAT = "the NIfTI image"
-MAX_TRAILING_BYTES = 1 << 20
 COPY_AGAIN = "copy it again"
 
 

@@ -36,6 +36,7 @@ from hipseg.ingest.headers import (
 )
 from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED, TreeEntry, walk_tree
 from hipseg.ingest.nifti import is_nifti
+from hipseg.ingest.nrrd import EXTENSIONS as NRRD_EXTENSIONS
 from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
 from hipseg.ingest.plain import HeaderReader
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
@@ -61,6 +62,7 @@ NO_MODALITY = "DICOM object without a modality"
 ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
 DICOM_SUFFIX = ".dcm"
+NIFTI_EXTENSIONS = (".nii", ".nii.gz")
 META_ELEMENT, META_BYTES = b"\x02\x00\x10\x00UI", 512
 """How the element begins that names the transfer syntax, and within how many bytes of a DICOM file. Source: DICOM PS3.10 7.1."""
 DIRECTORY = "DICOM directory"
@@ -174,9 +176,9 @@ def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | 
         os.close(descriptor)
     if may_be_bare_dicom(head):
         return _sort_dicom(scan, found, _read_odd_header(found), has_prefix=False)
-    if is_nifti(found.path) or (head and _is_called_nifti(found.path)):
+    if is_nifti(found.path) or (head and _is_called(found.path, NIFTI_EXTENSIONS)):
         scan.niftis.append(found)
-    elif is_nrrd(head):
+    elif is_nrrd(head) or (head and _is_called(found.path, NRRD_EXTENSIONS)):
         scan.nrrds.append(found)
     elif _is_cut_start(head) and not found.path.name.startswith("."):
         # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
@@ -204,9 +206,9 @@ def _sort_archive(scan: Scan, found: FoundFile, headers: HeaderReader) -> str:
     return ARCHIVE
 
 
-def _is_called_nifti(path: Path) -> bool:
-    """Say whether a name promises a NIfTI volume; one that breaks off at once is refused as a mask, not passed over."""
-    return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+def _is_called(path: Path, extensions: tuple[str, ...]) -> bool:
+    """Say whether a name promises a label volume; one whose first bytes are damaged is refused as a mask, not passed over."""
+    return path.name.endswith(extensions) and not path.name.startswith(".")
 
 
 def _is_called_dicom(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """Faults of DICOM SEG and NRRD masks."""
 
+import gzip
+import zlib
 from pathlib import Path
 
 import nrrd
@@ -61,6 +63,23 @@ def nrrd_on_the_grid(good: Good) -> None:
 @refused(r"an NRRD mask does not fit: .*first voxel 3\.00 mm from the series'")
 def nrrd_one_slice_too_high(good: Good) -> None:
     _write_nrrd(good, up_mm=3)
+
+
+@refused(r"an NRRD mask has a damaged header; write it again")
+def nrrd_without_its_first_bytes(good: Good) -> None:
+    path = _write_nrrd(good)
+    path.write_bytes(path.read_bytes()[2:])
+
+
+@refused(r"an NRRD mask is damaged, or the file of its voxels is not beside it; copy it again")
+def nrrd_whose_packed_voxels_grew(good: Good) -> None:
+    path = _write_nrrd(good)
+    head, packed = path.read_bytes().split(b"\n\n", 1)
+    unpacked = gzip.decompress(packed)
+    # One voxel too many before the others, and the checksum of before.
+    stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    grown = stream.compress(b"\x01" + unpacked) + stream.flush()
+    path.write_bytes(head + b"\n\n" + packed[:10] + grown + packed[-8:])
 
 
 @refused(r"an NRRD mask is cut short")
