@@ -44,8 +44,8 @@ Run = tuple[str, int, int]
 """Arm, repeat, fold."""
 FEWEST_SLICES = 5
 BYTES_A_MEGABYTE = 1_000_000
-VIEWER_BYTES = 5_000
-"""What stands around the pictures, and the note of what was left out."""
+NOTE_BYTES = 500
+"""Most that the note of what was left out takes."""
 
 
 @click.command("report")
@@ -116,8 +116,9 @@ def _collect(paths: StudyPaths, runs: Sequence[Run]) -> tuple[Collection, str]:
 
 def _fit_page(page: Page, megabytes: int) -> Page:
     """Leave out pictures that would make the page too large, and say so on it."""
-    bare = len(render_page(dataclasses.replace(page, cases=())).encode()) + VIEWER_BYTES
-    kept = fit_cases(page.cases, megabytes * BYTES_A_MEGABYTE - bare)
+    # One case without anything, so that what stands around pictures is counted.
+    bare_bytes = len(render_page(dataclasses.replace(page, cases=({},))).encode())
+    kept = fit_cases(page.cases, megabytes * BYTES_A_MEGABYTE - bare_bytes - NOTE_BYTES)
     words = (page.why_no_cases, describe_fit(page.cases, kept, megabytes))
     return dataclasses.replace(page, cases=kept, why_no_cases=" ".join(filter(None, words)))
 

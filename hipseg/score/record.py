@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from operator import attrgetter, mul
 from pathlib import Path
 from typing import Any, get_args
@@ -182,6 +183,7 @@ def score_case(measured: Measured, **origin: Any) -> CaseScore:
     return CaseScore(counts=counts, slices=measured.slices, undefined=undefined, **values, **origin)
 
 
+@lru_cache(maxsize=1024)
 def _diagonal_mm(shape_zyx: tuple[int, int, int], spacing_mm_zyx: SpacingMm) -> float:
     """Give the length of the image from corner to opposite corner."""
     return math.hypot(*map(mul, shape_zyx, spacing_mm_zyx))
@@ -277,8 +279,8 @@ def _rebuild(value: Mapping[str, Any], found: Mapping[str, Any]) -> CaseScore:
         label=_keep_once(value["label"]),
         answer=answer,
         image_digest=_keep_once(value["image_digest"]),
-        shape_zyx=_triple(value["shape_zyx"], int),
-        spacing_mm_zyx=_triple(value["spacing_mm_zyx"], float),
+        shape_zyx=_triple(int, *value["shape_zyx"]),
+        spacing_mm_zyx=_triple(float, *value["spacing_mm_zyx"]),
     )
 
 
@@ -291,9 +293,10 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def _triple(values: Any, kind: Any) -> tuple[Any, Any, Any]:
-    z, y, x = (kind(value) for value in values)
-    return z, y, x
+@lru_cache(maxsize=1024)
+def _triple(kind: Any, z: Any, y: Any, x: Any) -> tuple[Any, Any, Any]:
+    """Keep one copy of three numbers that many lines hold."""
+    return kind(z), kind(y), kind(x)
 
 
 def _parse_json(text: str | bytes) -> Any:
