@@ -186,7 +186,7 @@ def _check_digest(reader: CaseReader, name: str, slice_digests: Sequence[bytes],
         what = {IMAGE: "image", LABELS: "mask"}[name]
         raise ShardError(
             f"shard {reader.record.shard} of case {reader.record.case} is not what was packed: "
-            f"the digest of its {what} differs; pack the case again"
+            f"the digest of its {what} differs; restore it, or delete it and pack again"
         )
 
 
@@ -202,7 +202,7 @@ def _locate_chunks(path: Path, record: CaseRecord, dtypes: Mapping[str, np.dtype
             _check_case(group, path, record)
             return {name: _chunk_table(group[name], record.grid, dtype) for name, dtype in dtypes.items() if name in group}
     except FileNotFoundError as error:
-        raise ShardError(f"shard {path} of case {record.case} is missing; restore it or pack the case again") from error
+        raise ShardError(f"shard {path} of case {record.case} is missing; restore it, or pack the case again") from error
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
         raise ShardError(_damaged(path, record, str(error))) from error
 
@@ -221,7 +221,7 @@ def _check_case(group: h5py.Group, path: Path, record: CaseRecord) -> None:
         if in_shard != in_manifest:
             raise ShardError(
                 f"shard {path.name} and manifest do not belong together: {what} of case {record.case} is {in_shard} in the shard "
-                f"and {in_manifest} in the manifest; pack the case again"
+                f"and {in_manifest} in the manifest; restore them, or delete the shard and pack again"
             )
 
 
@@ -246,4 +246,4 @@ def _chunk_table(dataset: h5py.Dataset, grid: Grid, dtype: np.dtype[Any]) -> Chu
 
 
 def _damaged(path: Path, record: CaseRecord, detail: str) -> str:
-    return f"shard {path.name} of case {record.case} is damaged: {' '.join(detail.split())}; restore it or pack the case again"
+    return f"shard {path.name} of case {record.case} is damaged: {' '.join(detail.split())}; restore it, or delete it and pack again"
