@@ -246,4 +246,5 @@ def _chunk_table(dataset: h5py.Dataset, grid: Grid, dtype: np.dtype[Any]) -> Chu
 
 
 def _damaged(path: Path, record: CaseRecord, detail: str) -> str:
-    return f"shard {path.name} of case {record.case} is damaged: {' '.join(detail.split())}; restore it, or delete it and pack again"
+    reason = " ".join(detail.split())
+    return f"shard {path.name} of case {record.case} is damaged: {reason}; restore it, or delete it and pack again"
