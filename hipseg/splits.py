@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
+import numpy as np
+
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_file, digest_json, read_json, write_json, write_text
 from hipseg.runs import DatasetPaths
@@ -41,12 +43,17 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
         raise ConfigError(
             f"cannot split {len(patients)} patients with a mask into {folds} folds; choose fewer folds or pack more patients"
         )
-    from sklearn.model_selection import KFold  # noqa: PLC0415 - reading folds, which every command does, needs none of it
-
-    dealt = KFold(folds, shuffle=True, random_state=seed).split(patients)
+    # The folds of scikit-learn's KFold with shuffling, by which nnU-Net deals. Loading it takes a second, which `hipseg submit`,
+    # that holds the folds it finds against these, need not wait for.
+    numbers = np.arange(len(patients))
+    np.random.RandomState(seed).shuffle(numbers)
+    validated = [set(part.tolist()) for part in np.array_split(numbers, folds)]
     return tuple(
-        Split(train=_keys(patients[number] for number in train), val=_keys(patients[number] for number in val))
-        for train, val in dealt
+        Split(
+            train=_keys(one for number, one in enumerate(patients) if number not in held),
+            val=_keys(one for number, one in enumerate(patients) if number in held),
+        )
+        for held in validated
     )
 
 

@@ -62,6 +62,27 @@ def test_every_case_is_validated_once_and_no_patient_is_on_both_sides(patients, 
     assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.parametrize(
+    ("seed", "validated"),
+    [
+        (0, [[2], [0], [1], [3], [4]]),
+        (0, [[1, 2, 6], [0, 3], [4, 5]]),
+        (12345, [[3, 4, 6], [0, 1], [2, 5]]),
+        (0, [[1, 8, 11, 13, 20], [6, 10, 14, 18], [2, 4, 5, 19], [7, 9, 16, 17], [0, 3, 12, 15]]),
+        (2**32 - 1, [[1, 4, 14, 18, 20], [5, 8, 13, 17], [11, 15, 16, 19], [0, 6, 9, 10], [2, 3, 7, 12]]),
+    ],
+)
+def test_folds_are_those_that_scikit_learn_deals(seed, validated):
+    """By its KFold(folds, shuffle=True, random_state=seed) of release 1.9.1, over patients in the order of their images."""
+    everyone = [number for fold in validated for number in fold]
+    cases = [record(f"c{number}", f"p{number}") for number in everyone]
+    in_order = [one.case for one in sorted(cases, key=lambda one: one.image_digest)]
+    expected = [{in_order[number] for number in fold} for fold in validated]
+    splits = split_patients(cases, len(validated), seed)
+    assert [set(one.val) for one in splits] == expected
+    assert [set(one.train) for one in splits] == [set(in_order) - fold for fold in expected]
+
+
 def test_the_same_seed_gives_the_same_folds_whatever_the_order_of_the_cases():
     assert split_patients(TEN, 5, seed=3) == split_patients(TEN[::-1], 5, seed=3)
     assert split_patients(TEN, 5, seed=3) != split_patients(TEN, 5, seed=4)

@@ -13,7 +13,7 @@ from hipseg.splits import split_patients, splits_json, write_splits
 
 DEFAULTS = StudySettings()
 MAX_SEED = 2**32 - 1
-"""The largest seed that scikit-learn takes."""
+"""The largest seed that numpy's generator takes."""
 
 
 @click.command()
