@@ -94,7 +94,8 @@ class Manifest:
         cases: packed cases by rising key.
         refusals: refused cases by rising key; none of them is packed.
         set_aside: files of the last packing that were no input, by reason.
-        rois: the structures chosen and their labels; empty where each case's only structure became label 1.
+        rois: the structures chosen and their labels; empty where each case's only structure became label 1,
+            and a mask of numbers kept them.
         salt_id: tells salts apart without giving them away.
         precedence: structures in the order in which they had the voxels that several claimed; empty where such cases are refused.
         fraction: share of a voxel from which on it belonged to a fractional segment.
