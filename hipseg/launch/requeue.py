@@ -81,7 +81,7 @@ def admit(folder: Path, max_requeues: int) -> int:
     spent = count_spent(folder, start)
     if spent <= max_requeues:
         return 0
-    why = f"its nodes were lost again and again; {_bound(spent - 1, max_requeues)}"
+    why = f"its nodes were lost; {_bound(spent - 1, max_requeues)}"
     _write(folder, start, Ending(start.restart, None, exit_code=LaunchError.exit_code, error=why))
     return LaunchError.exit_code
 

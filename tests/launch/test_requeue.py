@@ -171,7 +171,7 @@ def test_slurm_may_start_a_job_again_as_often_as_the_bound_says_and_no_more(job,
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(len(verdicts)))
     assert admit(job, 2) == (0 if is_admitted else LaunchError.exit_code)
     said = capsys.readouterr().err
-    assert is_admitted or "lost again and again; started 3 times, --max-requeues is 2; `hipseg resubmit` goes on" in said
+    assert is_admitted or "its nodes were lost; started 3 times, --max-requeues is 2; `hipseg resubmit` goes on" in said
     written = (job / f"12_4.{len(verdicts)}.batch.json").exists()
     assert written != is_admitted
 
