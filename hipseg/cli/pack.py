@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -299,8 +300,12 @@ def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> 
     manifests: list[Manifest] = []
     chosen = [one for one in cases if plan.part is None or plan.part.has(one.case)]
     outcomes = []
-    with Meter(_expect_slices(chosen)) as meter:
-        for outcome in pack_cases(chosen, paths, plan, meter.tick, manifests.append):
+    with (
+        Meter(_expect_slices(chosen)) as meter,
+        # A signal may come while a line is printed: what is finished is noted all the same, and the processes end.
+        closing(pack_cases(chosen, paths, plan, meter.tick, manifests.append)) as packing,
+    ):
+        for outcome in packing:
             outcomes.append(outcome)
             result = outcome.result
             # Written to the streams themselves, which the bar makes room on; click.echo would go past it and into the bar.

@@ -1,7 +1,7 @@
 """Found cases -> shards and manifest, several at once; a refused case never stops the others, a finished one is not redone."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -85,7 +85,7 @@ def pack_cases(
     plan: PackPlan,
     tick: Tick = lambda *_: None,
     finished: Callable[[Manifest], None] = lambda _: None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Pack cases into a data set, beside those that it holds already.
 
     Each finished case is noted in a journal, and the manifest is written at the end, also when an error or the caller ends the
@@ -115,7 +115,8 @@ def pack_cases(
         name = "" if plan.part is None else plan.part.name
         with open_journal(paths.journal(name), record_plan(plan), kept) as journal:
             try:
-                yield from _in_order(_pack_all(chosen, paths, plan, _Notes(state, journal), tick))
+                with closing(_pack_all(chosen, paths, plan, _Notes(state, journal), tick)) as outcomes:
+                    yield from _in_order(outcomes)
                 journal.complete()
             finally:
                 if plan.part is None:
@@ -138,7 +139,7 @@ class _Notes:
 
 def _pack_all(
     cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, notes: "_Notes", tick: Tick
-) -> Iterator[tuple[int, Outcome]]:
+) -> Generator[tuple[int, Outcome], None, None]:
     """Pack cases in as many processes as there are jobs, and note each as it is done; nothing runs on when this ends."""
     processes = max(1, min(plan.jobs, len(cases)))
     packer = Packer(cases, paths, plan, notes.state, threads=plan.jobs // processes)
