@@ -4,7 +4,6 @@ import struct
 import threading
 from typing import Any, Final, Literal
 
-import hdf5plugin
 import imagecodecs
 from numpy.typing import NDArray
 
@@ -13,6 +12,10 @@ Stored = bytes | memoryview
 Codec = Literal["lz4", "zstd"]
 LEVELS: dict[Codec, int] = {"lz4": 5, "zstd": 1}
 """Higher levels cost several times the time for a few per cent of the size."""
+BLOSC_FILTER: Final = 32001
+"""Source: the HDF Group's list of registered filters."""
+FLETCHER32_FILTER: Final = 3
+"""Source: HDF5 file format specification 3.0, section IV.A.2.l."""
 BLOSC_HEADER_BYTES = 16
 CHECKSUM_BYTES = 4
 
@@ -20,6 +23,9 @@ _codecs: Any = imagecodecs
 """Its type hints leave out arrays and memory views, which it takes as it takes bytes."""
 _ONE_THREAD: Final = 1
 """Blosc's own threads append compressed blocks in the order they finish, so the bytes would differ from run to run."""
+_BYTE_SHUFFLE: Final = 1
+_CODEC_NUMBERS: Final[dict[Codec, int]] = {"lz4": 1, "zstd": 5}
+"""As filter 32001 knows them. Source: hdf5-blosc's README, and blosc.h of Blosc 1."""
 _SIZES = struct.Struct("<3I")
 """Plain bytes, bytes of a block, compressed bytes. Source: Blosc 1's README_CHUNK_FORMAT."""
 _CHECKSUM = struct.Struct("<I")
@@ -27,8 +33,13 @@ _local = threading.local()
 
 
 def filter_options(codec: Codec = "lz4") -> dict[str, Any]:
-    """Give the keyword arguments with which h5py declares the filters that `encode_slice` applies."""
-    return {"fletcher32": True, **hdf5plugin.Blosc(cname=codec, clevel=LEVELS[codec], shuffle=hdf5plugin.Blosc.SHUFFLE)}
+    """Give the keyword arguments with which h5py declares the filters that `encode_slice` applies.
+
+    HDF5 need not know them, since chunks are written as they are; loading hdf5plugin would take a twentieth of a small packing.
+    """
+    # The first four values are the filter's own to fill.
+    values = (0, 0, 0, 0, LEVELS[codec], _BYTE_SHUFFLE, _CODEC_NUMBERS[codec])
+    return {"fletcher32": True, "compression": BLOSC_FILTER, "compression_opts": values, "allow_unknown_filter": True}
 
 
 def encode_slice(pixels: NDArray[Any], codec: Codec = "lz4") -> bytes:
@@ -44,7 +55,7 @@ def encode_slice(pixels: NDArray[Any], codec: Codec = "lz4") -> bytes:
         pixels,
         level=LEVELS[codec],
         compressor=codec,
-        shuffle=hdf5plugin.Blosc.SHUFFLE,
+        shuffle=_BYTE_SHUFFLE,
         typesize=pixels.dtype.itemsize,
         numthreads=_ONE_THREAD,
         out=_room(pixels.nbytes + BLOSC_HEADER_BYTES),

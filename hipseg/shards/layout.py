@@ -24,10 +24,6 @@ IMAGE = "image"
 LABELS = "labels"
 LABELS_DTYPE: np.dtype[Any] = np.dtype("u1")
 WINDOW = "window_hu"
-BLOSC_FILTER = 32001
-"""Source: the HDF Group's list of registered filters."""
-FLETCHER32_FILTER = 3
-"""Source: HDF5 file format specification 3.0, section IV.A.2.l."""
 
 
 def shard_name(case: str, shard_digest: str) -> str:

@@ -15,11 +15,9 @@ from hipseg.axes import VolumeI16, VolumeU8
 from hipseg.errors import ConfigError, ShardError
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
-from hipseg.shards.codec import check_slice, decode_slice
+from hipseg.shards.codec import BLOSC_FILTER, FLETCHER32_FILTER, check_slice, decode_slice
 from hipseg.shards.layout import (
-    BLOSC_FILTER,
     CASES_GROUP,
-    FLETCHER32_FILTER,
     HDF5_LOCK,
     IMAGE,
     LABELS,

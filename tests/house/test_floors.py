@@ -37,7 +37,6 @@ RULES = Rules(
         "pydicom": ("hipseg.ingest", "hipseg.phantom", "hipseg.export"),
         "highdicom": ("hipseg.ingest", "hipseg.export"),
         "h5py": ("hipseg.shards",),
-        "hdf5plugin": ("hipseg.shards",),
         "submitit": ("hipseg.launch",),
         "pandas": ("hipseg.report",),
     },

@@ -11,7 +11,10 @@ import pytest
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 
 HEAVY = ("tensorflow", "keras", "horovod", "pandas", "scipy", "sklearn", "skimage", "pydicom", "highdicom", "h5py")
-NEEDLESS = (*HEAVY[:-1], "nibabel", "nrrd", "pydantic", "yaml", "rich", "PIL", "requests", "zarr", "numcodecs", "multiprocessing")
+NEEDLESS = (
+    *(*HEAVY[:-1], "nibabel", "nrrd", "pydantic", "yaml", "rich", "PIL", "requests", "zarr", "numcodecs", "hdf5plugin"),
+    "multiprocessing",
+)
 """What a packing of plainly written files needs nothing of: each takes a tenth of its time to load, or more."""
 
 PROBE = """

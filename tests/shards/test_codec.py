@@ -1,4 +1,5 @@
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,6 +28,13 @@ def test_hdf5_reads_our_chunks_through_its_own_filters(pixels, codec):
         dataset = file.create_dataset("d", shape=pixels.shape, dtype="<i2", chunks=pixels.shape, **filter_options(codec))
         dataset.id.write_direct_chunk((0, 0), encode_slice(pixels, codec))
         np.testing.assert_array_equal(dataset[:], pixels)
+
+
+@pytest.mark.parametrize("codec", sorted(LEVELS))
+def test_the_filters_are_declared_as_the_plugin_for_h5py_declares_them(codec):
+    theirs = hdf5plugin.Blosc(cname=codec, clevel=LEVELS[codec], shuffle=hdf5plugin.Blosc.SHUFFLE)
+    ours = filter_options(codec)
+    assert (ours["compression"], ours["compression_opts"]) == (theirs.filter_id, theirs.filter_options)
 
 
 def test_every_flipped_byte_is_noticed():
