@@ -98,7 +98,7 @@ def measure(files: dict[str, tuple[Path, ...]], openers: dict[str, Callable[[], 
 
 def print_table(sizes: dict[str, float], rates: Rates) -> None:
     """Print rates and ratios to the memory map."""
-    print(f"{"form":<33}{'size':>6}" + "".join(f"{kind:>12}{'ratio':>6}" for kind in KINDS))
+    print(f"{'form':<33}{'size':>6}" + "".join(f"{kind:>12}{'ratio':>6}" for kind in KINDS))
     for form, size in sizes.items():
         line = f"{form:<33}{size:>6.2f}"
         for kind, found in rates[form].items():
