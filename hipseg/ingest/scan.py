@@ -40,6 +40,7 @@ from hipseg.ingest.nrrd import EXTENSIONS as NRRD_EXTENSIONS
 from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
 from hipseg.ingest.plain import HeaderReader
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
+from hipseg.ingest.stored import load_decoder
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -294,6 +295,7 @@ def _sort_ct(scan: Scan, found: FoundFile, dataset: Header) -> str | None:
     if text(dataset, "SOPClassUID") not in CT_CLASSES and not has_place(dataset):
         return NO_PLACE
     header = parse_header(dataset, found.path, found.folder, found.stamp)
+    load_decoder(header.transfer_syntax)
     if header.rows is None or header.columns is None:
         # The header breaks off before the description of the pixels; what stands there may itself be cut.
         headers: tuple[ImageHeader, ...] | None = None

@@ -1,6 +1,7 @@
 """One image file -> stored values, by whichever decoder its transfer syntax needs."""
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -76,6 +77,16 @@ def read_stored(path: Path, header: ImageHeader) -> StoredI:
     if syntax in NATIVE_SYNTAXES:
         check_length(len(items), expected_bytes(header))
     return _decode_native(dataset, header)
+
+
+@cache
+def load_decoder(syntax: str) -> None:
+    """Load the libraries that images of a transfer syntax are decoded with, where they need any.
+
+    Whoever forks processes that read, as packing does, calls it before: what they share takes memory once.
+    """
+    if syntax in DECODERS:
+        import pydicom.encaps  # noqa: F401, PLC0415 - see `dictionary`
 
 
 def expected_bytes(header: ImageHeader) -> int:

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import RLELossless
 
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 
@@ -85,6 +87,19 @@ def test_packing_plain_files_loads_nothing_that_it_does_not_need(tmp_path: Path)
     assert exit_code == 0
     assert "packed 1 of 1 cases" in output
     assert loaded == set()
+
+
+SCAN = "import sys; from pathlib import Path; from hipseg.ingest.scan import scan_tree; scan_tree(Path(sys.argv[1]))"
+
+
+def test_what_decodes_compressed_images_is_loaded_before_packing_forks(tmp_path: Path) -> None:
+    for path in write_ct_series(tmp_path, volume_hu(2)):
+        dataset = pydicom.dcmread(path)
+        dataset.compress(RLELossless, encoding_plugin="pydicom")
+        dataset.save_as(path)
+    code = f"{SCAN}; print('pydicom.encaps' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_packing_has_openblas_start_no_threads(tmp_path: Path) -> None:
