@@ -1,5 +1,6 @@
 """`hipseg model`: a network's layers and parameters."""
 
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,6 @@ from rich.table import Table
 
 from hipseg.cli.options import config_options
 from hipseg.config import NetworkName, load_settings
-from hipseg.learn.description import network_summary
-from hipseg.learn.networks import build_network
 
 
 @click.command()
@@ -22,7 +21,8 @@ from hipseg.learn.networks import build_network
 def command(name: NetworkName, as_json: bool, config: Path | None, overrides: tuple[str, ...]) -> None:
     """Show the layers and parameters of the network NAME, as the settings make it."""
     settings = load_settings(config, overrides)
-    summary = network_summary(build_network(name, settings.networks, settings.feed.input_side))
+    network = importlib.import_module("hipseg.learn.networks").build_network(name, settings.networks, settings.feed.input_side)
+    summary = importlib.import_module("hipseg.learn.description").network_summary(network)
     if as_json:
         click.echo(json.dumps(summary, indent=1))
     else:

@@ -44,6 +44,7 @@ RULES = Rules(
         ("hipseg.launch", "hipseg.cli.main"),
         # With it comes TensorFlow, for which help and a mistake in an option need not wait.
         ("hipseg.cli", "hipseg.conduct"),
+        ("hipseg.cli.model", "hipseg.learn"),
     ),
     dynamic=("hipseg.cli.main",),
 )

@@ -38,7 +38,7 @@ def loaded_by(arguments: list[str], first: str = "", watched: tuple[str, ...] = 
     return done.returncode, output, set(loaded.split())
 
 
-HELP = [["--help"], ["--version"], *([name, "--help"] for name in ("submit", "status", "train", "pretrain", "evaluate"))]
+HELP = [["--help"], ["--version"], *([name, "--help"] for name in ("submit", "status", "train", "pretrain", "evaluate", "model"))]
 MISTAKES = (
     ["train", "--fold", "0"],
     ["train", "--arm", "unet", "--fold", "0", "--set", "train.epoch=5"],
