@@ -44,7 +44,8 @@ RULES = Rules(
         ("hipseg.launch", "hipseg.cli.main"),
         # With it comes TensorFlow, for which help and a mistake in an option need not wait.
         ("hipseg.cli", "hipseg.conduct"),
-        ("hipseg.cli.model", "hipseg.learn"),
+        ("hipseg.cli.model", "hipseg.learn.networks"),
+        ("hipseg.cli.model", "hipseg.learn.description"),
     ),
     dynamic=("hipseg.cli.main",),
 )
