@@ -23,12 +23,12 @@ def group_images(images: FoundImages) -> Group:
     the others name.
 
     Args:
-        images: those of a tree, which are taken over.
+        images: those of a tree, which are taken out.
     Raises:
         NoRoomError: there are too many for the memory, and they cannot be written to disk.
     """
     by_name: dict[str, list[SeriesImages]] = defaultdict(list)
-    for (name, _), found in images.items():
+    for (name, _), found in images.take().items():
         by_name[name].append(found)
     series: Group = {}
     for name, patients in by_name.items():

@@ -1,6 +1,7 @@
 """The images of a tree by the series that they name, and what has to be known of a series while its headers are on disk."""
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import overload
 
 from hipseg.ingest.headers import ImageHeader, has_regions
@@ -8,6 +9,8 @@ from hipseg.ingest.spill import Spill, SpillList
 
 SeriesKey = tuple[str, str]
 """Patient and series identifier; private."""
+Marks = tuple[str, int | None, int | None, tuple[float, ...] | None]
+"""Stack, time point, acquisition number and orientation of an image."""
 MAX_KEPT = 8
 """Folders and frames of reference of a series that are kept in memory; of one that has more, be it a folder an image, they are
 read out of its headers again."""
@@ -60,7 +63,7 @@ class SeriesImages(Sequence[ImageHeader]):
         marks = header.stack_id, header.time_point, header.acquisition_number, header.orientation
         if not self._headers:
             self.patient_id, self.series_uid, self.frame_uid = header.patient_id, header.series_uid, header.frame_uid
-            self._marks = marks
+            self._marks = _share(marks)
         elif self.is_alike and marks != self._marks:
             self.is_alike = False
         if header.folder not in self._folders and len(self._folders) <= MAX_KEPT:
@@ -102,6 +105,12 @@ class SeriesImages(Sequence[ImageHeader]):
         return self._headers[index]
 
 
+@lru_cache(maxsize=64)
+def _share(marks: Marks) -> Marks:
+    """Give marks as they were given before: most series have the same."""
+    return marks
+
+
 SeriesMap = Mapping[SeriesKey, SeriesImages]
 
 
@@ -132,9 +141,10 @@ class FoundImages(Collection[ImageHeader]):
             self._count += 1
         self.spill.relieve(self._count - before)
 
-    def items(self) -> Iterable[tuple[tuple[str, str], SeriesImages]]:
-        """Give series, or folder, and patient with the images that name them."""
-        return self._by_names.items()
+    def take(self) -> dict[tuple[str, str], SeriesImages]:
+        """Hand over the images by the series, or folder, and patient that they name; none are left."""
+        taken, self._by_names, self._count = self._by_names, {}, 0
+        return taken
 
     def drop_bare(self, series: Container[SeriesKey]) -> int:
         """Take out the images without a rescale slope that are of certain series.

@@ -14,8 +14,7 @@ Item = TypeVar("Item")
 ITEMS_IN_MEMORY = 10_000
 """Headers of images take 1.2 to 1.4 kB each, so that these take about 13 MB."""
 LINK = struct.Struct("<QQ")
-"""What a block begins with: offset and bytes of the block before it; no bytes where there is none."""
-NO_BLOCK = (0, 0)
+"""What a block begins with: one more than the offset of the list's block before it, 0 where there is none; its own length."""
 
 
 class NoRoomError(ConfigError):
@@ -108,13 +107,14 @@ class SpillList(Sequence[Item], Generic[Item]):
         """Begin an empty list."""
         self._spill = spill
         self._tail: list[Item] | None = None
-        self._last = NO_BLOCK
+        # One more than the offset of its last block; a single number, as there may be a list for each of 100,000 series.
+        self._last = 0
         self._count = 0
 
     @property
     def is_spilled(self) -> bool:
         """Say whether some of it is on disk."""
-        return self._last != NO_BLOCK
+        return self._last > 0
 
     def append(self, item: Item) -> None:
         """Add an item; the caller tells the spill."""
@@ -132,8 +132,9 @@ class SpillList(Sequence[Item], Generic[Item]):
     def write_out(self) -> None:
         """Put on disk what is in memory."""
         if self._tail is not None:
-            block = LINK.pack(*self._last) + pickle.dumps(self._tail, pickle.HIGHEST_PROTOCOL)
-            self._last, self._tail = (self._spill.write(block), len(block)), None
+            items = pickle.dumps(self._tail, pickle.HIGHEST_PROTOCOL)
+            self._last = self._spill.write(LINK.pack(self._last, len(items)) + items) + 1
+            self._tail = None
 
     def settled(self) -> Self | tuple[Item, ...]:
         """Give what needs the least memory from now on, when nothing more is added."""
@@ -145,7 +146,7 @@ class SpillList(Sequence[Item], Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         for offset, size in self._find_blocks():
             # Written by this process or the one that it was forked from, into a file that has no name.
-            yield from pickle.loads(self._spill.read(offset, size)[LINK.size :])  # noqa: S301
+            yield from pickle.loads(self._spill.read(offset, size))  # noqa: S301
         yield from self._tail or ()
 
     @overload
@@ -156,11 +157,11 @@ class SpillList(Sequence[Item], Generic[Item]):
         return tuple(self)[index]
 
     def _find_blocks(self) -> list[tuple[int, int]]:
-        """Give offset and bytes of each block, the first one first."""
+        """Give offset and length of what each block holds, the first one first."""
         found = []
-        place = self._last
-        while place != NO_BLOCK:
-            found.append(place)
-            before, size = LINK.unpack(self._spill.read(place[0], LINK.size))
-            place = (before, size)
+        last = self._last
+        while last:
+            items = last - 1 + LINK.size
+            last, size = LINK.unpack(self._spill.read(last - 1, LINK.size))
+            found.append((items, size))
         return found[::-1]

@@ -45,7 +45,7 @@ def find_dicom_cases(root: Path) -> FoundCases:
     for key in carried.copies:
         set_aside[COPIED] += len(series.pop(key))
     masks = place_masks(scan, SeriesIndex(series), set_aside)
-    cases = [_make_case(key, images, stacks[key], losses, masks=masks, carried=carried) for key, images in series.items()]
+    cases = [_make_case(key, images, stacks.get(key, 1), losses, masks=masks, carried=carried) for key, images in series.items()]
     cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in losses.faults.items() if key not in whole]
     cases.sort(key=lambda one: (one.patient_id, one.series_uid))
     return FoundCases(tuple(cases), scan.files_seen, MappingProxyType(dict(sorted(set_aside.items()))))
@@ -82,7 +82,7 @@ def _split(whole: SeriesMap, losses: Losses, spill: Spill) -> tuple[Group, dict[
     """Split series into stacks where the headers do; one that is known to lack something stays whole and is refused.
 
     Returns:
-        The stacks, and by stack, how many there are of its series.
+        The stacks; and by stack, how many there are of its series where those are several.
     """
     split: Group = {}
     stacks: dict[SeriesKey, int] = {}
@@ -90,7 +90,7 @@ def _split(whole: SeriesMap, losses: Losses, spill: Spill) -> tuple[Group, dict[
         is_lacking = key in losses.faults or losses.damaged.get(key)
         parts = {} if is_lacking or images.is_alike else split_stacks(tuple(images))
         if len(parts) <= 1:
-            split[key], stacks[key] = images, 1
+            split[key] = images
             continue
         for name, stack in parts.items():
             part = split[key[0], key[1] + name] = SeriesImages(spill)

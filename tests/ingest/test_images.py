@@ -67,10 +67,11 @@ def test_images_are_told_apart_by_series_or_folder_and_patient(headers):
     found = FoundImages(Spill())
     found.extend(headers[:2])
     found.extend((replace(headers[2], patient_id=""), replace(headers[3], series_uid="", folder="a/b")))
-    assert {names: len(one) for names, one in found.items()} == {("2.25.1", "P"): 2, ("2.25.1", ""): 1, ("a/b", "P"): 1}
     assert len(found) == len(tuple(found)) == 4
     assert headers[0] in found
     assert headers[3] not in found
+    assert {names: len(one) for names, one in found.take().items()} == {("2.25.1", "P"): 2, ("2.25.1", ""): 1, ("a/b", "P"): 1}
+    assert len(found) == len(tuple(found)) == 0
 
 
 def test_only_images_without_slope_of_the_series_named_are_dropped(headers):

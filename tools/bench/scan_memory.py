@@ -94,9 +94,7 @@ def compare(found: dict[tuple[int, int], Search]) -> None:
         peak, rest = (getattr(found[more, long], name) - getattr(found[fewer, short], name) for name in ("peak", "rest"))
         slices, series = more * long - fewer * short, more - fewer
         if short == long and slices:
-            print(
-                f"{slices:,} slices and {series:,} series more: {peak / slices:.1f} bytes a slice ({rest / slices:.1f} at rest)"
-            )
+            print(f"{slices:,} slices, {series:,} series more: {peak / slices:.1f} bytes a slice ({rest / slices:.1f} at rest)")
         elif series and not slices:
             print(f"{series:,} series more of as many slices: {peak / series:,.0f} bytes a series ({rest / series:,.0f} at rest)")
 
