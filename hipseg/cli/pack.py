@@ -174,6 +174,9 @@ def _pack_folder(
         started_ns=started_ns,
         found_digest=digest_keys(one.case for one in cases),
     )
+    # What is found of a case is kept until the end, of those of other parts not.
+    found = replace(found, cases=())
+    cases = tuple(one for one in cases if plan.part is None or plan.part.has(one.case))
     outcomes, manifest = _pack(cases, paths, plan)
     _close(outcomes, found, paths, plan)
     if manifest is not None:
@@ -298,12 +301,11 @@ def _count_slices(source: SourceCase) -> int:
 def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> tuple[list[Outcome], Manifest | None]:
     """Pack with a bar on a terminal, and a line a case everywhere; give the manifest, which a part has none of."""
     manifests: list[Manifest] = []
-    chosen = [one for one in cases if plan.part is None or plan.part.has(one.case)]
     outcomes = []
     with (
-        Meter(_expect_slices(chosen)) as meter,
+        Meter(_expect_slices(cases)) as meter,
         # A signal may come while a line is printed: what is finished is noted all the same, and the processes end.
-        closing(pack_cases(chosen, paths, plan, meter.tick, manifests.append)) as packing,
+        closing(pack_cases(cases, paths, plan, meter.tick, manifests.append)) as packing,
     ):
         for outcome in packing:
             outcomes.append(outcome)

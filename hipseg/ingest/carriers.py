@@ -10,11 +10,13 @@ from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import is_same_grid
 from hipseg.ingest.dicomfile import UnreadableFileError, items, read_dataset, text
 from hipseg.ingest.headers import ImageHeader, has_regions
-from hipseg.ingest.pairing import SeriesIndex, SeriesKey, SeriesMap
+from hipseg.ingest.images import SeriesKey, SeriesMap
+from hipseg.ingest.index import SeriesIndex
 from hipseg.ingest.pixels import read_slice_hu
 from hipseg.ingest.planes import Plane, number_slices, place_plane
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.series import OrderedSeries
+from hipseg.ingest.spill import Spill
 from hipseg.ingest.turning import AxisMatch
 
 WHAT = "an image of overlay planes"
@@ -33,8 +35,8 @@ class Carrier:
         rivals: number of other series that it fits as well.
     """
 
-    images: tuple[ImageHeader, ...]
-    planes: tuple[Plane, ...]
+    images: Sequence[ImageHeader]
+    planes: Sequence[Plane]
     rivals: int
 
 
@@ -53,7 +55,7 @@ class Carried:
     unpaired: int
 
 
-def pair_carriers(captures: SeriesMap, index: SeriesIndex) -> Carried:
+def pair_carriers(captures: SeriesMap, index: SeriesIndex, spill: Spill) -> Carried:
     """Find the series that overlay planes of other series belong to, within one patient.
 
     A second series is a group of captures, or a CT series that has regions drawn on it. It belongs to the series whose images it
@@ -64,15 +66,18 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex) -> Carried:
     Args:
         captures: images that are no CT slices and have overlay planes, by patient and series.
         index: the CT series.
+        spill: what bounds the memory of the carriers.
+    Raises:
+        NoRoomError: there are too many for the memory, and they cannot be written to disk.
     """
     by_case: dict[SeriesKey, list[Carrier]] = defaultdict(list)
     copies, unpaired = set(), 0
     for is_capture, group in ((True, captures), (False, index.series)):
         for key, images in group.items():
-            bearing = tuple(image for image in images if has_regions(image))
-            if not bearing or not _candidates(key, index, is_capture=is_capture):
+            if not images.has_regions or not _candidates(key, index, is_capture=is_capture):
                 unpaired += len(images) if is_capture else 0
                 continue
+            bearing = tuple(image for image in images if has_regions(image))
             planes = _read_planes(bearing)
             keys, is_named = _find_owners(key, bearing, planes, index, is_capture=is_capture)
             if not is_capture:
@@ -81,8 +86,10 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex) -> Carried:
                 keys = keys if len(keys) == 1 else []
                 copies |= {key} if is_named and any(_is_copy(key, other, index) for other in keys) else set()
             unpaired += len(images) if is_capture and not keys else 0
-            for owner in keys:
-                by_case[owner].append(Carrier(bearing, planes, len(keys) - 1))
+            if keys:
+                carrier = Carrier(spill.keep(bearing), spill.keep(planes), len(keys) - 1)
+                for owner in keys:
+                    by_case[owner].append(carrier)
     return Carried({key: tuple(found) for key, found in by_case.items()}, frozenset(copies), unpaired)
 
 
@@ -117,11 +124,7 @@ def place_carrier(carrier: Carrier, series: OrderedSeries) -> dict[int, tuple[in
 
 def _candidates(key: SeriesKey, index: SeriesIndex, *, is_capture: bool) -> list[SeriesKey]:
     """Give the series of the same patient that may take planes of another one."""
-    return [
-        other
-        for other, images in sorted(index.series.items())
-        if other[0] == key[0] and (is_capture or (other != key and not any(has_regions(image) for image in images)))
-    ]
+    return [other for other in index.find_patient(key[0]) if is_capture or (other != key and not index.series[other].has_regions)]
 
 
 def _find_owners(
@@ -130,14 +133,14 @@ def _find_owners(
     """Give the series that the planes belong to, and whether they name its images."""
     candidates = _candidates(key, index, is_capture=is_capture)
     uids = frozenset(uid for plane in planes for uid in plane.source_uids)
-    named = [other for other in candidates if any(image.instance_uid in uids for image in index.series[other])]
+    named = [other for other in candidates if index.has_image(other, uids)]
     if named:
         return named, True
     frame_uids = {image.frame_uid for image in bearing}
     if len(frame_uids) != 1 or "" in frame_uids:
         return [], False
     return [
-        other for other in candidates if index.series[other][0].frame_uid in frame_uids and _lies_on(planes, index.ordered(other))
+        other for other in candidates if index.series[other].frame_uid in frame_uids and _lies_on(planes, index.ordered(other))
     ], False
 
 

@@ -26,7 +26,7 @@ from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.segmentation import read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
-from hipseg.ingest.source import FoundCases, SourceCase
+from hipseg.ingest.source import FoundCases, SourceCase, load_case
 from hipseg.ingest.structures import MaskSources, StructureName, find_names, has_masks
 from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image
 from hipseg.ingest.tree import find_dicom_cases
@@ -42,6 +42,7 @@ __all__ = [
     "StructureName",
     "find_cases",
     "list_structures",
+    "load_case",
     "open_case",
 ]
 
@@ -101,7 +102,8 @@ def list_structures(source: SourceCase) -> tuple[StructureName, ...]:
     Raises:
         MaskError: an RTSTRUCT or DICOM SEG file cannot be read.
     """
-    return find_names(_mask_sources(source, source.images))
+    loaded = load_case(source)
+    return find_names(_mask_sources(loaded, loaded.images))
 
 
 def open_case(
@@ -127,6 +129,7 @@ def open_case(
         raise SeriesError(f"case {case}: {source.fault}")
     if source.volume is not None:
         return _open_volume(source, source.volume, case, Choosing(rois, rules))
+    source = load_case(source)
     if source.damaged:
         raise SeriesError(
             f"damaged file in case {case}: {source.damaged} of {len(source.images) + source.damaged} files beside each other are "

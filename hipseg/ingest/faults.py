@@ -1,7 +1,7 @@
 """What a tree lacks without any slice showing it: files that cannot be read, archives, files that a DICOMDIR lists."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -9,9 +9,8 @@ from types import MappingProxyType
 from hipseg.ingest.dicomdir import ListedSeries, has_listed_file, read_directory
 from hipseg.ingest.dicomfile import UnreadableFileError
 from hipseg.ingest.grouping import common_folder, find_contradictions
-from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.images import SeriesKey, SeriesMap
 from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED
-from hipseg.ingest.pairing import SeriesKey, SeriesMap
 from hipseg.ingest.scan import CUT_SHORT, DAMAGED, FoundFile, Scan
 
 UNREAD = frozenset((DAMAGED, CUT_SHORT))
@@ -60,7 +59,7 @@ def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losse
     """
     faults: dict[SeriesKey, Fault] = {}
     for archive in scan.faults:
-        inside = [key for key, images in series.items() if any(_lies_in(header.folder, archive.folder) for header in images)]
+        inside = [key for key, images in series.items() if any(_lies_in(folder, archive.folder) for folder in images.folders)]
         for key in inside or [(archive.folder, archive.folder)]:
             faults.setdefault(key, Fault(archive.reason, archive.folder))
     _find_unlisted(scan, series, faults)
@@ -76,11 +75,8 @@ def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losse
 
 def _find_unlisted(scan: Scan, series: SeriesMap, faults: dict[SeriesKey, Fault]) -> None:
     """Add the series that a DICOMDIR lists and that are not whole."""
-    if not scan.directories:
-        return
-    present = {_place(header.folder, header.path.name) for images in series.values() for header in images}
     for directory in scan.directories:
-        for listed, missing in _find_missing(directory, present):
+        for listed, missing in _find_missing(directory, series):
             reason = (
                 f"incomplete series: {missing} of the {len(listed.files)} images that a DICOMDIR lists for it are missing; "
                 "copy the medium again"
@@ -97,10 +93,11 @@ def _place_unread(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Map
     """
     by_uid: dict[str, set[SeriesKey]] = defaultdict(set)
     by_folder: dict[str, set[SeriesKey]] = defaultdict(set)
-    for key, images in series.items():
-        by_uid[images[0].series_uid].add(key)
-        for header in images:
-            by_folder[header.folder].add(key)
+    folders = {file.folder for file in scan.damaged}
+    for key, images in series.items() if scan.damaged or scan.others else ():
+        by_uid[images.series_uid].add(key)
+        for folder in folders.intersection(images.folders):
+            by_folder[folder].add(key)
     unread: dict[SeriesKey, Counter[str]] = defaultdict(Counter)
 
     def place(keys: Collection[SeriesKey], reason: str, count: int) -> None:
@@ -127,10 +124,12 @@ def _place(folder: str, name: str | PurePosixPath) -> str:
     return (PurePosixPath(folder) / name).as_posix().lower()
 
 
-def _find_missing(directory: FoundFile, present: set[str]) -> Iterator[tuple[ListedSeries, int]]:
+def _find_missing(directory: FoundFile, series: SeriesMap) -> Iterator[tuple[ListedSeries, int]]:
     """Give the listed series of which files are missing; an image that is set aside is there, too."""
     try:
-        for listed in read_directory(directory.path):
+        listing = read_directory(directory.path)
+        present = _find_present(directory, {_place(directory.folder, file) for one in listing for file in one.files}, series)
+        for listed in listing:
             unseen = [file for file in listed.files if _place(directory.folder, file) not in present]
             missing = sum(not has_listed_file(directory.path, file) for file in unseen)
             if missing:
@@ -140,8 +139,20 @@ def _find_missing(directory: FoundFile, present: set[str]) -> Iterator[tuple[Lis
         return
 
 
-def _find_keys(listed: ListedSeries, series: Mapping[SeriesKey, Sequence[ImageHeader]]) -> list[SeriesKey]:
-    return [key for key, images in series.items() if images[0].series_uid == listed.series_uid != ""]
+def _find_present(directory: FoundFile, places: Collection[str], series: SeriesMap) -> set[str]:
+    """Give the places of images of the series that are among those given, all of them below a DICOMDIR's folder."""
+    inside = "" if directory.folder == "." else f"{directory.folder}/".lower()
+    return {
+        place
+        for images in series.values()
+        if any(f"{folder}/".lower().startswith(inside) for folder in images.folders)
+        for header in images
+        if (place := _place(header.folder, header.path.name)) in places
+    }
+
+
+def _find_keys(listed: ListedSeries, series: SeriesMap) -> list[SeriesKey]:
+    return [key for key, images in series.items() if images.series_uid == listed.series_uid != ""]
 
 
 def _make_key(listed: ListedSeries, directory: FoundFile) -> SeriesKey:

@@ -2,10 +2,10 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.pairing import SeriesKey, SeriesMap
+from hipseg.ingest.images import FoundImages, SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.stacks import is_volume, round_orientation
 
 SPACING_DIGITS = 3
@@ -13,32 +13,41 @@ SPACING_DIGITS = 3
 MIN_VOLUME = 2
 """Images that a series needs so that another one can be seen to continue it."""
 
-Group = dict[SeriesKey, tuple[ImageHeader, ...]]
+Group = dict[SeriesKey, SeriesImages]
 
 
-def group_images(images: Sequence[ImageHeader]) -> Group:
+def group_images(images: FoundImages) -> Group:
     """Put the images of one series together, wherever they lie.
 
     The series identifier decides, or the folder where that is empty. Images of it that lost their patient are the patient's whom
     the others name.
+
+    Args:
+        images: those of a tree, which are taken out.
+    Raises:
+        NoRoomError: there are too many for the memory, and they cannot be written to disk.
     """
-    by_name: dict[str, dict[str, list[ImageHeader]]] = defaultdict(dict)
-    for header in images:
-        by_name[header.series_uid or header.folder].setdefault(header.patient_id, []).append(header)
+    by_name: dict[str, list[SeriesImages]] = defaultdict(list)
+    for (name, _), found in images.take().items():
+        by_name[name].append(found)
     series: Group = {}
     for name, patients in by_name.items():
-        named = [patient_id for patient_id in patients if patient_id]
-        if len(named) == 1 and "" in patients:
-            patients[named[0]] += patients.pop("")
-        for patient_id, found in patients.items():
-            key = (patient_id or _stand_in(found), name)
-            series[key] = (*series.get(key, ()), *found)
+        named = [one for one in patients if one.patient_id]
+        if len(named) == 1 < len(patients):
+            for lost in (one for one in patients if not one.patient_id):
+                named[0].extend(lost)
+        for found in named if len(named) == 1 else patients:
+            key = (found.patient_id or _stand_in(found), name)
+            if key in series:
+                series[key].extend(found)
+            else:
+                series[key] = found
     return series
 
 
-def common_folder(images: Sequence[ImageHeader]) -> str:
+def common_folder(images: SeriesImages) -> str:
     """Give the deepest folder that holds all of the images."""
-    return os.path.commonpath({header.folder for header in images}) or "."
+    return os.path.commonpath(images.folders) or "."
 
 
 def find_contradictions(series: SeriesMap) -> dict[SeriesKey, str]:
@@ -57,7 +66,7 @@ def find_contradictions(series: SeriesMap) -> dict[SeriesKey, str]:
     return found
 
 
-def _stand_in(images: Sequence[ImageHeader]) -> str:
+def _stand_in(images: SeriesImages) -> str:
     """Name the patient of a series without Patient ID: by its study, else by its folder."""
     return min((header.study_uid for header in images if header.study_uid), default=common_folder(images))
 
@@ -65,8 +74,8 @@ def _stand_in(images: Sequence[ImageHeader]) -> str:
 def _several_patients(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
     by_uid: dict[str, list[SeriesKey]] = defaultdict(list)
     for key, images in series.items():
-        if images[0].series_uid:
-            by_uid[images[0].series_uid].append(key)
+        if images.series_uid:
+            by_uid[images.series_uid].append(key)
     for keys in by_uid.values():
         if len(keys) > 1:
             yield (
@@ -77,9 +86,9 @@ def _several_patients(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]
 
 
 def _without_identifier(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
-    for key, other in _neighbours(series, lambda images: not images[0].series_uid):
+    for key, other in _neighbours(series, lambda images: not images.series_uid):
         # Where a folder's images have none at all, the patients alone tell its series apart.
-        if not series[other][0].series_uid and series[key][0].patient_id:
+        if not series[other].series_uid and series[key].patient_id:
             continue
         yield (
             [key, other],
@@ -99,17 +108,20 @@ def _single_images(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
             )
 
 
-def _neighbours(series: SeriesMap, is_asked: Callable[[Sequence[ImageHeader]], bool]) -> Iterator[tuple[SeriesKey, SeriesKey]]:
+def _neighbours(series: SeriesMap, is_asked: Callable[[SeriesImages], bool]) -> Iterator[tuple[SeriesKey, SeriesKey]]:
     """Give each series that is asked for with each other one of the same geometry in a folder of its images."""
-    asked = {key for key, images in series.items() if is_asked(images)}
-    if not asked:
+    likenesses = {key: {_likeness(header) for header in images} for key, images in series.items() if is_asked(images)}
+    if not likenesses:
         return
+    asked = frozenset[Hashable]().union(*likenesses.values())
+    folders = frozenset[str]().union(*(series[key].folders for key in likenesses))
     by_likeness: dict[Hashable, set[SeriesKey]] = defaultdict(set)
     for key, images in series.items():
-        for header in images:
-            by_likeness[_likeness(header)].add(key)
-    for key in sorted(asked):
-        alike = set().union(*(by_likeness[_likeness(header)] for header in series[key]))
+        if not folders.isdisjoint(images.folders):
+            for likeness in asked.intersection(map(_likeness, images)):
+                by_likeness[likeness].add(key)
+    for key in sorted(likenesses):
+        alike = set().union(*(by_likeness[likeness] for likeness in likenesses[key]))
         yield from ((key, other) for other in sorted(alike - {key}))
 
 

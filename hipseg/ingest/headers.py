@@ -1,8 +1,9 @@
 """What the header of one CT image says, as plain values; a value that is missing or unreadable is None, never a guess."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +60,10 @@ class FileStamp:
     size_bytes: int
     changed_ns: int
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled in a fraction of the usual time, as there may be millions."""
+        return FileStamp, (self.size_bytes, self.changed_ns)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImageHeader:
@@ -113,6 +118,13 @@ class ImageHeader:
     flaw: str = ""
     pixels: Place | None = None
     stamp: FileStamp | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled in a fraction of the usual time, as there may be millions."""
+        return ImageHeader, _values_of(self)
+
+
+_values_of: Callable[[ImageHeader], tuple[Any, ...]] = attrgetter(*(one.name for one in fields(ImageHeader)))
 
 
 def parse_header(dataset: Header, path: Path, folder: str, stamp: FileStamp | None = None) -> ImageHeader:

@@ -1,24 +1,19 @@
 """Which mask source belongs to which series: RTSTRUCT and SEG by their references, NIfTI and NRRD by folder and grid."""
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from hipseg.errors import MaskError, SeriesError
+from hipseg.errors import MaskError
 from hipseg.geometry import Grid
-from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.images import SeriesKey
+from hipseg.ingest.index import SeriesIndex
 from hipseg.ingest.nifti import read_grid
 from hipseg.ingest.nrrd import find_voxel_file, read_nrrd_header
 from hipseg.ingest.rtstruct import References, StructureSet, count_on_slices, read_structure_set
 from hipseg.ingest.scan import FoundFile
 from hipseg.ingest.segmentation import lies_on, read_segmentation
-from hipseg.ingest.series import OrderedSeries, order_series
 from hipseg.ingest.turning import match_axes
-
-SeriesKey = tuple[str, str]
-"""Patient and series identifier; private."""
-SeriesMap = Mapping[SeriesKey, Sequence[ImageHeader]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,43 +45,6 @@ class NrrdFile:
     path: Path
     rivals: int = 0
     voxels: Path | None = None
-
-
-class SeriesIndex:
-    """The series of a tree, by folder, with their grids worked out once."""
-
-    def __init__(self, series: SeriesMap) -> None:
-        """Index the images of each series by their folders and the folders above."""
-        self.series = series
-        self._below: dict[PurePosixPath, set[SeriesKey]] = defaultdict(set)
-        self._ordered: dict[SeriesKey, OrderedSeries | None] = {}
-        for key, images in series.items():
-            for folder in {header.folder for header in images}:
-                for parent in (PurePosixPath(folder), *PurePosixPath(folder).parents):
-                    self._below[parent].add(key)
-
-    def find_below(self, folder: str) -> tuple[SeriesKey, ...]:
-        """Give the series in or below the first folder that has some, going up from one."""
-        start = PurePosixPath(folder)
-        return next((tuple(sorted(self._below[up])) for up in (start, *start.parents) if up in self._below), ())
-
-    def find_in(self, folder: str) -> tuple[SeriesKey, ...]:
-        """Give the series of which images lie in a folder itself."""
-        return tuple(sorted(key for key, images in self.series.items() if any(one.folder == folder for one in images)))
-
-    def grid(self, key: SeriesKey) -> Grid | None:
-        """Give the grid of a series; None where its slices lie on none, be it that they are tilted."""
-        ordered = self.ordered(key)
-        return None if ordered is None or ordered.shifts_mm_yx else ordered.grid
-
-    def ordered(self, key: SeriesKey) -> OrderedSeries | None:
-        """Give a series in order, tilted or not; None where it is no volume, which is refused when it is opened."""
-        if key not in self._ordered:
-            try:
-                self._ordered[key] = order_series(self.series[key], "", takes_tilt=True)
-            except SeriesError:
-                self._ordered[key] = None
-        return self._ordered[key]
 
 
 def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
@@ -151,17 +109,16 @@ def pair_nrrd(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NrrdFi
 def _pair_by_references(
     references: References, index: SeriesIndex, is_drawn_on: Callable[[SeriesKey], bool]
 ) -> tuple[SeriesKey, ...]:
-    for is_named in (_has_series_uid, _has_image_uid, _has_frame_uid):
-        keys = tuple(sorted(key for key, images in index.series.items() if is_named(images, references)))
-        if keys:
-            break
-    else:
-        return ()
-    if is_named is _has_image_uid or len(keys) == 1:
-        return keys
-    # Stacks of one series share its identifier.
-    named = tuple(key for key in keys if _has_image_uid(index.series[key], references))
-    return named or tuple(key for key in keys if is_drawn_on(key)) or keys
+    keys = index.find_named(references.series_uids)
+    if len(keys) > 1:
+        # Stacks of one series share its identifier.
+        keys = tuple(key for key in keys if index.has_image(key, references.image_uids)) or _drawn_on(keys, is_drawn_on)
+    return keys or index.find_imaged(references.image_uids) or _drawn_on(index.find_framed(references.frame_uids), is_drawn_on)
+
+
+def _drawn_on(keys: tuple[SeriesKey, ...], is_drawn_on: Callable[[SeriesKey], bool]) -> tuple[SeriesKey, ...]:
+    """Choose among several series those that the masks fit, all of them where they fit none."""
+    return (tuple(key for key in keys if is_drawn_on(key)) if len(keys) > 1 else ()) or keys
 
 
 def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], Grid]) -> dict[SeriesKey, int]:
@@ -177,22 +134,10 @@ def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], G
     return dict.fromkeys(keys, 0) if is_one_patient else {}
 
 
-def _has_series_uid(images: Sequence[ImageHeader], references: References) -> bool:
-    return images[0].series_uid in references.series_uids
-
-
-def _has_image_uid(images: Sequence[ImageHeader], references: References) -> bool:
-    return any(header.instance_uid in references.image_uids for header in images)
-
-
-def _has_frame_uid(images: Sequence[ImageHeader], references: References) -> bool:
-    return any(header.frame_uid in references.frame_uids for header in images)
-
-
 def _is_drawn_on(structure_set: StructureSet, key: SeriesKey, index: SeriesIndex) -> bool:
     """Say whether all contours of the series' frame of reference lie on its slices."""
     grid = index.grid(key)
-    structures = structure_set.structures_in(index.series[key][0].frame_uid)
+    structures = structure_set.structures_in(index.series[key].frame_uid)
     contours = sum(len(structure.contours_mm_xyz) for structure in structures)
     return grid is not None and contours > 0 and count_on_slices(structures, grid) == contours
 

@@ -7,17 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from hipseg.ingest.pairing import (
-    NiftiFile,
-    NrrdFile,
-    SeriesIndex,
-    SeriesKey,
-    pair_nifti,
-    pair_nrrd,
-    pair_rtstruct,
-    pair_segmentation,
-)
+from hipseg.ingest.images import SeriesKey
+from hipseg.ingest.index import SeriesIndex
+from hipseg.ingest.pairing import NiftiFile, NrrdFile, pair_nifti, pair_nrrd, pair_rtstruct, pair_segmentation
 from hipseg.ingest.scan import FoundFile, Scan
+from hipseg.ingest.spill import NoRoomError
 
 UNPAIRED_RTSTRUCT, DAMAGED_RTSTRUCT = "RTSTRUCT of no CT series here", "damaged RTSTRUCT"
 UNPAIRED_SEGMENTATION, DAMAGED_SEGMENTATION = "DICOM SEG of no CT series here", "damaged DICOM SEG"
@@ -42,7 +36,11 @@ class PlacedMasks:
 
 
 def place_masks(scan: Scan, index: SeriesIndex, set_aside: Counter[str]) -> PlacedMasks:
-    """Give every mask file of a scan to its series, or count it in `set_aside`."""
+    """Give every mask file of a scan to its series, or count it in `set_aside`.
+
+    Raises:
+        NoRoomError: what is needed to find images by their identifiers cannot be written to disk.
+    """
     strangers: Counter[SeriesKey] = Counter()
     by_references = partial(_by_references, index=index, set_aside=set_aside, strangers=strangers)
     return PlacedMasks(
@@ -69,6 +67,8 @@ def _by_references(
         reason, damaged = reasons
         try:
             keys = pair(file, index)
+        except NoRoomError:
+            raise
         except Exception:  # a MaskError, or what nobody foresaw in this one file: the others must still be placed
             # What it was drawn on cannot be read; beside a single series it is that series' and refused with it.
             keys, reason = _only(index.find_below(file.folder)), damaged

@@ -34,12 +34,14 @@ from hipseg.ingest.headers import (
     is_localizer,
     parse_header,
 )
+from hipseg.ingest.images import FoundImages
 from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED, TreeEntry, walk_tree
 from hipseg.ingest.nifti import is_nifti
 from hipseg.ingest.nrrd import EXTENSIONS as NRRD_EXTENSIONS
 from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
 from hipseg.ingest.plain import HeaderReader
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
+from hipseg.ingest.spill import NoRoomError, Spill
 from hipseg.ingest.stored import load_decoder
 
 if TYPE_CHECKING:
@@ -95,20 +97,26 @@ class Scan:
     `damaged` are files that may be slices of a series and cannot be read as such: damaged ones, those that cannot be opened and
     links to files. `others` counts objects of other modalities by reason and series identifier. `faults` are ZIP archives that
     cannot be looked into (their folder is the archive itself), `directories` are DICOMDIRs, which are also counted as set aside.
+    `spill` bounds the memory of `images` and `captures`, of which there is one for each slice.
     """
 
-    images: list[ImageHeader] = field(default_factory=list)
+    spill: Spill = field(default_factory=Spill)
+    images: FoundImages = field(init=False)
+    captures: FoundImages = field(init=False)
     rtstructs: list[FoundFile] = field(default_factory=list)
     segmentations: list[FoundFile] = field(default_factory=list)
     niftis: list[FoundFile] = field(default_factory=list)
     nrrds: list[FoundFile] = field(default_factory=list)
-    captures: list[ImageHeader] = field(default_factory=list)
     damaged: list[FoundFile] = field(default_factory=list)
     others: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[FoundFile] = field(default_factory=list)
     directories: list[FoundFile] = field(default_factory=list)
     set_aside: Counter[str] = field(default_factory=Counter)
     files_seen: int = 0
+
+    def __post_init__(self) -> None:
+        """Let images and captures share their room."""
+        self.images, self.captures = FoundImages(self.spill), FoundImages(self.spill)
 
 
 def scan_tree(root: Path) -> Scan:
@@ -120,6 +128,8 @@ def scan_tree(root: Path) -> Scan:
         The finds. Every file seen is an image, a capture, a file of masks (RTSTRUCT, SEG, NIfTI, NRRD), damaged, an object of
         another modality, or counted in `set_aside`. The members of a ZIP archive are files like others, in a folder of the
         archive's name.
+    Raises:
+        NoRoomError: there are too many images for the memory, and their headers cannot be written to disk.
     """
     scan, headers = Scan(), HeaderReader(HEADER_TAGS)
     for entry in walk_tree(root):
@@ -128,6 +138,8 @@ def scan_tree(root: Path) -> Scan:
             _sort_unread(scan, entry)
         else:
             _sort_file(scan, entry, headers)
+    if scan.spill.is_used:
+        scan.spill.flush()
     _claim_voxels(scan)
     return scan
 
@@ -156,6 +168,8 @@ def _sort_file(scan: Scan, entry: TreeEntry, headers: HeaderReader) -> None:
     found = FoundFile(entry.path, entry.folder, stamp=stamp)
     try:
         reason = _sort_content(scan, found, headers)
+    except NoRoomError:
+        raise
     except OSError:
         scan.damaged.append(replace(found, reason=UNOPENED))
     except Exception:  # whatever one file brings about that nobody foresaw, the others must still be packed
@@ -201,6 +215,8 @@ def _sort_archive(scan: Scan, found: FoundFile, headers: HeaderReader) -> str:
             reason = _sort_content(scan, FoundFile(member, (inside / name.parent).as_posix()), headers)
             if reason:
                 scan.set_aside[reason] += 1
+    except NoRoomError:
+        raise
     except Exception as error:  # whatever a member brings about that nobody foresaw, the others of the tree must still be packed
         reason = str(error) if isinstance(error, ArchiveError) else UNREAD_ARCHIVE
         scan.faults.append(FoundFile(found.path, inside.as_posix(), reason))
@@ -276,7 +292,7 @@ def _take_mask(scan: Scan, found: FoundFile, dataset: Header, modality: str, sop
         return True
     capture = _find_capture(found, dataset)
     if capture is not None:
-        scan.captures.append(capture)
+        scan.captures.extend((capture,))
     return capture is not None
 
 

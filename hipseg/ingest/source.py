@@ -1,7 +1,7 @@
 """What a layout hands over: cases of which nothing is decoded yet, and the count of what was left aside."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hipseg.ingest.carriers import Carrier
@@ -10,7 +10,7 @@ from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.labels import Subset
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class SourceCase:
     """One CT series with the mask sources that belong to it, nothing decoded yet.
 
@@ -22,7 +22,8 @@ class SourceCase:
         series_uid: from DICOM; where that is empty, the folder.
         folder: deepest folder that holds all its images, relative to the scanned root; members of a ZIP lie in a folder of the
             ZIP's name.
-        images: headers in no certain order; none where the CT is a NIfTI volume.
+        images: headers in no certain order; none where the CT is a NIfTI volume. Those of a large tree, and of its carriers, are
+            on disk: see `load_case`.
         rtstructs, niftis, segmentations, nrrds: mask files that belong to it.
         carriers: other series that hold overlay planes for it.
         damaged: number of files that must be slices of it and cannot be read.
@@ -37,7 +38,7 @@ class SourceCase:
     patient_id: str
     series_uid: str
     folder: str
-    images: tuple[ImageHeader, ...] = ()
+    images: Sequence[ImageHeader] = ()
     rtstructs: tuple[Path, ...] = ()
     niftis: tuple[NiftiFile, ...] = ()
     damaged: int = 0
@@ -67,3 +68,9 @@ class FoundCases:
     files_seen: int
     set_aside: Mapping[str, int]
     layout: str = "DICOM tree"
+
+
+def load_case(source: SourceCase) -> SourceCase:
+    """Bring all headers of a case into memory, those of one case at a time; where they are there already, nothing is done."""
+    carriers = tuple(replace(one, images=tuple(one.images), planes=tuple(one.planes)) for one in source.carriers)
+    return replace(source, images=tuple(source.images), carriers=carriers)

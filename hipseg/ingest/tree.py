@@ -8,11 +8,12 @@ from hipseg.errors import SeriesError
 from hipseg.ingest.carriers import Carried, pair_carriers
 from hipseg.ingest.faults import Losses, find_losses
 from hipseg.ingest.grouping import Group, common_folder, group_images
-from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.pairing import SeriesIndex, SeriesKey, SeriesMap
+from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
+from hipseg.ingest.index import SeriesIndex
 from hipseg.ingest.placing import PlacedMasks, place_masks
 from hipseg.ingest.scan import Scan, scan_tree
 from hipseg.ingest.source import FoundCases, SourceCase
+from hipseg.ingest.spill import Spill
 from hipseg.ingest.stacks import split_stacks
 
 UNPAIRED_PLANES = "image with overlay planes of no CT series here"
@@ -29,32 +30,34 @@ def find_dicom_cases(root: Path) -> FoundCases:
         The cases, and what was left aside. A series that cannot be packed is a case here and refused when it is opened.
     Raises:
         SeriesError: it holds no CT series.
+        NoRoomError: there are too many images for the memory, and their headers cannot be written to disk.
     """
     scan = scan_tree(root)
     set_aside = Counter(scan.set_aside)
-    whole = group_images(_without_captures(scan, set_aside))
+    _drop_captures(scan, set_aside)
+    whole = group_images(scan.images)
     losses = find_losses(scan, whole, set_aside)
-    series, stacks = _split(whole, losses)
+    series, stacks = _split(whole, losses, scan.spill)
     if not series and not losses.faults:
         raise SeriesError(_say_none(scan, set_aside))
-    carried = pair_carriers(group_images(scan.captures), SeriesIndex(series))
+    carried = pair_carriers(group_images(scan.captures), SeriesIndex(series), scan.spill)
     set_aside.update({UNPAIRED_PLANES: carried.unpaired} if carried.unpaired else {})
     for key in carried.copies:
         set_aside[COPIED] += len(series.pop(key))
     masks = place_masks(scan, SeriesIndex(series), set_aside)
-    cases = [_make_case(key, images, stacks[key], losses, masks=masks, carried=carried) for key, images in series.items()]
+    cases = [_make_case(key, images, stacks.get(key, 1), losses, masks=masks, carried=carried) for key, images in series.items()]
     cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in losses.faults.items() if key not in whole]
     cases.sort(key=lambda one: (one.patient_id, one.series_uid))
     return FoundCases(tuple(cases), scan.files_seen, MappingProxyType(dict(sorted(set_aside.items()))))
 
 
 def _make_case(
-    key: SeriesKey, images: tuple[ImageHeader, ...], stacks: int, losses: Losses, *, masks: PlacedMasks, carried: Carried
+    key: SeriesKey, images: SeriesImages, stacks: int, losses: Losses, *, masks: PlacedMasks, carried: Carried
 ) -> SourceCase:
     return SourceCase(
         *key,
         common_folder(images),
-        images,
+        images.settled(),
         tuple(masks.rtstructs.get(key, ())),
         tuple(masks.niftis.get(key, ())),
         losses.damaged.get(key, 0),
@@ -67,25 +70,32 @@ def _make_case(
     )
 
 
-def _without_captures(scan: Scan, set_aside: Counter[str]) -> list[ImageHeader]:
-    """Give the CT images; captures that call themselves CT and lie in a series of overlay planes are no slices."""
+def _drop_captures(scan: Scan, set_aside: Counter[str]) -> None:
+    """Leave aside captures that call themselves CT and lie in a series of overlay planes; they are no slices."""
     captured = {(header.patient_id, header.series_uid) for header in scan.captures}
-    images = [one for one in scan.images if one.slope is not None or (one.patient_id, one.series_uid) not in captured]
-    if len(images) < len(scan.images):
-        set_aside[BARE_CAPTURE] += len(scan.images) - len(images)
-    return images
+    dropped = scan.images.drop_bare(captured) if captured else 0
+    if dropped:
+        set_aside[BARE_CAPTURE] += dropped
 
 
-def _split(whole: SeriesMap, losses: Losses) -> tuple[Group, dict[SeriesKey, int]]:
-    """Split series into stacks where the headers do; one that is known to lack something stays whole and is refused."""
+def _split(whole: SeriesMap, losses: Losses, spill: Spill) -> tuple[Group, dict[SeriesKey, int]]:
+    """Split series into stacks where the headers do; one that is known to lack something stays whole and is refused.
+
+    Returns:
+        The stacks; and by stack, how many there are of its series where those are several.
+    """
     split: Group = {}
     stacks: dict[SeriesKey, int] = {}
-    for (patient_id, series_uid), images in whole.items():
-        is_lacking = (patient_id, series_uid) in losses.faults or losses.damaged.get((patient_id, series_uid))
-        parts = {"": tuple(images)} if is_lacking else split_stacks(images)
+    for key, images in whole.items():
+        is_lacking = key in losses.faults or losses.damaged.get(key)
+        parts = {} if is_lacking or images.is_alike else split_stacks(tuple(images))
+        if len(parts) <= 1:
+            split[key] = images
+            continue
         for name, stack in parts.items():
-            key = (patient_id, series_uid + name)
-            split[key], stacks[key] = stack, len(parts)
+            part = split[key[0], key[1] + name] = SeriesImages(spill)
+            part.extend(stack)
+            stacks[key[0], key[1] + name] = len(parts)
     return split, stacks
 
 

@@ -6,14 +6,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from hipseg.errors import HipsegError, MaskError, SeriesError
 from hipseg.fsio import unwritable
-from hipseg.ingest.cases import OpenedCase, SourceCase, open_case
+from hipseg.ingest.cases import OpenedCase, SourceCase, load_case, open_case
 from hipseg.pack.crew import Send, Take
 from hipseg.pack.journal import Entry
 from hipseg.pack.plan import PackPlan
@@ -32,7 +32,7 @@ TICK_S = 0.1
 """How often a process tells what it has written."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class KeyedCase:
     """A found case with its keys. Private, so it has no repr that a log could show."""
 
@@ -102,6 +102,7 @@ class Packer:
         """Pack one case, unless that is done."""
         keyed = self._cases[number]
         try:
+            keyed = replace(keyed, source=load_case(keyed.source))
             stamps = stamp_source(keyed.source, keyed.case)
             seal = seal_source(stamps, self._plan)
             before = self._before.get(keyed.case)

@@ -16,6 +16,7 @@ from hipseg.ingest.archive import ZipMember
 from hipseg.ingest.cases import SourceCase
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.planes import Plane
+from hipseg.ingest.spill import SpillList
 from hipseg.pack.plan import PackPlan, record_plan
 from hipseg.shards.layout import SHARD_VERSION
 
@@ -26,6 +27,8 @@ PATHLESS = frozenset((str, int, float, bool, bytes, type(None)))
 Fact = str | int | float | bool | None
 OF_FILES = (ImageHeader, Plane)
 """Classes whose values follow from the files that they name, which are sealed."""
+LISTS = (tuple, list, SpillList)
+"""Of which every item is looked at; one that is on disk counts like one in memory."""
 IDENTITY = frozenset(("patient_id", "series_uid", "folder"))
 """Fields that make the key of a case, and where it lies: a folder may be renamed."""
 
@@ -103,7 +106,7 @@ def _find_files(value: Any, found: set[Path]) -> None:
     elif names := _field_names(kind):
         for name in names:
             _find_files(getattr(value, name), found)
-    elif isinstance(value, (tuple, list, frozenset)):
+    elif isinstance(value, (*LISTS, frozenset)):
         for item in value:
             _find_files(item, found)
     elif isinstance(value, Mapping):
@@ -122,7 +125,7 @@ def _find_facts(value: Any, facts: list[Fact]) -> None:
         for name in names:
             if name not in IDENTITY:
                 _find_facts(getattr(value, name), facts)
-    elif isinstance(value, (tuple, list)):
+    elif isinstance(value, LISTS):
         # Where one list ends and the next begins.
         facts.append(len(value))
         for item in value:

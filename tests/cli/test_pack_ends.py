@@ -1,6 +1,7 @@
 """How a packing ends: parts and their merge, refusals and what could not be read in its exit code, packing once more."""
 
 import contextlib
+import gc
 import os
 import shutil
 
@@ -8,6 +9,8 @@ import pytest
 
 from hipseg.cli.main import run
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError, ShardError
+from hipseg.ingest.cases import SourceCase
+from hipseg.pack.dataset import pack_cases
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import read_manifest
 from tests.cli.test_pack import pack, write_patient
@@ -44,6 +47,27 @@ def test_parts_are_packed_and_merged_to_the_bytes_of_one_packing(tmp_path, capsy
     with contextlib.suppress(SystemExit):
         run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "parts")])
     assert "(7 of them before)" in capsys.readouterr().out
+
+
+def test_what_was_found_of_the_cases_of_other_parts_is_forgotten(tmp_path, monkeypatch):
+    for seed in range(7):
+        write_patient(tmp_path / "data", f"patient {seed}", seed)
+    salt = tmp_path / "salt"
+    salt.write_text("5a" * 32)
+    salt.chmod(0o600)
+    alive = []
+
+    def count(cases, *rest):
+        gc.collect()
+        alive.append((len(cases), sum(isinstance(one, SourceCase) for one in gc.get_objects())))
+        return pack_cases(cases, *rest)
+
+    monkeypatch.setattr("hipseg.cli.pack.pack_cases", count)
+    gc.collect()
+    before = sum(isinstance(one, SourceCase) for one in gc.get_objects())
+    run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "shards"), "--part", "1/2", "--salt-file", str(salt)])
+    ((cases, found),) = alive
+    assert found - before == cases < 7
 
 
 def merge_code(folder):

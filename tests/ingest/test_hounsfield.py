@@ -14,7 +14,7 @@ from tests.ingest.builders import volume_hu, write_ct_series
 @pytest.fixture
 def header(tmp_path):
     write_ct_series(tmp_path, volume_hu(1))
-    return scan_tree(tmp_path).images[0]
+    return next(iter(scan_tree(tmp_path).images))
 
 
 @pytest.mark.parametrize("value", [LOWEST_HU, -8192, -3024, -1000, 0, 30710, 32767])

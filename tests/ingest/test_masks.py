@@ -28,7 +28,7 @@ def open_with(tmp_path):
 
     def opened(rois, overlays=None, contours=None, niftis=None, rivals=0, rules=DEFAULT_RULES, warned=(), change=None):
         write_ct_series(tmp_path / "ct", volume_hu(3), overlays=overlays, change=change)
-        series = order_series(scan_tree(tmp_path / "ct").images, "c0")
+        series = order_series(tuple(scan_tree(tmp_path / "ct").images), "c0")
         sets = (read_structure_set(write_rtstruct(tmp_path / "rs", contours)),) if contours else ()
         files = [
             NiftiFile(write_nifti(tmp_path / f"{name}.nii", volume.transpose(2, 1, 0), affine_ras(series.grid)), rivals)

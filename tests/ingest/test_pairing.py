@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from hipseg.geometry import affine_lps, affine_ras, make_grid
-from hipseg.ingest.pairing import SeriesIndex, pair_nifti, pair_nrrd, pair_rtstruct, pair_segmentation
+from hipseg.ingest.grouping import group_images
+from hipseg.ingest.images import SeriesImages
+from hipseg.ingest.index import SeriesIndex
+from hipseg.ingest.pairing import pair_nifti, pair_nrrd, pair_rtstruct, pair_segmentation
 from hipseg.ingest.scan import scan_tree
+from hipseg.ingest.spill import Spill
 from tests.ingest.builders import FRAME_UID, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
 from tests.ingest.seg_builder import read_sources, write_seg
 
@@ -20,6 +24,12 @@ def write(root, folder, patient="p", series="2.25.1", **options):
     write_ct_series(root / folder, volume_hu(3), patient_id=patient, series_uid=series, **options)
 
 
+def collect(headers):
+    images = SeriesImages(Spill())
+    images.extend(headers)
+    return images
+
+
 def labels(root, name, shift_mm=0.0):
     affine = affine_ras(GRID)
     affine[2, 3] += shift_mm
@@ -29,10 +39,7 @@ def labels(root, name, shift_mm=0.0):
 def pair_all(root):
     """Pair every mask file of a tree: series identifiers (with the number of rivals for NIfTI) by file name."""
     scan = scan_tree(root)
-    series = {}
-    for header in scan.images:
-        series.setdefault((header.patient_id, header.series_uid), []).append(header)
-    index = SeriesIndex(series)
+    index = SeriesIndex(group_images(scan.images))
     paired = {found.path.name: [uid for _, uid in pair_rtstruct(found, index)] for found in scan.rtstructs}
     for found in scan.niftis:
         paired[found.path.name] = {uid: nifti.rivals for (_, uid), nifti in pair_nifti(found, index).items()}
@@ -66,8 +73,8 @@ def test_of_the_stacks_of_one_series_images_and_then_contours_decide(tmp_path, i
     write_rtstruct(tmp_path / "rs", {"roi": [contour]}, series_uid="2.25.7", image_uids=image_uids)
     scan = scan_tree(tmp_path)
     stacks = {
-        ("p", f"2.25.7{one.folder}"): [replace(other, series_uid="2.25.7") for other in scan.images if other.folder == one.folder]
-        for one in scan.images
+        ("p", f"2.25.7{folder}"): collect([replace(one, series_uid="2.25.7") for one in scan.images if one.folder == folder])
+        for folder in "ab"
     }
     assert pair_rtstruct(scan.rtstructs[0], SeriesIndex(stacks)) == tuple(("p", f"2.25.7{folder}") for folder in expected)
 
@@ -142,9 +149,7 @@ def test_a_seg_is_given_to_the_series_that_it_names_and_an_nrrd_to_the_one_on_it
     fields = {"space": "LPS", "space directions": affine[:3, :3].T, "space origin": affine[:3, 3]}
     nrrd.write(str(tmp_path / "m.nrrd"), np.ones((12, 10, 3), np.uint8), fields)
     scan = scan_tree(tmp_path)
-    series = {}
-    for header in scan.images:
-        series.setdefault((header.patient_id, header.series_uid), []).append(header)
+    series = group_images(scan.images)
     index = SeriesIndex(series)
     assert pair_segmentation(scan.segmentations[0], index) == (("p1", "2.25.1"),)
     assert {key: file.rivals for key, file in pair_nrrd(scan.nrrds[0], index).items()} == {("p1", "2.25.1"): 0}
@@ -156,4 +161,6 @@ def test_a_seg_is_given_to_the_series_that_it_names_and_an_nrrd_to_the_one_on_it
 
 
 def _renamed(images):
-    return [replace(one, series_uid="2.25.8", instance_uid=f"{one.instance_uid}.9", frame_uid=FRAME_UID) for one in images]
+    return collect(
+        [replace(one, series_uid="2.25.8", instance_uid=f"{one.instance_uid}.9", frame_uid=FRAME_UID) for one in images]
+    )

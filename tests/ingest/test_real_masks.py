@@ -78,7 +78,7 @@ def test_the_philips_planes_are_graphics_of_their_own_size_and_no_mask(data_root
     for name, ones in (("I10", 2361), ("I20", 4007), ("I30", 4007)):
         assert np.count_nonzero(OverlayReader({0x6000}).read(folder / name, {0x6000}, (256, 512))[0x6000]) == ones
     scan = scan_tree(folder)
-    assert scan.captures == []
+    assert list(scan.captures) == []
     (source,) = find_cases(folder).cases
     assert list_structures(source) == ()
     assert open_case(source, "c0", {}).mask_kind is None

@@ -31,7 +31,7 @@ def some_masks(segments=2, shape=SHAPE):
 @pytest.fixture
 def series(tmp_path):
     paths = write_ct_series(tmp_path / "ct", volume_hu(*SHAPE))
-    return order_series(scan_tree(tmp_path / "ct").images, "c0"), read_sources(paths)
+    return order_series(tuple(scan_tree(tmp_path / "ct").images), "c0"), read_sources(paths)
 
 
 def read(path, series, segment, threshold=0.5):
@@ -87,7 +87,7 @@ def test_a_fraction_counts_from_the_threshold_on(tmp_path, series, syntax, thres
 
 def test_jpeg_2000_is_read(tmp_path):
     paths = write_ct_series(tmp_path / "ct", volume_hu(2, 40, 48))
-    series = order_series(scan_tree(tmp_path / "ct").images, "c0")
+    series = order_series(tuple(scan_tree(tmp_path / "ct").images), "c0")
     stored = np.random.default_rng(7).integers(0, 256, (2, 40, 48))
     plain = write_seg(tmp_path / "plain", read_sources(paths), stored[..., np.newaxis] / 255, ["a"], "FRACTIONAL")
     dataset = pydicom.dcmread(plain)

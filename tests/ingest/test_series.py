@@ -18,7 +18,7 @@ OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
 
 def order(tmp_path, change=None, slices=5, **options):
     write_ct_series(tmp_path, volume_hu(slices), change=change, **options)
-    return order_series(scan_tree(tmp_path).images, "c0ffee")
+    return order_series(tuple(scan_tree(tmp_path).images), "c0ffee")
 
 
 def moved(**by_slice):
@@ -110,7 +110,7 @@ def test_a_copied_image_is_called_a_copy(tmp_path):
     path = write_ct_series(tmp_path, volume_hu(3))[1]
     (tmp_path / "copy").write_bytes(path.read_bytes())
     with pytest.raises(SeriesError, match=r"slices 2 and 3 of 4 .*the same image twice.*remove the copy"):
-        order_series(scan_tree(tmp_path).images, "c0ffee")
+        order_series(tuple(scan_tree(tmp_path).images), "c0ffee")
 
 
 def test_gantry_tilt_is_refused_with_its_angle(tmp_path):
@@ -197,6 +197,6 @@ def test_what_rounding_explains_is_taken_in_silence(tmp_path, change):
 
 def test_a_tilt_that_is_taken_gives_the_shift_of_each_slice(tmp_path):
     write_ct_series(tmp_path, volume_hu(5), change=tilted)
-    series = order_series(scan_tree(tmp_path).images, "c0ffee", takes_tilt=True)
+    series = order_series(tuple(scan_tree(tmp_path).images), "c0ffee", takes_tilt=True)
     assert np.array(series.shifts_mm_yx) == pytest.approx(np.array([[-0.4 * z, 0.3 * z] for z in range(5)]))
     assert order(tmp_path / "straight").shifts_mm_yx == ()

@@ -9,6 +9,7 @@ import pytest
 
 from hipseg.errors import ConfigError, SeriesError, ShardError
 from hipseg.fsio import locked
+from hipseg.ingest import spill
 from hipseg.ingest.cases import find_cases, open_case
 from hipseg.pack.dataset import check_output, key_cases, pack_cases
 from hipseg.pack.keys import case_key, patient_key
@@ -340,3 +341,19 @@ def test_a_keyed_case_shows_nothing_private(tmp_path):
     write_patient(tmp_path / "data", "Doe", 1)
     keyed = KeyedCase("c1", "p1", find_cases(tmp_path / "data").cases[0])
     assert "Doe" not in f"{keyed} {keyed!r}"
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_headers_on_disk_give_the_same_bytes_and_are_the_same_files_to_the_next_packing(tmp_path, paths, monkeypatch, jobs):
+    for seed in range(4):
+        write_patient(tmp_path / "data", f"patient {seed}", seed)
+    write_patient(tmp_path / "data", "Doe", 8, change=lambda dataset, z: setattr(dataset, "AcquisitionNumber", z % 2))
+    plan = dataclasses.replace(PLAN, jobs=jobs)
+    in_memory = pack(tmp_path / "data", paths, plan)
+    monkeypatch.setattr(spill, "ITEMS_IN_MEMORY", 3)
+    on_disk = DatasetPaths(tmp_path / "again")
+    assert pack(tmp_path / "data", on_disk, plan) == in_memory
+    assert read_files(on_disk) == read_files(paths)
+    assert kept_cases(tmp_path / "data", paths, plan) == {one.case for one in in_memory}
+    monkeypatch.undo()
+    assert kept_cases(tmp_path / "data", on_disk, plan) == {one.case for one in in_memory}

@@ -88,13 +88,13 @@ def read_with_simpleitk(folder: Path) -> int:
 
 def read_hu(folder: Path) -> int:
     """Look through a folder, check the series in it and read its slices."""
-    series = order_series(scan_tree(folder).images, "case")
+    series = order_series(tuple(scan_tree(folder).images), "case")
     return sum(bool(read_slice_hu(header.path, header, Rounding()).size) for header in series.headers)
 
 
 def read_hu_together(folder: Path) -> int:
     """Read the slices of a series in several threads."""
-    series = order_series(scan_tree(folder).images, "case")
+    series = order_series(tuple(scan_tree(folder).images), "case")
     with ThreadPoolExecutor(THREADS) as pool:
         images = pool.map(lambda header: read_slice_hu(header.path, header, Rounding()), series.headers)
         return sum(image.size > 0 for image in images)
@@ -139,7 +139,7 @@ def _frames(folder: Path) -> tuple[bytes, ...]:
 
 def check_equal(folder: Path) -> None:
     """Hold hipseg's values to SimpleITK's before anything is timed; this also warms the files."""
-    series = order_series(scan_tree(folder).images, "case")
+    series = order_series(tuple(scan_tree(folder).images), "case")
     found: NDArray[np.int16] = np.stack([read_slice_hu(header.path, header, Rounding()) for header in series.headers])
     if not np.array_equal(found, sitk.GetArrayFromImage(_execute(folder))):
         raise SystemExit(f"hipseg and SimpleITK read different values in {folder.name}")

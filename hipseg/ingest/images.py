@@ -1,0 +1,178 @@
+"""The images of a tree by the series that they name, and what has to be known of a series while its headers are on disk."""
+
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import overload
+
+from hipseg.ingest.headers import ImageHeader, has_regions
+from hipseg.ingest.spill import Spill, SpillList
+
+SeriesKey = tuple[str, str]
+"""Patient and series identifier; private."""
+Marks = tuple[str, int | None, int | None, tuple[float, ...] | None]
+"""Stack, time point, acquisition number and orientation of an image."""
+MAX_KEPT = 8
+"""Folders and frames of reference of a series that are kept in memory; of one that has more, be it a folder an image, they are
+read out of its headers again."""
+
+
+class SeriesImages(Sequence[ImageHeader]):
+    """The images of one series in the order in which they were found.
+
+    What is asked of every series of a tree is an attribute, so that no header is read for it.
+
+    Args:
+        spill: what bounds their memory.
+    Attributes:
+        patient_id, series_uid, frame_uid: of the first image.
+        has_regions: whether any has overlay planes that are no graphics.
+        is_alike: whether all have the same stack, time point, acquisition number and, to the last bit, orientation.
+        has_bare: whether any has no rescale slope.
+    """
+
+    __slots__ = (
+        *("_folders", "_frame_uids", "_headers", "_marks", "_spill", "frame_uid", "has_bare", "has_regions", "is_alike"),
+        *("patient_id", "series_uid"),
+    )
+
+    def __init__(self, spill: Spill) -> None:
+        self._spill = spill
+        self._headers = SpillList[ImageHeader](spill)
+        self._folders: tuple[str, ...] = ()
+        self._frame_uids: tuple[str, ...] = ()
+        self.patient_id = self.series_uid = self.frame_uid = ""
+        self.has_regions, self.is_alike, self.has_bare = False, True, False
+
+    @property
+    def is_spilled(self) -> bool:
+        """Say whether some of the headers are on disk."""
+        return self._headers.is_spilled
+
+    @property
+    def folders(self) -> Collection[str]:
+        """The folders that the images lie in."""
+        return self._folders if len(self._folders) <= MAX_KEPT else {header.folder for header in self}
+
+    @property
+    def frame_uids(self) -> Collection[str]:
+        """The frames of reference that the images name."""
+        return self._frame_uids if len(self._frame_uids) <= MAX_KEPT else {header.frame_uid for header in self}
+
+    def append(self, header: ImageHeader) -> None:
+        """Add an image; the caller tells the spill."""
+        marks = header.stack_id, header.time_point, header.acquisition_number, header.orientation
+        if not self._headers:
+            self.patient_id, self.series_uid, self.frame_uid = header.patient_id, header.series_uid, header.frame_uid
+            self._marks = _share(marks)
+        elif self.is_alike and marks != self._marks:
+            self.is_alike = False
+        if header.folder not in self._folders and len(self._folders) <= MAX_KEPT:
+            self._folders += (header.folder,)
+        if header.frame_uid not in self._frame_uids and len(self._frame_uids) <= MAX_KEPT:
+            self._frame_uids += (header.frame_uid,)
+        if header.overlays and not self.has_regions:
+            self.has_regions = has_regions(header)
+        if header.slope is None:
+            self.has_bare = True
+        self._headers.append(header)
+
+    def extend(self, headers: Iterable[ImageHeader]) -> None:
+        """Add images in one go.
+
+        Raises:
+            NoRoomError: there are too many for the memory, and they cannot be written to disk.
+        """
+        before = len(self._headers)
+        for header in headers:
+            self.append(header)
+        self._spill.relieve(len(self._headers) - before)
+
+    def settled(self) -> Sequence[ImageHeader]:
+        """Give the headers alone, in as little memory as they need."""
+        return self._headers.settled()
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+    def __iter__(self) -> Iterator[ImageHeader]:
+        return iter(self._headers)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageHeader: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ImageHeader]: ...
+    def __getitem__(self, index: int | slice) -> ImageHeader | Sequence[ImageHeader]:
+        return self._headers[index]
+
+
+@lru_cache(maxsize=64)
+def _share(marks: Marks) -> Marks:
+    """Give marks as they were given before: most series have the same."""
+    return marks
+
+
+SeriesMap = Mapping[SeriesKey, SeriesImages]
+
+
+class FoundImages(Collection[ImageHeader]):
+    """Images as a walk finds them, put together at once by what they name: a series, or where they do not, their folder.
+
+    It is walked through by series and patient, in the order in which those appeared.
+    """
+
+    def __init__(self, spill: Spill) -> None:
+        self.spill = spill
+        self._by_names: dict[tuple[str, str], SeriesImages] = {}
+        self._count = 0
+
+    def extend(self, headers: Iterable[ImageHeader]) -> None:
+        """Add the images of one file.
+
+        Raises:
+            NoRoomError: there are too many for the memory, and they cannot be written to disk.
+        """
+        before = self._count
+        for header in headers:
+            names = header.series_uid or header.folder, header.patient_id
+            images = self._by_names.get(names)
+            if images is None:
+                images = self._by_names[names] = SeriesImages(self.spill)
+            images.append(header)
+            self._count += 1
+        self.spill.relieve(self._count - before)
+
+    def take(self) -> dict[tuple[str, str], SeriesImages]:
+        """Hand over the images by the series, or folder, and patient that they name; none are left."""
+        taken, self._by_names, self._count = self._by_names, {}, 0
+        return taken
+
+    def drop_bare(self, series: Container[SeriesKey]) -> int:
+        """Take out the images without a rescale slope that are of certain series.
+
+        Returns:
+            Their number.
+        Raises:
+            NoRoomError: the others cannot be written to disk again.
+        """
+        before = self._count
+        for names, images in list(self._by_names.items()):
+            if not images.has_bare:
+                continue
+            kept = [one for one in images if one.slope is not None or (one.patient_id, one.series_uid) not in series]
+            self._count -= len(images) - len(kept)
+            if not kept:
+                del self._by_names[names]
+            elif len(kept) < len(images):
+                self._by_names[names] = SeriesImages(self.spill)
+                self._by_names[names].extend(kept)
+        return before - self._count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[ImageHeader]:
+        for images in self._by_names.values():
+            yield from images
+
+    def __contains__(self, header: object) -> bool:
+        return any(header == one for one in self)
