@@ -7,7 +7,7 @@ import warnings
 import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union, cast
 
 import numpy as np
 
@@ -101,22 +101,33 @@ def read_dataset(path: Path, tags: Collection[int] | None = None, *, has_pixels:
             than MAX_HEADER_BYTES without the pixels.
         OSError: the file cannot be opened.
     """
+    # The file is opened here, so that an OSError is one of the disk: pydicom raises them for damaged bytes, too.
+    with path.open("rb") as handle:
+        return read_opened(cast("BinaryIO", handle), tags, has_pixels=has_pixels)
+
+
+def read_opened(handle: BinaryIO, tags: Collection[int] | None = None, *, has_pixels: bool) -> "FileDataset":
+    """Read a DICOM file that is open, as `read_dataset` does; without pixels it then stands where their element begins.
+
+    That of a deflated file lies nowhere in it, and it stands anywhere.
+
+    Raises:
+        UnreadableFileError: as there.
+    """
     import pydicom  # noqa: PLC0415 - see `dictionary`
 
     _silence()
-    # The file is opened here, so that an OSError is one of the disk: pydicom raises them for damaged bytes, too.
-    with path.open("rb") as handle:
-        _check_inflated(handle)
-        try:
-            dataset = pydicom.dcmread(
-                handle if has_pixels else _BoundedFile(handle),
-                force=True,
-                stop_before_pixels=not has_pixels,
-                specific_tags=list(tags) if tags else None,
-            )
-            _settle_syntax(dataset)
-        except Exception as error:  # pydicom raises nearly anything on damaged bytes
-            raise UnreadableFileError from error
+    _check_inflated(handle)
+    try:
+        dataset = pydicom.dcmread(
+            handle if has_pixels else _BoundedFile(handle),
+            force=True,
+            stop_before_pixels=not has_pixels,
+            specific_tags=list(tags) if tags else None,
+        )
+        _settle_syntax(dataset)
+    except Exception as error:  # pydicom raises nearly anything on damaged bytes
+        raise UnreadableFileError from error
     return dataset
 
 
