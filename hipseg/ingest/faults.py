@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
+from hipseg.ingest.continuing import find_parts
 from hipseg.ingest.dicomdir import ListedSeries, has_listed_file, read_directory
 from hipseg.ingest.dicomfile import UnreadableFileError
 from hipseg.ingest.grouping import common_folder, find_contradictions
@@ -44,10 +45,12 @@ class Losses:
         faults: the first fault of each. One that belongs to none of the series has a key of its own, made of the archive's place
             or of what the DICOMDIR says, so that it is refused by name and not passed over.
         damaged: number of damaged files that may be its slices, by series.
+        warnings: what is odd about a series that is taken, in our own words.
     """
 
     faults: Mapping[SeriesKey, Fault]
     damaged: Mapping[SeriesKey, int]
+    warnings: Mapping[SeriesKey, str]
 
 
 def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losses:
@@ -69,9 +72,11 @@ def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losse
         for reason in counts.keys() - UNREAD:
             words = f"incomplete series: {counts[reason]} of {len(series[key]) + counts[reason]} files beside each other "
             faults.setdefault(key, Fault(words + WORDS.get(reason, OTHER_KIND), common_folder(series[key])))
-    for key, words in find_contradictions(series).items():
+    parts = find_parts(series)
+    for key, words in (*find_contradictions(series).items(), *parts.faults.items()):
         faults.setdefault(key, Fault(words, common_folder(series[key])))
-    return Losses(faults, {key: sum(counts[reason] for reason in UNREAD) for key, counts in unread.items()})
+    damaged = {key: sum(counts[reason] for reason in UNREAD) for key, counts in unread.items()}
+    return Losses(faults, damaged, parts.warnings)
 
 
 def _find_unlisted(scan: Scan, series: SeriesMap, faults: dict[SeriesKey, Fault]) -> None:

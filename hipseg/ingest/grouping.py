@@ -41,6 +41,11 @@ def common_folder(images: Sequence[ImageHeader]) -> str:
     return os.path.commonpath({header.folder for header in images}) or "."
 
 
+def round_spacing(header: ImageHeader) -> Hashable:
+    """Give the pixel spacing of an image as far as series are told apart by it."""
+    return tuple(round(value, SPACING_DIGITS) for value in header.pixel_spacing_mm or ())
+
+
 def find_contradictions(series: SeriesMap) -> dict[SeriesKey, str]:
     """Find the series of which slices may lie in another one, by damaged or emptied identifiers.
 
@@ -114,5 +119,4 @@ def _neighbours(series: SeriesMap, is_asked: Callable[[Sequence[ImageHeader]], b
 
 
 def _likeness(header: ImageHeader) -> Hashable:
-    spacing = tuple(round(value, SPACING_DIGITS) for value in header.pixel_spacing_mm or ())
-    return header.folder, header.frame_uid, header.rows, header.columns, spacing, round_orientation(header)
+    return header.folder, header.frame_uid, header.rows, header.columns, round_spacing(header), round_orientation(header)
