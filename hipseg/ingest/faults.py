@@ -13,7 +13,7 @@ from hipseg.ingest.grouping import common_folder, find_contradictions
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED
 from hipseg.ingest.pairing import SeriesKey, SeriesMap
-from hipseg.ingest.scan import CUT_SHORT, DAMAGED, FoundFile, Scan
+from hipseg.ingest.scan import CUT_SHORT, DAMAGED, FaultyArchive, FoundFile, Scan
 
 UNREAD = frozenset((DAMAGED, CUT_SHORT))
 """Reasons of files that `open_case` words, by their number alone."""
@@ -63,7 +63,7 @@ def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losse
     """
     faults: dict[SeriesKey, Fault] = {}
     for archive in scan.faults:
-        inside = [key for key, images in series.items() if any(_lies_in(header.folder, archive.folder) for header in images)]
+        inside = [key for key, images in series.items() if _has_part(images, archive)]
         for key in inside or [(archive.folder, archive.folder)]:
             faults.setdefault(key, Fault(archive.reason, archive.folder))
     _find_unlisted(scan, series, faults)
@@ -121,6 +121,11 @@ def _place_unread(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Map
     for (reason, series_uid), count in scan.others.items():
         place(by_uid.get(series_uid, set()) if series_uid else set(), reason, count)
     return unread
+
+
+def _has_part(images: Sequence[ImageHeader], archive: FaultyArchive) -> bool:
+    """Say whether slices of a series lie in an archive, read or not."""
+    return images[0].series_uid in archive.series_uids or any(_lies_in(header.folder, archive.folder) for header in images)
 
 
 def _lies_in(folder: str, archive: str) -> bool:
