@@ -21,6 +21,7 @@ from hipseg.ingest.dicomfile import (
 from hipseg.ingest.dictionary import tag_of
 from hipseg.ingest.headers import OVERLAY_DATA
 from hipseg.ingest.plain import HeaderReader
+from hipseg.ingest.stored import PIXEL_TAGS
 
 OVERLAY_ROWS, OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0010, 0x0011, 0x0015, 0x0050, 0x0051
 OVERLAY_BITS_ALLOCATED, OVERLAY_BIT_POSITION = 0x0100, 0x0102
@@ -34,7 +35,6 @@ ELEMENTS = (
     OVERLAY_BIT_POSITION,
     OVERLAY_DATA,
 )
-PIXEL_TAGS = tuple(map(tag_of, ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelData")))
 FIRST_FRAME = 1
 """Frames of an image, and of an overlay, are counted from 1. Source: DICOM PS3.3 C.9.3."""
 IMAGE_FRAMES = tag_of("NumberOfFrames")
