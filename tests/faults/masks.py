@@ -13,6 +13,11 @@ def overlay_cut(good: Good) -> None:
     good.edit(lambda dataset: setattr(dataset[0x60003000], "value", b"\x01\x02"), 2)
 
 
+@refused(r"mask of case .*, slice 3 of 6 by position: 16 bytes of overlay, expected 12; export the masks again")
+def overlay_with_rows_less_than_it_has(good: Good) -> None:
+    good.edit(lambda dataset: setattr(dataset[0x60000010], "value", 8), 2)
+
+
 @refused(r"overlay group 6000 without rows, columns or origin")
 def overlay_without_origin(good: Good) -> None:
     good.edit(lambda dataset: dataset.pop(0x60000050) and None, 2)
