@@ -1,7 +1,6 @@
 """Open one DICOM file without noise, and read single values out of it without trust."""
 
 import logging
-import math
 import os
 import warnings
 import zlib
@@ -41,6 +40,8 @@ Identification (0008) or file meta information (0002), the former in either byte
 """
 BIT_VRS = ("OB", "OW", "OB or OW", "UN")
 """How the bits of an overlay may be written. Source: DICOM PS3.5 8.1.2 and, for what a writer did not know, 6.2.2."""
+MAX_NUMBER = 1e12
+"""Larger ones are damaged; of these the millimetres still count, and no square or sum of them overflows."""
 UNLISTED = (0, "")
 """Stands for an element that no plain header holds, as `dictionary` does not list it."""
 DEFLATED = DEFLATED_LITTLE_ENDIAN.encode()
@@ -165,22 +166,22 @@ def texts(dataset: Source, keyword: str) -> tuple[str, ...]:
 
 
 def numbers(dataset: Source, keyword: str | int, count: int) -> tuple[float, ...] | None:
-    """Give an element as that many finite numbers; None where it is missing, unreadable or has another length."""
+    """Give an element as that many numbers; None where it is missing, unreadable, beyond MAX_NUMBER or has another length."""
     value = _value(dataset, keyword)
     try:
         found = tuple(map(float, [value] if count == 1 else value))
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if len(found) == count and all(map(math.isfinite, found)) else None
+    return found if len(found) == count and all(abs(one) <= MAX_NUMBER for one in found) else None
 
 
 def number(dataset: Source, keyword: str | int) -> float | None:
-    """Give an element as one finite number; None where it is missing or unreadable."""
+    """Give an element as one number; None where it is missing, unreadable or beyond MAX_NUMBER."""
     try:
         found = float(_value(dataset, keyword))
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) <= MAX_NUMBER else None
 
 
 def integer(dataset: Source, keyword: str | int) -> int | None:

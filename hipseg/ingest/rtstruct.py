@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hipseg.axes import PointsF64, SliceBool
 from hipseg.errors import MaskError
 from hipseg.geometry import Grid, points_to_indices
-from hipseg.ingest.dicomfile import integer, is_cut, items, read_dataset, text
+from hipseg.ingest.dicomfile import MAX_NUMBER, integer, is_cut, items, read_dataset, text
 from hipseg.ingest.laterality import Anatomy, read_anatomy
 from hipseg.ingest.polygons import fill_closed, fill_even_odd
 
@@ -295,7 +295,7 @@ def _read_points(contour: "Dataset") -> PointsF64:
         raise MaskError("a contour's Contour Data (3006,0050) is no list of numbers; export the structures again") from error
     announced = integer(contour, "NumberOfContourPoints")
     points = len(values) // 3 if announced is None else announced
-    if points * 3 != len(values) or not points or not np.isfinite(values).all():
+    if points * 3 != len(values) or not points or not (np.abs(values) <= MAX_NUMBER).all():
         raise MaskError(
             f"a contour has {len(values)} coordinates for {points} points; three finite ones for each, and at least 1 point, are "
             "expected: export the structures again"
