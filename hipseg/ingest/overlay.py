@@ -107,8 +107,8 @@ def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], 
     Returns:
         bool (y, x); None where no bit is set, or no frame of the overlay belongs to the image's.
     Raises:
-        MaskError: there are fewer bits than the layout needs, or more, as where its rows or columns are damaged; or those that are
-            set lie wholly beside the image.
+        MaskError: there are fewer bits than the layout needs, or more, as where its rows or columns are damaged; or those that
+            are set lie wholly beside the image.
     Source: DICOM PS3.5 8.1.2.
     """
     pixels = layout.shape_yx[0] * layout.shape_yx[1]
