@@ -118,6 +118,15 @@ def roi_number_twice(good: Good) -> None:
     dataset.save_as(path)
 
 
+@refused(r"an RTSTRUCT file whose structures \(3006,0020\) and contours \(3006,0039\) do not lie one behind the other; copy it")
+def rtstruct_with_a_contour_that_takes_up_the_next(good: Good) -> None:
+    good.without_masks()
+    path = write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8, -6), (-18, -16), z) for z in (103, 106)]})
+    raw = path.read_bytes()
+    at = raw.index(b"\xfe\xff\x00\xe0", raw.index(b"\x06\x30\x40\x00")) + 4
+    path.write_bytes(raw[:at] + bytes([raw[at] + 4]) + raw[at + 1 :])
+
+
 @refused(r"RTSTRUCT file breaks off")
 def rtstruct_cut(good: Good) -> None:
     good.without_masks()
