@@ -152,6 +152,12 @@ def _write_masks(root: Path, volume: np.ndarray, labels: np.ndarray) -> Iterator
     paths = write_ct_series(root / "seg", volume)
     write_seg(root / "seg" / "mask.dcm", read_sources(paths), labels > 0, ["bone"])
     yield Base(root / "seg", truths, {"bone": 1})
+    paths = write_ct_series(root / "labelmap", volume)
+    label_map = write_seg(root / "labelmap" / "mask.dcm", read_sources(paths), labels, ["bone"], "LABELMAP")
+    dataset = dcmread(label_map)
+    dataset.compress(RLELossless)
+    dataset.save_as(label_map)
+    yield Base(root / "labelmap", truths, {"bone": 1})
     write_ct_series(root / "nrrd", volume)
     directions = np.diag(SPACING_MM_ZYX[::-1])
     fields = {"space": "left-posterior-superior", "space directions": directions, "space origin": np.array(ORIGIN_MM_XYZ)}
@@ -190,7 +196,14 @@ def _find_spans(path: Path) -> Iterator[Span]:
     unseen = {**UNSEEN, **(UNSEEN_IN_ENHANCED if "PerFrameFunctionalGroupsSequence" in dataset and not is_mask else {})}
     for tag, first, length in _walk(dataset):
         if tag in unseen:
-            yield Span(first, min(first + length, size), "mask" if is_mask else unseen[tag])
+            table_bytes = _measure_table(path, first) if length == UNDEFINED_LENGTH else 0
+            yield Span(first + table_bytes, min(first + length, size), "mask" if is_mask else unseen[tag])
+
+
+def _measure_table(path: Path, first: int) -> int:
+    """Give the length of the item that compressed pixels begin with; its offsets can be compared with what they point to."""
+    head = path.read_bytes()[first : first + 8]
+    return 8 + int.from_bytes(head[4:], "little")
 
 
 def _walk(dataset: Dataset, begin: int = 0) -> Iterator[tuple[int, int, int]]:

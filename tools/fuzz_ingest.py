@@ -3,8 +3,8 @@
     python -m tools.fuzz_ingest --files 10000 --seed 0
 
 takes one to two minutes on one core. Each round takes one of a few tiny data sets (`fuzz_bases`: uncompressed in four transfer
-syntaxes, RLE, JPEG, JPEG 2000, enhanced, a ZIP archive, a medium with DICOMDIR; with overlays, an RTSTRUCT, a SEG, a NIfTI or an
-NRRD mask), mutates one file of it, finds the cases and reads them as packing does.
+syntaxes, RLE, JPEG, JPEG 2000, enhanced, a ZIP archive, a medium with DICOMDIR; with overlays, an RTSTRUCT, a SEG of bits or an
+RLE label map, a NIfTI or an NRRD mask), mutates one file of it, finds the cases and reads them as packing does.
 
 What counts as wrong: nothing is refused, no case that differs has a warning, and yet there is another number of cases, or one of
 them has other slices, Hounsfield units, labels or places than the good one. A file that was set aside, which packing counts but

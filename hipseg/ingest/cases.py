@@ -153,6 +153,8 @@ def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing:
     grid, warnings = (series.grid, series.warnings) if plan is None else (plan.series.grid, plan.series.warnings)
     if source.stacks > 1:
         warnings = (f"one of {source.stacks} stacks of one series, each packed as a case of its own", *warnings)
+    if source.warning:
+        warnings = (source.warning, *warnings)
     kind, labels, mask_warnings = _take_apart(masks)
     values = ValueWatch()
     slices = _read_slices(series, labels, case, plan, values.rounding)

@@ -1,13 +1,12 @@
 """Open one DICOM file without noise, and read single values out of it without trust."""
 
 import logging
-import math
 import os
 import warnings
 import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union, cast
 
 import numpy as np
 
@@ -41,6 +40,8 @@ Identification (0008) or file meta information (0002), the former in either byte
 """
 BIT_VRS = ("OB", "OW", "OB or OW", "UN")
 """How the bits of an overlay may be written. Source: DICOM PS3.5 8.1.2 and, for what a writer did not know, 6.2.2."""
+MAX_NUMBER = 1e12
+"""Larger ones are damaged; of these the millimetres still count, and no square or sum of them overflows."""
 UNLISTED = (0, "")
 """Stands for an element that no plain header holds, as `dictionary` does not list it."""
 DEFLATED = DEFLATED_LITTLE_ENDIAN.encode()
@@ -101,22 +102,33 @@ def read_dataset(path: Path, tags: Collection[int] | None = None, *, has_pixels:
             than MAX_HEADER_BYTES without the pixels.
         OSError: the file cannot be opened.
     """
+    # The file is opened here, so that an OSError is one of the disk: pydicom raises them for damaged bytes, too.
+    with path.open("rb") as handle:
+        return read_opened(cast("BinaryIO", handle), tags, has_pixels=has_pixels)
+
+
+def read_opened(handle: BinaryIO, tags: Collection[int] | None = None, *, has_pixels: bool) -> "FileDataset":
+    """Read a DICOM file that is open, as `read_dataset` does; without pixels it then stands where their element begins.
+
+    That of a deflated file lies nowhere in it, and it stands anywhere.
+
+    Raises:
+        UnreadableFileError: as there.
+    """
     import pydicom  # noqa: PLC0415 - see `dictionary`
 
     _silence()
-    # The file is opened here, so that an OSError is one of the disk: pydicom raises them for damaged bytes, too.
-    with path.open("rb") as handle:
-        _check_inflated(handle)
-        try:
-            dataset = pydicom.dcmread(
-                handle if has_pixels else _BoundedFile(handle),
-                force=True,
-                stop_before_pixels=not has_pixels,
-                specific_tags=list(tags) if tags else None,
-            )
-            _settle_syntax(dataset)
-        except Exception as error:  # pydicom raises nearly anything on damaged bytes
-            raise UnreadableFileError from error
+    _check_inflated(handle)
+    try:
+        dataset = pydicom.dcmread(
+            handle if has_pixels else _BoundedFile(handle),
+            force=True,
+            stop_before_pixels=not has_pixels,
+            specific_tags=list(tags) if tags else None,
+        )
+        _settle_syntax(dataset)
+    except Exception as error:  # pydicom raises nearly anything on damaged bytes
+        raise UnreadableFileError from error
     return dataset
 
 
@@ -154,22 +166,22 @@ def texts(dataset: Source, keyword: str) -> tuple[str, ...]:
 
 
 def numbers(dataset: Source, keyword: str | int, count: int) -> tuple[float, ...] | None:
-    """Give an element as that many finite numbers; None where it is missing, unreadable or has another length."""
+    """Give an element as that many numbers; None where it is missing, unreadable, beyond MAX_NUMBER or has another length."""
     value = _value(dataset, keyword)
     try:
         found = tuple(map(float, [value] if count == 1 else value))
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if len(found) == count and all(map(math.isfinite, found)) else None
+    return found if len(found) == count and all(abs(one) <= MAX_NUMBER for one in found) else None
 
 
 def number(dataset: Source, keyword: str | int) -> float | None:
-    """Give an element as one finite number; None where it is missing or unreadable."""
+    """Give an element as one number; None where it is missing, unreadable or beyond MAX_NUMBER."""
     try:
         found = float(_value(dataset, keyword))
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) <= MAX_NUMBER else None
 
 
 def integer(dataset: Source, keyword: str | int) -> int | None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
+from hipseg.ingest.continuing import find_parts
 from hipseg.ingest.dicomdir import ListedSeries, has_listed_file, read_directory
 from hipseg.ingest.dicomfile import UnreadableFileError
 from hipseg.ingest.grouping import common_folder, find_contradictions
-from hipseg.ingest.images import SeriesKey, SeriesMap
+from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED
-from hipseg.ingest.scan import CUT_SHORT, DAMAGED, FoundFile, Scan
+from hipseg.ingest.scan import CUT_SHORT, DAMAGED, FaultyArchive, FoundFile, Scan
 
 UNREAD = frozenset((DAMAGED, CUT_SHORT))
 """Reasons of files that `open_case` words, by their number alone."""
@@ -43,10 +44,12 @@ class Losses:
         faults: the first fault of each. One that belongs to none of the series has a key of its own, made of the archive's place
             or of what the DICOMDIR says, so that it is refused by name and not passed over.
         damaged: number of damaged files that may be its slices, by series.
+        warnings: what is odd about a series that is taken, in our own words.
     """
 
     faults: Mapping[SeriesKey, Fault]
     damaged: Mapping[SeriesKey, int]
+    warnings: Mapping[SeriesKey, str]
 
 
 def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losses:
@@ -59,7 +62,7 @@ def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losse
     """
     faults: dict[SeriesKey, Fault] = {}
     for archive in scan.faults:
-        inside = [key for key, images in series.items() if any(_lies_in(folder, archive.folder) for folder in images.folders)]
+        inside = [key for key, images in series.items() if _has_part(images, archive)]
         for key in inside or [(archive.folder, archive.folder)]:
             faults.setdefault(key, Fault(archive.reason, archive.folder))
     _find_unlisted(scan, series, faults)
@@ -68,9 +71,11 @@ def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losse
         for reason in counts.keys() - UNREAD:
             words = f"incomplete series: {counts[reason]} of {len(series[key]) + counts[reason]} files beside each other "
             faults.setdefault(key, Fault(words + WORDS.get(reason, OTHER_KIND), common_folder(series[key])))
-    for key, words in find_contradictions(series).items():
+    parts = find_parts(series)
+    for key, words in (*find_contradictions(series).items(), *parts.faults.items()):
         faults.setdefault(key, Fault(words, common_folder(series[key])))
-    return Losses(faults, {key: sum(counts[reason] for reason in UNREAD) for key, counts in unread.items()})
+    damaged = {key: sum(counts[reason] for reason in UNREAD) for key, counts in unread.items()}
+    return Losses(faults, damaged, parts.warnings)
 
 
 def _find_unlisted(scan: Scan, series: SeriesMap, faults: dict[SeriesKey, Fault]) -> None:
@@ -113,6 +118,11 @@ def _place_unread(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Map
     for (reason, series_uid), count in scan.others.items():
         place(by_uid.get(series_uid, set()) if series_uid else set(), reason, count)
     return unread
+
+
+def _has_part(images: SeriesImages, archive: FaultyArchive) -> bool:
+    """Say whether slices of a series lie in an archive, read or not."""
+    return images.series_uid in archive.series_uids or any(_lies_in(folder, archive.folder) for folder in images.folders)
 
 
 def _lies_in(folder: str, archive: str) -> bool:

@@ -6,10 +6,8 @@ from collections.abc import Callable, Hashable, Iterator
 
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.images import FoundImages, SeriesImages, SeriesKey, SeriesMap
-from hipseg.ingest.stacks import is_volume, round_orientation
+from hipseg.ingest.stacks import is_volume, round_geometry
 
-SPACING_DIGITS = 3
-"""Pixel spacings that agree in so many decimals (mm) are alike."""
 MIN_VOLUME = 2
 """Images that a series needs so that another one can be seen to continue it."""
 
@@ -126,5 +124,4 @@ def _neighbours(series: SeriesMap, is_asked: Callable[[SeriesImages], bool]) -> 
 
 
 def _likeness(header: ImageHeader) -> Hashable:
-    spacing = tuple(round(value, SPACING_DIGITS) for value in header.pixel_spacing_mm or ())
-    return header.folder, header.frame_uid, header.rows, header.columns, spacing, round_orientation(header)
+    return header.folder, header.frame_uid, round_geometry(header)

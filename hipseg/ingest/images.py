@@ -6,6 +6,7 @@ from typing import overload
 
 from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.spill import Spill, SpillList
+from hipseg.ingest.stacks import round_geometry
 
 SeriesKey = tuple[str, str]
 """Patient and series identifier; private."""
@@ -25,6 +26,8 @@ class SeriesImages(Sequence[ImageHeader]):
         spill: what bounds their memory.
     Attributes:
         patient_id, series_uid, frame_uid: of the first image.
+        likeness: hash of the study and the geometry of the first image, and of the frame of reference in which it lies, or its
+            folder where it names none: positions can be compared within one of them.
         has_regions: whether any has overlay planes that are no graphics.
         is_alike: whether all have the same stack, time point, acquisition number and, to the last bit, orientation.
         has_bare: whether any has no rescale slope.
@@ -32,7 +35,7 @@ class SeriesImages(Sequence[ImageHeader]):
 
     __slots__ = (
         *("_folders", "_frame_uids", "_headers", "_marks", "_spill", "frame_uid", "has_bare", "has_regions", "is_alike"),
-        *("patient_id", "series_uid"),
+        *("likeness", "patient_id", "series_uid"),
     )
 
     def __init__(self, spill: Spill) -> None:
@@ -42,6 +45,7 @@ class SeriesImages(Sequence[ImageHeader]):
         self._frame_uids: tuple[str, ...] = ()
         self.patient_id = self.series_uid = self.frame_uid = ""
         self.has_regions, self.is_alike, self.has_bare = False, True, False
+        self.likeness = 0
 
     @property
     def is_spilled(self) -> bool:
@@ -64,6 +68,7 @@ class SeriesImages(Sequence[ImageHeader]):
         if not self._headers:
             self.patient_id, self.series_uid, self.frame_uid = header.patient_id, header.series_uid, header.frame_uid
             self._marks = _share(marks)
+            self.likeness = hash((header.study_uid, header.frame_uid or header.folder, round_geometry(header)))
         elif self.is_alike and marks != self._marks:
             self.is_alike = False
         if header.folder not in self._folders and len(self._folders) <= MAX_KEPT:

@@ -147,7 +147,7 @@ def _to_labels(stored: np.ndarray[Any, Any], layout: VoxelLayout, what: str) -> 
 
 
 def _scale(stored: np.ndarray[Any, Any], layout: VoxelLayout) -> np.ndarray[Any, Any]:
-    """Scale stored values; those that are whole but for rounding become whole."""
+    """Scale stored values; those that are whole but for rounding become whole, and no two stored numbers one."""
     values = stored.astype(np.float64) * layout.slope + layout.intercept
     whole = np.rint(values)
-    return np.where(np.abs(values - whole) <= SCALED_TOLERANCE, whole, values)
+    return np.where(np.abs(values - whole) <= min(SCALED_TOLERANCE, abs(layout.slope) / 2), whole, values)

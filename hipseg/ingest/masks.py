@@ -21,7 +21,8 @@ from hipseg.ingest.overlaynames import OverlayStructure, check_words
 from hipseg.ingest.planes import AS_IT_IS, number_slices
 from hipseg.ingest.rtstruct import References, Structure, fill_contours
 from hipseg.ingest.scratch import Scratch
-from hipseg.ingest.segmentation import Decoder, Segmentation, open_decoder, open_segment, place_frames
+from hipseg.ingest.segframes import open_decoder
+from hipseg.ingest.segmentation import Decoder, Segmentation, open_segment, place_frames
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.sides import check_chosen_sides
 from hipseg.ingest.structures import (

@@ -21,6 +21,7 @@ from hipseg.ingest.dicomfile import (
 from hipseg.ingest.dictionary import tag_of
 from hipseg.ingest.headers import OVERLAY_DATA
 from hipseg.ingest.plain import HeaderReader
+from hipseg.ingest.stored import PIXEL_TAGS
 
 OVERLAY_ROWS, OVERLAY_COLUMNS, OVERLAY_FRAMES, OVERLAY_ORIGIN, OVERLAY_FRAME_ORIGIN = 0x0010, 0x0011, 0x0015, 0x0050, 0x0051
 OVERLAY_BITS_ALLOCATED, OVERLAY_BIT_POSITION = 0x0100, 0x0102
@@ -34,7 +35,6 @@ ELEMENTS = (
     OVERLAY_BIT_POSITION,
     OVERLAY_DATA,
 )
-PIXEL_TAGS = tuple(map(tag_of, ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelData")))
 FIRST_FRAME = 1
 """Frames of an image, and of an overlay, are counted from 1. Source: DICOM PS3.3 C.9.3."""
 IMAGE_FRAMES = tag_of("NumberOfFrames")
@@ -99,19 +99,21 @@ def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], 
     """Lay the bits of one plane onto the pixels of one frame of an image.
 
     Args:
-        bits: first pixel in the lowest bit of the first byte, rows and frames without a gap; bits after the last are padding.
+        bits: first pixel in the lowest bit of the first byte, rows and frames without a gap. Bits after the last, and a byte that
+            makes their number even, are padding.
         layout: how they lie.
         shape_yx: rows and columns of the image.
         frame: the frame of the image, counted from 1.
     Returns:
         bool (y, x); None where no bit is set, or no frame of the overlay belongs to the image's.
     Raises:
-        MaskError: there are fewer bits than the layout needs, or those that are set lie wholly beside the image.
+        MaskError: there are fewer bits than the layout needs, or more, as where its rows or columns are damaged; or those that
+            are set lie wholly beside the image.
     Source: DICOM PS3.5 8.1.2.
     """
     pixels = layout.shape_yx[0] * layout.shape_yx[1]
     expected = (pixels * layout.frames + 7) // 8
-    if len(bits) < expected:
+    if not expected <= len(bits) <= expected + expected % 2:
         raise MaskError(f"{len(bits)} bytes of overlay, expected {expected}; export the masks again")
     index = frame - layout.first_frame
     if not 0 <= index < layout.frames or bits == bytes(len(bits)):

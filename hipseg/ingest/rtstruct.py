@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from hipseg.axes import PointsF64, SliceBool
 from hipseg.errors import MaskError
 from hipseg.geometry import Grid, points_to_indices
-from hipseg.ingest.dicomfile import integer, is_cut, items, read_dataset, text
+from hipseg.ingest.dicomfile import MAX_NUMBER, integer, is_cut, items, read_dataset, text
 from hipseg.ingest.laterality import Anatomy, read_anatomy
+from hipseg.ingest.nesting import has_whole_items
 from hipseg.ingest.polygons import fill_closed, fill_even_odd
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
 
 CONTOUR_DATA = 0x30060050
+COUNTED_BY_NOTHING = (0x30060020, 0x30060039, 0x30060040)
+"""Sequences of structures, of their lists of contours, and of the contours in one."""
 XOR = "CLOSEDPLANAR_XOR"
 CLOSED_TYPES = ("CLOSED_PLANAR", XOR)
 """Contour Geometric Types that enclose an area. Source: DICOM PS3.3 C.8.8.6.1 and C.8.8.6.3."""
@@ -105,6 +108,11 @@ def read_structure_set(path: Path) -> StructureSet:
         dataset = read_dataset(path, has_pixels=False)
         if is_cut(dataset):
             raise MaskError("an RTSTRUCT file breaks off; copy it or export the structures again")
+        if not has_whole_items(dataset, path, COUNTED_BY_NOTHING):
+            raise MaskError(
+                "an RTSTRUCT file whose structures (3006,0020) and contours (3006,0039) do not lie one behind the other; copy it "
+                "or export the structures again"
+            )
         references = _read_references(dataset)
         return StructureSet(references, tuple(s for s in _read_structures(dataset) if s.contours_mm_xyz))
     except OSError as error:
@@ -295,7 +303,7 @@ def _read_points(contour: "Dataset") -> PointsF64:
         raise MaskError("a contour's Contour Data (3006,0050) is no list of numbers; export the structures again") from error
     announced = integer(contour, "NumberOfContourPoints")
     points = len(values) // 3 if announced is None else announced
-    if points * 3 != len(values) or not points or not np.isfinite(values).all():
+    if points * 3 != len(values) or not points or not (np.abs(values) <= MAX_NUMBER).all():
         raise MaskError(
             f"a contour has {len(values)} coordinates for {points} points; three finite ones for each, and at least 1 point, are "
             "expected: export the structures again"

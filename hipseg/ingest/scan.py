@@ -40,6 +40,7 @@ from hipseg.ingest.nifti import is_nifti
 from hipseg.ingest.nrrd import EXTENSIONS as NRRD_EXTENSIONS
 from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
 from hipseg.ingest.plain import HeaderReader
+from hipseg.ingest.remains import find_series
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
 from hipseg.ingest.spill import NoRoomError, Spill
 from hipseg.ingest.stored import load_decoder
@@ -90,14 +91,23 @@ class FoundFile:
     stamp: FileStamp | None = None
 
 
+@dataclass(frozen=True, repr=False)
+class FaultyArchive:
+    """A ZIP archive that cannot be looked into: the folder that its members lie in, why, and the series that it holds some of."""
+
+    folder: str
+    reason: str
+    series_uids: frozenset[str]
+
+
 @dataclass(repr=False)
 class Scan:
     """What a walk found.
 
     `damaged` are files that may be slices of a series and cannot be read as such: damaged ones, those that cannot be opened and
     links to files. `others` counts objects of other modalities by reason and series identifier. `faults` are ZIP archives that
-    cannot be looked into (their folder is the archive itself), `directories` are DICOMDIRs, which are also counted as set aside.
-    `spill` bounds the memory of `images` and `captures`, of which there is one for each slice.
+    cannot be looked into, `directories` are DICOMDIRs, which are also counted as set aside. `spill` bounds the memory of `images`
+    and `captures`, of which there is one for each slice.
     """
 
     spill: Spill = field(default_factory=Spill)
@@ -109,7 +119,7 @@ class Scan:
     nrrds: list[FoundFile] = field(default_factory=list)
     damaged: list[FoundFile] = field(default_factory=list)
     others: Counter[tuple[str, str]] = field(default_factory=Counter)
-    faults: list[FoundFile] = field(default_factory=list)
+    faults: list[FaultyArchive] = field(default_factory=list)
     directories: list[FoundFile] = field(default_factory=list)
     set_aside: Counter[str] = field(default_factory=Counter)
     files_seen: int = 0
@@ -219,7 +229,7 @@ def _sort_archive(scan: Scan, found: FoundFile, headers: HeaderReader) -> str:
         raise
     except Exception as error:  # whatever a member brings about that nobody foresaw, the others of the tree must still be packed
         reason = str(error) if isinstance(error, ArchiveError) else UNREAD_ARCHIVE
-        scan.faults.append(FoundFile(found.path, inside.as_posix(), reason))
+        scan.faults.append(FaultyArchive(inside.as_posix(), reason, find_series(found.path)))
     return ARCHIVE
 
 

@@ -1,13 +1,8 @@
 """DICOM SEG: what it was drawn on, its segments, and their frames on the slices of a grid."""
 
-import io
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,23 +23,13 @@ if TYPE_CHECKING:
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage. Source: DICOM PS3.4 B.5."""
-BITS_A_BYTE = 8
-PIXEL_TAGS = (0x00280010, 0x00280011, 0x00280100)
-"""Rows, Columns, Bits Allocated."""
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 WHAT = "a DICOM SEG"
-_SILENT = SimpleNamespace(stderr=SimpleNamespace(write=lambda _: None))
 
 Decoder = Callable[[int], NDArray[Any]]
 """Gives the stored values (y, x) of a frame by its number from 1."""
 PlacedFrames = Mapping[int, tuple[int, AxisMatch]]
 """By slice number: number of the frame, and how its rows and columns become the slice's."""
-
-
-class _Handle(io.BufferedReader):
-    """A file that highdicom can open: it takes the name of any for a path, and that of an archive's member is a number."""
-
-    name = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,10 +138,10 @@ def open_segment(
         file, segment: the segment.
         placed: its frames by slice number.
         threshold: share of a voxel from which on a fractional segment has it, above 0 and at most 1.
-        decode: what `open_decoder` gives for the file.
+        decode: gives the stored values of its frames.
     Returns:
-        Gives bool (y, x) of a slice, None where no frame lies; raises MaskError where a frame cannot be decoded, or is a label
-        map with a number of no segment.
+        Gives bool (y, x) of a slice, None where no frame lies; raises MaskError where a frame cannot be decoded, is a label map
+        with a number of no segment, or has more than the whole of a voxel.
     """
     known = [*(one.number for one in file.segments), *file.background]
     # Labels and thresholds are compared with whole stored values.
@@ -173,62 +158,16 @@ def open_segment(
                 f"frame {number} of {WHAT} has {unknown} pixels with numbers of none of its "
                 f"{len(file.segments)} segments (0062,0002); export the segments again"
             )
+        if file.kind == "FRACTIONAL" and stored.max() > file.maximum:
+            raise MaskError(
+                f"frame {number} of {WHAT} has fractions of up to {stored.max()}, where Maximum Fractional Value (0062,000E) is "
+                f"{file.maximum}; export the segments again"
+            )
         mask: SliceBool = stored == least if file.kind == "LABELMAP" else stored >= least
         turned: SliceBool = turn_volume(mask[np.newaxis], axes)[0]
         return turned
 
     return read_slice
-
-
-def open_decoder(path: Path) -> Decoder:
-    """Give a function that decodes frames by number; the last one stays, since the segments of a label map share it.
-
-    Raises:
-        MaskError: highdicom does not take the file for a segmentation; so does the function where a frame is damaged.
-    """
-    image = _open_with_highdicom(path)
-
-    @lru_cache(maxsize=1)
-    def decode(number: int) -> NDArray[Any]:
-        try:
-            frame: NDArray[Any] = image.get_stored_frame(number)
-        except Exception as error:  # the decoders behind raise nearly anything on damaged bytes
-            raise MaskError(f"frame {number} of {WHAT} cannot be decoded; export the segments again") from error
-        return frame
-
-    return decode
-
-
-def _open_with_highdicom(path: Path) -> Any:
-    # Loading it takes half a second, which only a case with a SEG has to pay.
-    import highdicom.io  # noqa: PLC0415
-    import highdicom.seg  # noqa: PLC0415
-
-    # When reading fails it writes the path and a traceback to the terminal itself, past every logger.
-    vars(highdicom.io)["sys"] = _SILENT
-    # Its warnings quote the file.
-    warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")
-    logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
-    try:
-        handle = _Handle(path.open("rb", buffering=0))
-        return highdicom.seg.segread(handle, lazy_frame_retrieval=_can_be_read_by_frames(path))
-    except OSError as error:
-        raise MaskError(f"{WHAT} can no longer be opened; pack the folder again") from error
-    except Exception as error:  # highdicom raises nearly anything on what it does not take for a segmentation
-        raise MaskError(f"{WHAT} lacks what the standard asks of it; export the segments again") from error
-
-
-def _can_be_read_by_frames(path: Path) -> bool:
-    """Say whether highdicom finds single frames in the file.
-
-    Its lazy reader takes frames of single bits to begin on whole bytes, which they need not (PS3.5 8.1.1), and gives other bits
-    where they do not; deflated files it refuses. Such files are read whole: a bit a voxel, or as deflated.
-    """
-    dataset = read_dataset(path, PIXEL_TAGS, has_pixels=False)
-    pixels = (integer(dataset, "Rows") or 0) * (integer(dataset, "Columns") or 0)
-    syntax = dataset.file_meta.TransferSyntaxUID
-    is_packed = integer(dataset, "BitsAllocated") == 1 and not syntax.is_encapsulated
-    return not (syntax.is_deflated or (is_packed and pixels % BITS_A_BYTE))
 
 
 def _parse(dataset: "FileDataset", path: Path) -> Segmentation:

@@ -33,6 +33,7 @@ class SourceCase:
         subset: side of the publisher's own split; None where there is none.
         strangers: number of mask files in its folder that were drawn on something else, by all that they say.
         stacks: number of stacks that its series was split into, of which it is one.
+        warning: what is odd about it beside the others, in our own words; empty where nothing is.
     """
 
     patient_id: str
@@ -51,6 +52,7 @@ class SourceCase:
     nrrds: tuple[NrrdFile, ...] = ()
     carriers: tuple[Carrier, ...] = ()
     strangers: int = 0
+    warning: str = ""
 
 
 @dataclass(frozen=True, repr=False)

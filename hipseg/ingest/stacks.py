@@ -12,6 +12,8 @@ from hipseg.ingest.series import order_series
 
 DIRECTION_DIGITS = 2
 """Directions that agree in so many decimals are of one stack; a finer difference is refused as mixed orientations."""
+SPACING_DIGITS = 3
+"""Pixel spacings that agree in so many decimals (mm) are alike."""
 MIN_STACK = 2
 """Images that a stack has; a single one says nothing about its spacing."""
 
@@ -19,6 +21,12 @@ MIN_STACK = 2
 def round_orientation(header: ImageHeader) -> Hashable:
     """Give the orientation of an image as far as stacks are told apart by it."""
     return tuple(round(value, DIRECTION_DIGITS) + 0.0 for value in header.orientation or ())
+
+
+def round_geometry(header: ImageHeader) -> Hashable:
+    """Give size, pixel spacing and orientation of an image as far as series are told apart by them."""
+    spacing_mm = tuple(round(value, SPACING_DIGITS) for value in header.pixel_spacing_mm or ())
+    return header.rows, header.columns, spacing_mm, round_orientation(header)
 
 
 _MARKS: dict[str, Callable[[ImageHeader], Hashable]] = {

@@ -67,6 +67,7 @@ def _make_case(
         carriers=carried.by_case.get(key, ()),
         strangers=masks.strangers.get(key, 0),
         fault=losses.faults[key].reason if key in losses.faults else "",
+        warning=losses.warnings.get(key, ""),
     )
 
 

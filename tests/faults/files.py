@@ -308,3 +308,14 @@ def series_empty_on_the_last_slices(good: Good) -> None:
 @refused(r"contradictory identifiers: a single image .* in line with 5 beside it")
 def series_of_the_last_slice_damaged(good: Good) -> None:
     good.set(5, SeriesInstanceUID="2.25.77003")
+
+
+@warned(r"another series of the same study goes on right (above|below) it, with [24] slices in line with its own")
+def series_of_the_last_slices_damaged(good: Good) -> Truth:
+    good.set(4, 5, SeriesInstanceUID="2.25.77003")
+    return good.volume[:4], good.labels[:4]
+
+
+@refused(r"contradictory identifiers: its slices and those of another series .* lie in each other's gaps, 6 in one even line")
+def series_of_slices_in_the_middle_damaged(good: Good) -> None:
+    good.set(1, 4, SeriesInstanceUID="2.25.77003")

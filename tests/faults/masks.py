@@ -13,6 +13,11 @@ def overlay_cut(good: Good) -> None:
     good.edit(lambda dataset: setattr(dataset[0x60003000], "value", b"\x01\x02"), 2)
 
 
+@refused(r"mask of case .*, slice 3 of 6 by position: 16 bytes of overlay, expected 12; export the masks again")
+def overlay_with_rows_less_than_it_has(good: Good) -> None:
+    good.edit(lambda dataset: setattr(dataset[0x60000010], "value", 8), 2)
+
+
 @refused(r"overlay group 6000 without rows, columns or origin")
 def overlay_without_origin(good: Good) -> None:
     good.edit(lambda dataset: dataset.pop(0x60000050) and None, 2)
@@ -111,6 +116,15 @@ def roi_number_twice(good: Good) -> None:
     dataset = dcmread(path)
     dataset.StructureSetROISequence[1].ROINumber = 1
     dataset.save_as(path)
+
+
+@refused(r"an RTSTRUCT file whose structures \(3006,0020\) and contours \(3006,0039\) do not lie one behind the other; copy it")
+def rtstruct_with_a_contour_that_takes_up_the_next(good: Good) -> None:
+    good.without_masks()
+    path = write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8, -6), (-18, -16), z) for z in (103, 106)]})
+    raw = path.read_bytes()
+    at = raw.index(b"\xfe\xff\x00\xe0", raw.index(b"\x06\x30\x40\x00")) + 4
+    path.write_bytes(raw[:at] + bytes([raw[at] + 4]) + raw[at + 1 :])
 
 
 @refused(r"RTSTRUCT file breaks off")

@@ -22,9 +22,25 @@ def seg_on_the_grid(good: Good) -> None:
     _write_seg(good)
 
 
-@refused(r"slice 2 of 6 by position: frame 4 of a DICOM SEG cannot be decoded; export the segments again")
+@refused(r"a DICOM SEG breaks off inside its pixels \(7FE0,0010\); copy it or export the segments again")
 def seg_cut(good: Good) -> None:
     cut(_write_seg(good), -20)
+
+
+def _put_into(path: Path, behind: bytes, new: bytes) -> None:
+    """Put bytes into a file, behind the last place of others."""
+    head, found, rest = path.read_bytes().rpartition(behind)
+    path.write_bytes(head + found + new + rest)
+
+
+@refused(r"a DICOM SEG with \d+ bytes of pixels \(7FE0,0010\), 60 are expected of its frames \(4 of 10 x 12 pixels of 1 bits\)")
+def seg_with_bytes_more_in_the_length_of_its_pixels(good: Good) -> None:
+    _put_into(_write_seg(good), b"\xe0\x7f\x10\0OB\0\0", b"\x01\x02\x03\x04")
+
+
+@refused(r"a DICOM SEG with other bytes behind its pixels \(7FE0,0010\) than further elements, .* its frames may have moved")
+def seg_with_bytes_more_in_its_pixels(good: Good) -> None:
+    _put_into(_write_seg(good), b"\xe0\x7f\x10\0OB\0\0" + bytes([60, 0, 0, 0]), bytes(4))
 
 
 @refused(r"frame 1 of a DICOM SEG lies off the slices: 1\.50 mm from slice 5 of 6 by position")

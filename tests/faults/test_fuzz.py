@@ -44,7 +44,7 @@ def test_mutated_files_neither_crash_nor_hang_nor_are_taken_for_good():
 
 
 def test_every_good_data_set_is_read_right(bases):
-    assert len(bases) == 15
+    assert len(bases) == 16
     assert {name: judge(base, base.folder) for name, base in bases.items()} == dict.fromkeys(bases, ("read right", set()))
 
 
@@ -111,6 +111,11 @@ def test_the_bytes_that_hide_a_change_are_those_of_pixels_and_masks(bases):
     assert [raw[one.first : one.first + 9] for one in contours] == [b"-8.750000"] * 3
     assert {one.kind for one in contours} == {"mask"}
     assert bases["archive"].unseen == {"patient.zip": ()}
+    (span,) = bases["labelmap"].unseen["mask.dcm"]
+    raw = (bases["labelmap"].folder / "mask.dcm").read_bytes()
+    # The value of the pixels begins with the item of their table: two offsets of 4 bytes.
+    assert raw[span.first - 16 : span.first - 8] == b"\xfe\xff\x00\xe0\x08\0\0\0"
+    assert (span.end, span.kind) == (len(raw), "mask")
 
 
 def test_mutations_are_seeded_and_change_something():

@@ -161,7 +161,7 @@ def test_bits_that_cannot_even_be_converted_are_none(tmp_path):
     assert bit_data(read_dataset(path, has_pixels=False), 0x60003000) is None
 
 
-@pytest.mark.parametrize("written", [b"nan ", b"inf ", b"1,25", b"one "])
+@pytest.mark.parametrize("written", [b"nan ", b"inf ", b"1,25", b"one ", b"1e13"])
 def test_a_damaged_number_is_none(path, written):
     raw = path.read_bytes()
     at = raw.index(b"\x18\x00\x50\x00DS\x04\x00") + 8

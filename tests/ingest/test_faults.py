@@ -82,6 +82,30 @@ def test_one_damaged_member_refuses_every_series_of_its_archive(tmp_path):
             open_case(case, "c0", {})
 
 
+def zip_halves(tmp_path):
+    """Put the halves of one series into an archive each, and another patient's into a third; give the second half's."""
+    paths = write_ct_series(tmp_path / "loose", volume_hu(8))
+    for path in paths[4:]:
+        (tmp_path / "rest").mkdir(exist_ok=True)
+        path.rename(tmp_path / "rest" / path.name)
+    write_ct_series(tmp_path / "other", volume_hu(seed=3), series_uid="2.25.3", patient_id="other", frame_uid="2.25.33")
+    zip_folder(tmp_path / "loose", tmp_path / "data" / "part1.zip")
+    zip_folder(tmp_path / "other", tmp_path / "data" / "other.zip")
+    return zip_folder(tmp_path / "rest", tmp_path / "data" / "part2.zip")
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-40], lambda raw: raw[:500], lambda raw: raw[:-60] + bytes(40) + raw[-20:]])
+def test_a_series_that_goes_on_in_a_damaged_archive_is_not_packed_short(tmp_path, damage):
+    part = zip_halves(tmp_path)
+    assert read(by_series(tmp_path / "data")["2.25.77002"])[0].shape[0] == 8
+    part.write_bytes(damage(part.read_bytes()))
+    cases = by_series(tmp_path / "data")
+    assert set(cases) == {"2.25.77002", "2.25.3"}
+    with pytest.raises(SeriesError, match="case c0: damaged ZIP archive"):
+        open_case(cases["2.25.77002"], "c0", {})
+    assert np.array_equal(read(cases["2.25.3"])[0], volume_hu(seed=3))
+
+
 def test_an_archive_on_a_failing_disk_refuses_its_series(tmp_path, monkeypatch):
     write_ct_series(tmp_path / "loose", volume_hu())
     zip_folder(tmp_path / "loose", tmp_path / "data" / "patient.zip")

@@ -79,9 +79,10 @@ def test_labels_that_a_slope_in_single_precision_makes_not_quite_whole_are_label
     assert np.array_equal(read_labels(put(path, 112, 1 / 255))[0], labels_zyx() > 0)
 
 
-def test_a_slope_that_gives_fractions_gives_no_labels(tmp_path):
+@pytest.mark.parametrize("slope", [1.002, 1e-25])
+def test_a_slope_that_gives_fractions_gives_no_labels(tmp_path, slope):
     with pytest.raises(MaskError, match="image, not labels"):
-        read_labels(put(write(tmp_path / "labels.nii"), 112, 1.002))
+        read_labels(put(write(tmp_path / "labels.nii"), 112, slope))
 
 
 @pytest.mark.parametrize("offset", [0, 16, -16, 351])

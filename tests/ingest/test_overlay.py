@@ -188,16 +188,27 @@ def test_bytes_in_place_of_bits_are_refused(tmp_path):
         read(tmp_path, Plane(some_mask()), widen)
 
 
-def test_padding_bits_and_bytes_after_the_last_pixel_are_passed_over(tmp_path):
-    mask = some_mask(3, 5)
+def test_padding_bits_and_a_byte_after_the_last_pixel_are_passed_over(tmp_path):
+    mask = some_mask(4, 5)
 
     def dirty(dataset, _):
         packed = bytearray(dataset[0x60003000].value)
-        # 15 pixels: the 16th bit is padding; then whole bytes of it.
-        packed[1] |= 0x80
-        dataset[0x60003000].value = bytes(packed) + b"\xff" * 6
+        # 20 pixels: half of the third byte is padding, and the fourth makes their number even.
+        packed[2] |= 0xF0
+        packed[3] = 0xFF
+        dataset[0x60003000].value = bytes(packed)
 
-    assert np.array_equal(read(tmp_path, Plane(mask), dirty, shape=(3, 5)), mask)
+    assert np.array_equal(read(tmp_path, Plane(mask), dirty, shape=(4, 5)), mask)
+
+
+@pytest.mark.parametrize(("element", "size"), [(0x0010, 9), (0x0011, 1), (0x0011, 11)])
+def test_more_bytes_than_rows_and_columns_take_are_refused(tmp_path, element, size):
+    def shrink(dataset, _):
+        dataset[0x60000000 | element].value = size
+
+    expected = {9: 14, 1: 2, 11: 14}[size]
+    with pytest.raises(MaskError, match=f"16 bytes of overlay, expected {expected}; export the masks again"):
+        read(tmp_path, Plane(some_mask()), shrink)
 
 
 def test_frames_of_an_overlay_belong_to_frames_of_the_image_from_its_origin_on(tmp_path):

@@ -12,7 +12,8 @@ from hipseg.geometry import make_grid
 from hipseg.ingest.cases import find_cases, open_case
 from hipseg.ingest.planes import number_slices
 from hipseg.ingest.scan import scan_tree
-from hipseg.ingest.segmentation import lies_on, open_decoder, open_segment, place_frames, read_segmentation
+from hipseg.ingest.segframes import open_decoder
+from hipseg.ingest.segmentation import lies_on, open_segment, place_frames, read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
 from tests.ingest.builders import cut, volume_hu, write_ct_series
 from tests.ingest.media import zip_folder
@@ -83,6 +84,16 @@ def test_a_fraction_counts_from_the_threshold_on(tmp_path, series, syntax, thres
         omit_empty_frames=False,
     )
     assert np.array_equal(read(path, series[0], 1, threshold), stored >= threshold * 200)
+
+
+def test_a_fraction_above_the_whole_is_refused(tmp_path, series):
+    stored = np.zeros((*SHAPE, 1))
+    stored[1, 2:4, 3:5] = 1
+    path = write_seg(
+        tmp_path / "seg", series[1], stored, ["a"], "FRACTIONAL", change=lambda d: setattr(d, "MaximumFractionalValue", 127)
+    )
+    with pytest.raises(MaskError, match=r"frame 1 of a DICOM SEG has fractions of up to 255, where .* \(0062,000E\) is 127"):
+        read(path, series[0], 1)
 
 
 def test_jpeg_2000_is_read(tmp_path):

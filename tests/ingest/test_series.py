@@ -130,6 +130,7 @@ def test_gantry_tilt_is_refused_with_its_angle(tmp_path):
         ({"ImageOrientationPatient": [1, 0, 0, 0, 0.9998, 0.02]}, r"mixed orientations .*1 of .*0\.9998, 0\.0200"),
         ({"FrameOfReferenceUID": "2.25.5"}, "mixed frames of reference .*2 in 5 images"),
         ({"ImagePositionPatient": None}, r"1 of 5 images \(the first has instance number 3\) without Image Position"),
+        ({"ImagePositionPatient": ["-1e308", "-1e308", "1.7e308"]}, "without Image Position"),
         ({"ImageOrientationPatient": [1, 0, 0]}, "without Image Orientation"),
         ({"PixelSpacing": [0, 0.5]}, "without Pixel Spacing"),
         ({"RescaleSlope": None}, "without Rescale Slope"),

@@ -1,0 +1,104 @@
+"""Sequences whose items follow each other without a gap, as nothing but their own lengths says.
+
+pydicom takes an item whose tag or length is damaged for what it then seems to be, and the one behind it can vanish in it. Where
+nothing else counts the items, as those of contours, that is seen here alone.
+Source: DICOM PS3.5 7.5.
+"""
+
+import struct
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from hipseg.ingest.dictionary import DEFLATED_LITTLE_ENDIAN
+from hipseg.ingest.elements import UNDEFINED_LENGTH, OddLayoutError, find_element
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
+
+DELIMITERS: Final = 0xFFFE
+"""Group of what begins and ends items and sequences."""
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+START_BYTES: Final = 8
+_start = struct.Struct("<HHL").unpack_from
+
+
+def has_whole_items(dataset: "FileDataset", path: Path, tags: Collection[int]) -> bool:
+    """Say whether the items of sequences lie one behind the other, and the elements in them.
+
+    Ask before any value is: pydicom then still has the bytes of a sequence whose length is known.
+
+    Args:
+        dataset: read from the file; where that is big endian or deflated, its sequences are believed.
+        path: the file.
+        tags: of the sequences, at the top of the data set or inside others of these.
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    from pydicom.dataelem import RawDataElement  # noqa: PLC0415 - see `dictionary`
+
+    is_implicit, is_little = dataset.original_encoding
+    if not is_little or dataset.file_meta.TransferSyntaxUID == DEFLATED_LITTLE_ENDIAN:
+        return True
+    items = _Items(tags, is_explicit=not is_implicit)
+    try:
+        for element in [dataset.get_item(tag) for tag in tags if tag in dataset]:
+            if isinstance(element, RawDataElement):
+                items.check(element.value or b"", 0, len(element.value or b""))
+            else:
+                with path.open("rb") as handle:
+                    handle.seek(int(element.file_tell or 0))
+                    items.check(handle.read(), 0, None)
+    except OddLayoutError:
+        return False
+    return True
+
+
+class _Items:
+    """Walks over sequences; an end that is None is said by a delimiter."""
+
+    def __init__(self, tags: Collection[int], *, is_explicit: bool) -> None:
+        self._tags, self._is_explicit = frozenset(tags), is_explicit
+
+    def check(self, data: bytes, position: int, end: int | None) -> int:
+        """Walk over a sequence from its first item on, and give the position after it.
+
+        Raises:
+            OddLayoutError: another thing than an item lies there, or one goes on beyond the end.
+        """
+        while position != end:
+            tag, length = _read_start(data, position, end)
+            position += START_BYTES
+            if tag == SEQUENCE_END and end is None:
+                return position
+            if tag != ITEM:
+                raise OddLayoutError
+            position = self._check_item(data, position, None if length == UNDEFINED_LENGTH else position + length, end)
+        return position
+
+    def _check_item(self, data: bytes, position: int, end: int | None, limit: int | None) -> int:
+        if end is not None and end > (len(data) if limit is None else limit):
+            raise OddLayoutError
+        while position != end:
+            tag, length = _read_start(data, position, end)
+            if tag == ITEM_END and end is None:
+                return position + START_BYTES
+            if tag >> 16 == DELIMITERS:
+                raise OddLayoutError
+            first, after = position + START_BYTES, position + START_BYTES + length
+            if self._is_explicit:
+                _, (_, first, length), after = find_element(data, position, is_explicit=True)
+            is_undefined = length == UNDEFINED_LENGTH
+            # Without value representation, an element of undefined length is a sequence.
+            if tag in self._tags or (is_undefined and not self._is_explicit):
+                after = self.check(data, first, None if is_undefined else after)
+            position = after
+        return position
+
+
+def _read_start(data: bytes, position: int, end: int | None) -> tuple[int, int]:
+    """Give the tag and the length of an item, a delimiter, or an element without value representation; else the tag alone."""
+    if position + START_BYTES > (len(data) if end is None else end):
+        raise OddLayoutError
+    group, element, length = _start(data, position)
+    return group << 16 | element, length

@@ -1,0 +1,101 @@
+"""Items of sequences that are not one behind the other are noticed, and whole ones never called damaged."""
+
+import numpy as np
+import pytest
+from pydicom import dcmread, dcmwrite
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from hipseg.errors import MaskError
+from hipseg.ingest.dicomfile import read_dataset
+from hipseg.ingest.nesting import has_whole_items
+from hipseg.ingest.rtstruct import COUNTED_BY_NOTHING, read_structure_set
+from tests.ingest.builders import rectangle_mm, write_rtstruct
+
+ITEM = b"\xfe\xff\x00\xe0"
+CONTOURS = b"\x06\x30\x40\x00"
+"""Contour Sequence (3006,0040)."""
+SYNTAXES = {
+    "explicit": ExplicitVRLittleEndian,
+    "implicit": ImplicitVRLittleEndian,
+    "big": ExplicitVRBigEndian,
+    "deflated": DeflatedExplicitVRLittleEndian,
+}
+WALKED = ("explicit", "implicit")
+
+
+def circle_mm(points, z):
+    angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
+    return np.stack([3 * np.cos(angles) - 8, 3 * np.sin(angles) - 16, np.full(points, float(z))], axis=1)
+
+
+def write(folder, syntax="explicit", *, is_undefined=False, contours=None):
+    """Write two structures, of sequences whose lengths are known or not."""
+    path = write_rtstruct(
+        folder / "rs",
+        {"a": contours or [rectangle_mm((-8, -6), (-18, -16), z) for z in (100, 103, 106)], "b": [circle_mm(9, 100)]},
+    )
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = SYNTAXES[syntax]
+    for sequence in (one for one in dataset.iterall() if one.VR == "SQ"):
+        sequence.is_undefined_length = is_undefined
+        for item in sequence.value:
+            item.is_undefined_length_sequence_item = is_undefined
+    dcmwrite(path, dataset)
+    return path
+
+
+def is_whole(path):
+    return has_whole_items(read_dataset(path, has_pixels=False), path, COUNTED_BY_NOTHING)
+
+
+@pytest.mark.parametrize("is_undefined", [False, True], ids=["known", "undefined"])
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_items_of_known_and_of_undefined_length_are_whole(tmp_path, syntax, is_undefined):
+    path = write(tmp_path, syntax, is_undefined=is_undefined)
+    assert is_whole(path)
+    assert [len(one.contours_mm_xyz) for one in read_structure_set(path).structures] == [3, 1]
+
+
+@pytest.mark.parametrize("size", [0x4144, 0x4F4C, 0x5344])
+def test_a_length_that_reads_as_a_value_representation_is_a_length(tmp_path, size):
+    """Contour data of 16,708, 20,300 and 21,316 bytes: DA, LO and DS, where none is written."""
+    path = write(tmp_path, "implicit")
+    dataset = dcmread(path)
+    contour = dataset.ROIContourSequence[0].ContourSequence[0]
+    text = b"1.0\\2.0\\3.0\\"
+    contour.add_new(0x30060050, "UT", (text * (size // len(text) + 1)).decode()[:size])
+    dataset.save_as(path)
+    assert size.to_bytes(4, "little") in path.read_bytes()
+    assert is_whole(path)
+
+
+@pytest.mark.parametrize("syntax", WALKED)
+@pytest.mark.parametrize("is_undefined", [False, True], ids=["known", "undefined"])
+@pytest.mark.parametrize("change", [b"\xfe\xff\x00\x67", b"\xfe\xff\x01\xe0", b"\0\0\0\0"])
+def test_a_damaged_item_is_noticed(tmp_path, syntax, is_undefined, change):
+    path = write(tmp_path, syntax, is_undefined=is_undefined)
+    raw = path.read_bytes()
+    for place in [at for at in range(raw.index(CONTOURS), len(raw)) if raw[at : at + 4] == ITEM]:
+        path.write_bytes(raw[:place] + change + raw[place + 4 :])
+        with pytest.raises(MaskError, match=r"contours .* do not lie one behind the other"):
+            read_structure_set(path)
+
+
+@pytest.mark.parametrize("syntax", WALKED)
+@pytest.mark.parametrize("more", [-8, -4, -2, 2, 4, 6, 8, 12])
+def test_an_item_that_takes_bytes_of_the_next_one_is_noticed(tmp_path, syntax, more):
+    path = write(tmp_path, syntax)
+    raw = path.read_bytes()
+    place = raw.index(ITEM, raw.index(CONTOURS)) + 4
+    length = int.from_bytes(raw[place : place + 4], "little") + more
+    path.write_bytes(raw[:place] + length.to_bytes(4, "little") + raw[place + 4 :])
+    assert not is_whole(path)
+
+
+@pytest.mark.parametrize("is_undefined", [False, True], ids=["known", "undefined"])
+def test_a_sequence_without_items_is_whole(tmp_path, is_undefined):
+    path = write(tmp_path, is_undefined=is_undefined)
+    dataset = dcmread(path)
+    dataset.ROIContourSequence = []
+    dataset.save_as(path)
+    assert is_whole(path)
