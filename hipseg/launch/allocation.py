@@ -11,8 +11,18 @@ from hipseg.launch.request import Request
 from hipseg.launch.resources import SIGNAL_LEAD_S, STAGES, Resources, Stage, parse_time
 from hipseg.launch.site import MB_A_GB, NodeKind, Partition, SiteProfile, refuse_impossible
 
-SBATCH_VARIABLES = ("SBATCH_PARTITION", "SBATCH_ACCOUNT", "SBATCH_CONSTRAINT", "SBATCH_TIMELIMIT")
-"""Variables that sbatch puts above a script's own lines; they are read here and stand in the scripts."""
+SBATCH_VARIABLES = tuple(
+    f"SBATCH_{name}"
+    for name in (
+        *("PARTITION", "ACCOUNT", "CONSTRAINT", "TIMELIMIT"),
+        *("ARRAY_INX", "JOB_NAME", "OUTPUT", "ERROR", "OPEN_MODE", "REQUEUE", "NO_REQUEUE", "SIGNAL", "WAIT"),
+        *("CPUS_PER_GPU", "GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK"),
+        *("MEM_PER_CPU", "MEM_PER_GPU", "MEM_PER_NODE"),
+    )
+)
+"""Variables that sbatch puts above a script's own lines, or that contradict these; the first four are read here and stand in the
+scripts. Source: sbatch's manual, input environment variables.
+"""
 LEAD_SHARE = 4
 """A short job is told to save when a quarter of its time is left."""
 STAGE_WORDS: Mapping[Stage, str] = {

@@ -41,6 +41,7 @@ PROGRAMS = {
         env | grep '^SLURM_' > variables; printf '%s\\n' "$@" > ran; printf '%s\\0' "$@" >> all; printf '\\n' >> all
         exit "${ENDS:-0}" """,
     "srun": """
+        echo "$*" > step
         while [[ $1 == --* ]]; do shift; done
         "$@"
         echo "$SAID" >&2
@@ -172,6 +173,13 @@ def test_a_task_of_an_array_goes_back_alone(tmp_path):
 
 OUTER = {"SLURM_ARRAY_JOB_ID": "9", "SLURM_ARRAY_TASK_ID": "5", "SLURM_RESTART_COUNT": "11"}
 """What sbatch hands on to a job that is submitted from within a task of an array that was started again."""
+
+
+@pytest.mark.parametrize("name", REQUEUEING)
+def test_the_ranks_find_what_the_script_finds_whatever_sbatch_was_told_to_hand_on(name, tmp_path):
+    # SBATCH_EXPORT=NONE reaches srun as SLURM_EXPORT_ENV.
+    run_script(name, [], tmp_path)
+    assert "--export=ALL" in (tmp_path / "step").read_text().split(" hipseg ")[0].split()
 
 
 @pytest.mark.parametrize("name", REQUEUEING)
