@@ -4,6 +4,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_m
 from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
 from hipseg.launch.request import Request
 from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
+from hipseg.launch.slurm import gather
 from hipseg.launch.state import Record, StudyState, read_state
 from hipseg.launch.stopping import wait_for_cancelled
 from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
@@ -99,13 +101,12 @@ def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job
     packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
     manifests = check_shards(settings, part, packs_first=packing is not None)
     networks = {settings.arm(arm).network for arm in part.arms}
-    allocation = allocate(request, site, os.environ, estimate_memory_bytes(settings, networks))
-    if not jobs:
-        jobs = plan_study(settings, paths.settings, part, has_splits=has_splits(settings), packing=packing)
-        if settings.train.threads == 0:
-            jobs = share_threads(jobs, allocation.resources["finetune"].cpus_per_rank)
+    wanted = jobs or plan_study(settings, paths.settings, part, has_splits=has_splits(settings), packing=packing)
+    done = find_done(paths, settings, wanted)
+    stages = {batch.stage for batch in gather(tuple(job for job in wanted if job.name not in done))}
+    allocation = allocate(request, site, os.environ, partial(estimate_memory_bytes, settings, networks), stages)
+    jobs = jobs or share_threads(wanted, settings, allocation.resources["finetune"].cpus_per_rank)
     jobs = give_ranks(jobs, allocation.ranks)
-    done = find_done(paths, settings, jobs)
     earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
     live, replaced = find_live(jobs, done, earlier, read_queue()) if earlier is not None else ({}, frozenset[str]())
     if live:
@@ -125,8 +126,8 @@ def _make_plan(settings: StudySettings, request: Request) -> Plan:
     memory_bytes = estimate_memory_bytes(settings, {settings.arm(arm).network for arm in part.arms}, ranks)
     runs_at_once = request.max_running or count_runs(machine, memory_bytes, ranks)
     _check_machine(machine, runs_at_once, ranks, memory_bytes)
-    if runs_at_once * ranks > 1 and settings.train.threads == 0:
-        jobs = share_threads(jobs, count_threads(machine, runs_at_once * ranks))
+    if runs_at_once * ranks > 1:
+        jobs = share_threads(jobs, settings, count_threads(machine, runs_at_once * ranks))
     jobs = give_ranks(jobs, ranks)
     return Plan(paths, settings, request, jobs, done, manifests, machine, runs_at_once)
 

@@ -41,7 +41,11 @@ COUNT = click.IntRange(min=1)
     help="Jobs at once; on a cluster, folds of an arm at once. [default: what cores, memory and cards carry; on a cluster all]",
 )
 @click.option("--nodes", type=COUNT, help="Slurm: nodes that each run spans. [default: 1]")
-@click.option("--gpus", type=click.IntRange(min=0), help="Slurm: graphics cards of each node. [default: 1 where there are any]")
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=0),
+    help="Slurm: graphics cards of each node. [default: one for each rank where there are any]",
+)
 @click.option("--cpus", type=COUNT, help="Slurm: processor cores of each rank. [default: 8, or what a node has]")
 @click.option("--mem", "mem_gb", type=COUNT, metavar="GB", help="Slurm: memory of each node. [default: 32, or what a run needs]")
 @click.option(

@@ -140,11 +140,18 @@ def _plan_packing(settings: StudySettings, packing: Packing) -> tuple[Job, ...]:
     return (*parts, Job(PACK, (PACK, "--merge", *output), tuple(job.name for job in parts)))
 
 
-def share_threads(jobs: tuple[Job, ...], threads: int) -> tuple[Job, ...]:
-    """Give each rank of the runs and the pretraining that many threads, by one more setting on its command line."""
+def share_threads(jobs: tuple[Job, ...], settings: StudySettings, threads: int) -> tuple[Job, ...]:
+    """Give each rank of the runs and the pretraining that many threads, by one more setting on its command line.
+
+    Where the settings say how many, for the runs or for the pretraining, these stay.
+    """
     shared = []
     for job in jobs:
-        key = "train.threads" if job.arm is not None else "pretrain.train.threads" if job.name == PRETRAINING else None
+        key = None
+        if job.arm is not None and settings.train.threads == 0:
+            key = "train.threads"
+        elif job.name == PRETRAINING and settings.pretrain.train.threads == 0:
+            key = "pretrain.train.threads"
         extra = ("--set", f"{key}={threads}") if key else ()
         shared.append(dataclasses.replace(job, arguments=(*job.arguments, *extra)))
     return tuple(shared)

@@ -84,6 +84,18 @@ def test_what_cannot_be_had_is_refused_and_leaves_nothing_behind(folder, slurm):
     assert not (slurm.folder / "script-101").exists()
 
 
+def test_a_refusal_names_a_job_that_is_wanted(folder):
+    assert str(submit_unet("--cpus", 20).exception).startswith("a run cannot run on this cluster: ")
+    both = call(submit, "--folds", 2, "--cpus", 20)
+    assert str(both.exception).startswith("the pretraining cannot run on this cluster: ")
+
+
+def test_threads_that_the_settings_name_are_not_replaced(folder):
+    ended = call(submit, "--folds", 2, "--set", "pretrain.train.threads=3", "--dry-run")
+    assert "pretrain.train.threads=8" not in ended.output
+    assert "--set train.threads=8" in ended.output
+
+
 def test_a_profile_is_read_in_place_of_asking(folder, slurm):
     (folder / "configs").mkdir()
     kinds = "{kinds: [{nodes: 1, cpus: 4, memory_mb: 8192}]}"
