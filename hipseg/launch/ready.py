@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hipseg.config import StudySettings, load_settings, repeat_settings
 from hipseg.errors import ConfigError, LaunchError, ShardError
-from hipseg.fsio import digest_file, read_json
+from hipseg.fsio import digest_file, naming_closed_paths, read_json
 from hipseg.launch.graph import PRETRAINING, Job, Part, needs_pretraining
 from hipseg.launch.state import Record, StudyState, is_alive, is_seen_from_here, read_state
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
@@ -28,6 +28,7 @@ def refuse_control_characters(paths: Mapping[str, Path]) -> None:
             raise ConfigError(f"the path of the {what} holds a line break or another control character: {str(path)!r}; rename it")
 
 
+@naming_closed_paths()
 def check_shards(settings: StudySettings, part: Part, *, packs_first: bool = False) -> dict[str, str]:
     """Check that the data sets of a study are packed.
 
@@ -55,6 +56,7 @@ def check_shards(settings: StudySettings, part: Part, *, packs_first: bool = Fal
     return manifests
 
 
+@naming_closed_paths()
 def has_splits(settings: StudySettings) -> bool:
     """Say whether the patients have been dealt into folds.
 
@@ -76,6 +78,7 @@ def has_splits(settings: StudySettings) -> bool:
     return True
 
 
+@naming_closed_paths()
 def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...]) -> frozenset[str]:
     """Find the jobs whose run is complete already.
 
@@ -146,6 +149,7 @@ def is_begun(run: FoldPaths) -> bool:
     return run.checkpoint("last").is_file() and run.settings.is_file()
 
 
+@naming_closed_paths()
 def check_earlier(paths: StudyPaths, manifests: Mapping[str, str], done: frozenset[str]) -> StudyState | None:
     """Hold a new start against the study that these results began with.
 

@@ -184,6 +184,21 @@ def test_scans_that_a_job_packs_need_not_be_there(settings):
     assert check_shards(settings, choose_part(settings, ("unet",)), packs_first=True) == {}
 
 
+def test_a_folder_that_may_not_be_entered_is_named(closed):
+    places = {"shards": closed / "shards", "results": closed / "results"}
+    settings = StudySettings.model_validate({**places, "folds": 2, "pretrain": {"shards": closed / "organs"}})
+    paths, jobs = plan(settings)
+    checks = [
+        ("shards/manifest.json", lambda: check_shards(settings, choose_part(settings))),
+        ("shards/splits_final.json", lambda: has_splits(settings)),
+        ("results/pretraining/summary.json", lambda: find_done(paths, settings, jobs)),
+        ("results/study.json", lambda: check_earlier(paths, {}, frozenset())),
+    ]
+    for file, check in checks:
+        with pytest.raises(ConfigError, match=rf"cannot look at .*/closed/{file}: Permission denied; name a folder that you may"):
+            check()
+
+
 def test_a_line_break_in_a_path_is_refused(settings):
     refuse_control_characters({"scans": settings.shards})
     with pytest.raises(ConfigError, match=r"path of the scans holds a line break .*; rename it"):
