@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +18,10 @@ from hipseg.launch.cluster import look_up, read_queue
 from hipseg.launch.graph import AGGREGATE, Job, Packing, choose_part, give_ranks, plan_study, share_threads
 from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
-from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
+from hipseg.launch.ready import check_earlier, check_scans, check_shards, find_done, has_splits
 from hipseg.launch.request import Request
 from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
-from hipseg.launch.slurm import gather
+from hipseg.launch.slurm import gather, refuse_path
 from hipseg.launch.state import Record, StudyState, read_state
 from hipseg.launch.stopping import wait_for_cancelled
 from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
@@ -97,10 +98,17 @@ def _warn_of_folds(settings: StudySettings) -> None:
 
 def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...], site: SiteProfile) -> ClusterPlan:
     paths = StudyPaths(settings.results)
+    refuse_path(paths.root)
+    if shutil.which("srun") is None:
+        raise LaunchError("no srun here, which submitit asks for; Slurm's programs are needed on PATH")
     part = choose_part(settings, request.arms, request.folds, request.repeats)
     packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
     manifests = check_shards(settings, part, packs_first=packing is not None)
     networks = {settings.arm(arm).network for arm in part.arms}
+    if packing is not None and not jobs and not packing.data.exists():
+        raise ConfigError(
+            f"no scans to pack at {packing.data}; name their folder with --pack, or leave it out if they are packed"
+        )
     wanted = jobs or plan_study(settings, paths.settings, part, has_splits=has_splits(settings), packing=packing)
     done = find_done(paths, settings, wanted)
     stages = {batch.stage for batch in gather(tuple(job for job in wanted if job.name not in done))}

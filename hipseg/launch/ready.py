@@ -29,6 +29,17 @@ def refuse_control_characters(paths: Mapping[str, Path]) -> None:
 
 
 @naming_closed_paths()
+def check_scans(data: Path) -> None:
+    """Check that there are scans to pack, before as many jobs as there are parts find out.
+
+    Raises:
+        ConfigError: their folder is not there.
+    """
+    if not data.exists():
+        raise ConfigError(f"no scans to pack at {data}; name their folder with --pack, or leave it out if they are packed")
+
+
+@naming_closed_paths()
 def check_shards(settings: StudySettings, part: Part, *, packs_first: bool = False) -> dict[str, str]:
     """Check that the data sets of a study are packed.
 

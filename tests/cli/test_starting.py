@@ -1,5 +1,6 @@
 """How `hipseg submit` behaves on a cluster: one of scripts on PATH, so that nothing runs."""
 
+import shutil
 import subprocess
 import sys
 
@@ -121,12 +122,35 @@ def test_a_dry_run_writes_nothing_and_loads_nothing_heavy(folder, slurm):
 
 def test_packing_comes_first_where_scans_are_named(folder):
     DatasetPaths(folder / "shards").manifest.unlink()
+    (folder / "scans").mkdir()
     ended = submit_unet("--pack", "scans", "--pack-parts", 3)
     assert [line.split(" as ")[0] for line in ended.output.splitlines()[:3]] == [
         "submitted pack parts: 3 jobs",
         "submitted pack: 1 job",
         "submitted split: 1 job",
     ]
+
+
+def test_scans_to_pack_that_are_not_there_are_refused(folder):
+    ended = submit_unet("--pack", "nowhere", "--dry-run")
+    assert isinstance(ended.exception, ConfigError)
+    assert str(ended.exception).startswith("no scans to pack at nowhere; name their folder with --pack")
+
+
+def test_without_srun_nothing_is_shown_or_submitted(folder, monkeypatch):
+    find = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "srun" else find(name))
+    for arguments in (["--dry-run"], []):
+        assert "no srun here" in str(submit_unet(*arguments).exception)
+    assert not (folder / "results").exists()
+
+
+def test_a_results_folder_whose_name_is_a_pattern_to_slurm_is_refused_before_anything_is_made(folder):
+    for arguments in (["--dry-run"], []):
+        ended = submit_unet("--results", "r%j", *arguments)
+        assert isinstance(ended.exception, ConfigError)
+        assert "holds '%'" in str(ended.exception)
+    assert not (folder / "r%j").exists()
 
 
 def test_a_home_folder_is_named_nowhere(folder, monkeypatch):
