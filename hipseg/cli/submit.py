@@ -10,7 +10,7 @@ from hipseg.cli.options import as_overrides, config_options
 from hipseg.cli.starting import start_here, start_on_cluster
 from hipseg.config import load_settings
 from hipseg.launch.cluster import has_cluster
-from hipseg.launch.ready import refuse_control_characters
+from hipseg.launch.ready import refuse_odd_paths
 from hipseg.launch.request import Request
 from hipseg.launch.resources import MAX_REQUEUES, parse_time
 
@@ -101,7 +101,7 @@ def command(
     }
     settings = load_settings(config, (*overrides, *as_overrides(given)))
     named = {"scans": settings.shards, "results": settings.results, "pretraining scans": settings.pretrain.shards}
-    refuse_control_characters({**named, "scans to pack": Path(asked["pack"] or ".")})
+    refuse_odd_paths({**named, "scans to pack": Path(asked["pack"] or ".")})
     time_min = parse_time(time_limit) if time_limit is not None else None
     request = Request(arms=arms, folds=chosen_folds, time_min=time_min, **{**asked, "pack": _shorten(asked["pack"])})
     if local or not has_cluster():

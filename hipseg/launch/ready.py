@@ -15,17 +15,23 @@ HIP_SHARDS = "shards"
 PRETRAINING_SHARDS = "pretraining shards"
 
 
-def refuse_control_characters(paths: Mapping[str, Path]) -> None:
-    """Refuse paths that would break a line of a log or a script.
+def refuse_odd_paths(paths: Mapping[str, Path]) -> None:
+    """Refuse paths that would break a line of a log or a script, or that a command line would take for an option.
 
     Args:
         paths: what each is for, in words -> the path.
     Raises:
-        ConfigError: one holds a line break or another control character.
+        ConfigError: one holds a line break or another control character, or begins with a dash.
     """
     for what, path in paths.items():
-        if not str(path).isprintable():
-            raise ConfigError(f"the path of the {what} holds a line break or another control character: {str(path)!r}; rename it")
+        whole = str(path.absolute())
+        if not str(path).isprintable() or whole.splitlines() != [whole]:
+            shown = path if not str(path).isprintable() else whole
+            raise ConfigError(
+                f"the path of the {what} holds a line break or another control character: {str(shown)!r}; rename it"
+            )
+        if str(path).startswith("-"):
+            raise ConfigError(f"the path of the {what}, {str(path)!r}, begins with a dash, as options of commands do; rename it")
 
 
 @naming_closed_paths()
