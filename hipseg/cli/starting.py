@@ -105,10 +105,8 @@ def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job
     packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
     manifests = check_shards(settings, part, packs_first=packing is not None)
     networks = {settings.arm(arm).network for arm in part.arms}
-    if packing is not None and not jobs and not packing.data.exists():
-        raise ConfigError(
-            f"no scans to pack at {packing.data}; name their folder with --pack, or leave it out if they are packed"
-        )
+    if packing is not None and not jobs:
+        check_scans(packing.data)
     wanted = jobs or plan_study(settings, paths.settings, part, has_splits=has_splits(settings), packing=packing)
     done = find_done(paths, settings, wanted)
     stages = {batch.stage for batch in gather(tuple(job for job in wanted if job.name not in done))}
