@@ -20,7 +20,7 @@ from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
 from hipseg.launch.ready import check_earlier, check_scans, check_shards, find_done, has_splits
 from hipseg.launch.request import Request
-from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
+from hipseg.launch.site import PROFILE, SiteProfile, ask_setting, ask_site, read_site
 from hipseg.launch.slurm import gather, refuse_path
 from hipseg.launch.state import Record, StudyState, read_state
 from hipseg.launch.stopping import wait_for_cancelled
@@ -118,7 +118,19 @@ def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job
     if live:
         refuse_other_settings(paths, settings)
     before = earlier.records if earlier is not None else ()
-    return ClusterPlan(paths, settings, jobs, done, live, replaced, before, site.cluster, allocation, request, manifests)
+    plan = ClusterPlan(paths, settings, jobs, done, live, replaced, before, site.cluster, allocation, request, manifests)
+    _refuse_long_arrays(plan)
+    return plan
+
+
+def _refuse_long_arrays(plan: ClusterPlan) -> None:
+    longest = max(plan.batches, key=lambda batch: len(batch.jobs), default=None)
+    most = ask_setting("MaxArraySize")
+    if longest is not None and most is not None and len(longest.jobs) > max(1, int(most)):
+        raise LaunchError(
+            f"{longest.name} has {len(longest.jobs)} jobs, and this cluster takes arrays of up to {most} (MaxArraySize); submit "
+            f"them in steps, with fewer --repeats or some of the folds by --fold"
+        )
 
 
 def _make_plan(settings: StudySettings, request: Request) -> Plan:

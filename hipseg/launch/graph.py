@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from hipseg.config import StudySettings
+from hipseg.config import StudySettings, repeat_settings
 from hipseg.errors import ConfigError
 
 PACK = "pack"
@@ -70,8 +70,9 @@ def choose_part(settings: StudySettings, arms: tuple[str, ...] = (), folds: tupl
     Returns:
         The part, each arm and fold once, in the study's order.
     Raises:
-        ConfigError: the study has no such arm or fold.
+        ConfigError: the study has no such arm or fold, or no seeds for so many repeats.
     """
+    repeat_settings(settings, repeats - 1)
     for arm in arms:
         settings.arm(arm)
     for fold in folds:

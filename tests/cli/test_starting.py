@@ -153,6 +153,15 @@ def test_a_results_folder_whose_name_is_a_pattern_to_slurm_is_refused_before_any
     assert not (folder / "r%j").exists()
 
 
+def test_an_array_longer_than_the_cluster_takes_is_refused_before_anything_is_submitted(folder, slurm):
+    slurm.say("scontrol show config", "ClusterName = fake\nMaxArraySize            = 3\n")
+    assert call(submit, "--folds", 3, "--arm", "unet", "--dry-run").exit_code == 0
+    ended = call(submit, "--folds", 2, "--repeats", 2, "--arm", "unet")
+    assert isinstance(ended.exception, LaunchError)
+    assert str(ended.exception).startswith("train unet has 4 jobs, and this cluster takes arrays of up to 3 (MaxArraySize); ")
+    assert not (folder / "results").exists()
+
+
 def test_a_home_folder_is_named_nowhere(folder, monkeypatch):
     monkeypatch.chdir(folder / "private")
     ended = submit_unet("--shards", folder / "shards", "--results", folder / "results")

@@ -81,6 +81,13 @@ def test_a_fold_that_is_not_there_is_refused(fold):
         choose_part(SETTINGS, folds=(fold,))
 
 
+def test_a_repeat_whose_seed_is_none_is_refused():
+    settings = load_settings(None, ("train.seed=4294967294",))
+    assert choose_part(settings, repeats=2).repeats == 2
+    with pytest.raises(ConfigError, match=r"no repeat 2; .* here 4294967296, must be below 2\*\*32"):
+        choose_part(settings, repeats=3)
+
+
 def test_an_arm_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="no arm 'nnunet'; the arms are modified-unet, modified-unet-tl, unet"):
         choose_part(SETTINGS, arms=("nnunet",))
