@@ -72,7 +72,7 @@ def allocate(
         ConfigError: the numbers contradict each other, or a name or time is none.
         LaunchError: no partition offers that.
     """
-    partition = request.partition or environment.get("SBATCH_PARTITION") or site.partition
+    partition = request.partition or environment.get("SBATCH_PARTITION") or site.partition or site.default_partition
     chosen = list(site.chosen(partition).values())
     named: dict[str, Any] = {
         "partition": partition,

@@ -68,7 +68,7 @@ def test_options_come_before_sbatchs_variables_and_those_before_the_cluster(requ
 
 
 def test_the_profile_comes_last():
-    site = SITE.model_copy(update={"account": "lab", "partition": "gpu"})
+    site = SITE.model_copy(update={"account": "lab", "partition": "gpu"})  # and cpu is the cluster's own
     assert (run(site=site).account, run(site=site).partition) == ("lab", "gpu")
     assert run(environment={"SBATCH_ACCOUNT": "mine"}, site=site).account == "mine"
 
