@@ -18,6 +18,7 @@ from hipseg.launch.cluster import look_up, read_queue
 from hipseg.launch.graph import AGGREGATE, Job, Packing, choose_part, give_ranks, plan_study, share_threads
 from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
+from hipseg.launch.private import find_open
 from hipseg.launch.ready import check_earlier, check_scans, check_shards, find_done, has_splits
 from hipseg.launch.request import Request
 from hipseg.launch.site import PROFILE, SiteProfile, ask_setting, ask_site, read_site
@@ -58,6 +59,7 @@ def start_here(settings: StudySettings, request: Request, *, dry_run: bool) -> N
         _show(plan)
         return
     with locked(plan.paths.lock, f"the study in {plan.paths.root}"):
+        _warn_of_others(plan.paths)
         _run(_make_plan(settings, request))
 
 
@@ -82,6 +84,7 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
         if paths.state.is_file():
             wait_for_cancelled(read_state(paths))
         plan = _plan_for_cluster(settings, request, jobs, site)
+        _warn_of_others(paths)
         for warning in plan.allocation.warnings:
             click.echo(f"warning: {warning}", err=True)
         submit_plan(plan, click.echo)
@@ -94,6 +97,16 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
 def _warn_of_folds(settings: StudySettings) -> None:
     if whose := say_whose_folds(DatasetPaths(settings.shards), settings.folds, settings.split_seed):
         click.echo(f"warning: {whose}", err=True)
+
+
+def _warn_of_others(paths: StudyPaths) -> None:
+    # Only a warning: on some file systems every folder looks so, and on some machines there is nobody else.
+    if (folder := find_open(paths.root)) is not None:
+        click.echo(
+            f"warning: everybody may write to {folder}, and so put other jobs in the place of those in {paths.jobs}, which run "
+            "as you; take that right away with `chmod o-w`, or choose another folder with --results",
+            err=True,
+        )
 
 
 def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...], site: SiteProfile) -> ClusterPlan:

@@ -162,6 +162,14 @@ def test_an_array_longer_than_the_cluster_takes_is_refused_before_anything_is_su
     assert not (folder / "results").exists()
 
 
+def test_results_that_everybody_may_write_to_are_warned_of(folder):
+    assert "everybody" not in submit_unet().output
+    (folder / "results").chmod(0o777)
+    ended = submit_unet("--epochs", 3)
+    assert ended.exit_code == 0
+    assert f"warning: everybody may write to {folder / 'results'}, and so " in ended.output
+
+
 def test_a_home_folder_is_named_nowhere(folder, monkeypatch):
     monkeypatch.chdir(folder / "private")
     ended = submit_unet("--shards", folder / "shards", "--results", folder / "results")
