@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
     for kind, names in (("complete before", plan.done), ("submitted before", plan.live)):
         if names:
             click.echo(f"{kind}: {len(names)} jobs")
-    click.echo(f"`hipseg status {paths.root}` shows how far it is; `hipseg cancel {paths.root}` ends it")
+    root = shlex.quote(str(paths.root))
+    click.echo(f"`hipseg status {root}` shows how far it is; `hipseg cancel {root}` ends it")
 
 
 def _warn_of_folds(settings: StudySettings) -> None:
@@ -190,7 +192,7 @@ def _refuse_queued(paths: StudyPaths, earlier: StudyState | None) -> None:
     if live:
         raise LaunchError(
             f"{len(live)} jobs of this study are queued or run on the cluster {earlier.cluster} ({live[0]} is the first); "
-            f"end them with `hipseg cancel {paths.root}`, or choose another folder with --results"
+            f"end them with `hipseg cancel {shlex.quote(str(paths.root))}`, or choose another folder with --results"
         )
 
 
@@ -248,12 +250,13 @@ def _finish(plan: Plan, state: StudyState) -> None:
     if failed:
         raise LaunchError(
             f"{len(failed)} of {len(stages)} jobs failed ({', '.join(failed)}), {stages.count('not run')} were not run; "
-            f"`hipseg status {plan.paths.root}` says why, and the same command runs what is left"
+            f"`hipseg status {shlex.quote(str(plan.paths.root))}` says why, and the same command runs what is left"
         )
     if any(job.name == AGGREGATE for job in plan.jobs):
         click.echo(f"table: {plan.paths.comparison('md')}, page: {plan.paths.report}")
     else:
-        click.echo(f"only some folds were run; once all are complete, `hipseg aggregate {plan.paths.root}` makes the table")
+        root = shlex.quote(str(plan.paths.root))
+        click.echo(f"only some folds were run; once all are complete, `hipseg aggregate {root}` makes the table")
 
 
 def _tell(paths: StudyPaths, record: Record) -> None:

@@ -1,5 +1,6 @@
 """What has to hold before a study starts: packed data, folds that fit, and finished runs that were made the same way."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def check_shards(settings: StudySettings, part: Part, *, packs_first: bool = Fal
     hip = DatasetPaths(settings.shards).manifest
     if not hip.is_file() and not packs_first:
         raise LaunchError(
-            f"no packed scans at {settings.shards} (no {hip.name}); pack them with `hipseg-pack DATA -o {settings.shards}` "
+            f"no packed scans at {settings.shards} (no {hip.name}); pack them with "
+            f"`hipseg-pack DATA -o {shlex.quote(str(settings.shards))}` "
             f"or name their folder with --shards"
         )
     manifests = {} if packs_first else {HIP_SHARDS: digest_file(hip)}
@@ -90,7 +92,8 @@ def has_splits(settings: StudySettings) -> bool:
     if len(splits) != settings.folds:
         raise ConfigError(
             f"{path} deals the patients into {len(splits)} folds, the study asks for {settings.folds}; submit with "
-            f"--folds {len(splits)}, or deal anew with `hipseg split {settings.shards} --folds {settings.folds} --overwrite`"
+            f"--folds {len(splits)}, or deal anew with "
+            f"`hipseg split {shlex.quote(str(settings.shards))} --folds {settings.folds} --overwrite`"
         )
     return True
 
@@ -218,5 +221,5 @@ def _no_pretraining_shards(settings: StudySettings, part: Part) -> str:
     leave_out = f", or leave the arm out with {rest}" if rest else ""
     return (
         f"no packed scans to pretrain {' and '.join(arms)} at {shards} (no manifest.json); pack scans with organ masks with "
-        f"`hipseg-pack ORGANS -o {shards} {rois}`{leave_out}"
+        f"`hipseg-pack ORGANS -o {shlex.quote(str(shards))} {rois}`{leave_out}"
     )

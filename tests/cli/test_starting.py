@@ -170,6 +170,14 @@ def test_results_that_everybody_may_write_to_are_warned_of(folder):
     assert f"warning: everybody may write to {folder / 'results'}, and so " in ended.output
 
 
+def test_what_is_to_be_typed_next_can_be_typed(folder):
+    (folder / "shards").rename(folder / "my shards")
+    ended = submit_unet("--results", "my results", "--shards", "my shards")
+    assert ended.output.splitlines()[-1].startswith("`hipseg status 'my results'` shows how far it is; `hipseg cancel 'my ")
+    ended = submit_unet("--results", "results", "--shards", "no shards")
+    assert str(ended.exception).endswith("`hipseg-pack DATA -o 'no shards'` or name their folder with --shards")
+
+
 def test_a_home_folder_is_named_nowhere(folder, monkeypatch):
     monkeypatch.chdir(folder / "private")
     ended = submit_unet("--shards", folder / "shards", "--results", folder / "results")
