@@ -1,4 +1,4 @@
-# The targets that people and machines use; CONTRIBUTING.md says when. All but `help` and `clean` first bring .venv up to date.
+# The targets that people and machines use; CONTRIBUTING.md says when. Those that run Python first bring .venv up to date.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

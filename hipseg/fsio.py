@@ -54,6 +54,21 @@ def unwritable(path: Path, error: OSError) -> HipsegError:
     return ConfigError(f"cannot write {path}: {reason}; {cure}")
 
 
+@contextlib.contextmanager
+def naming_closed_paths() -> Iterator[None]:
+    """Turn the system's refusal to look at a path into the error that names it; not for scans, whose names may name patients.
+
+    Raises:
+        ConfigError: a file may not be read, or a folder not be entered.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        raise ConfigError(f"cannot look at {error.filename}: {error.strerror}; name a folder that you may enter") from error
+
+
 def write_text(path: Path, text: str, mode: int = 0o666) -> None:
     """Write a UTF-8 text file whole or not at all."""
     with replacing(path, mode) as temporary:

@@ -24,7 +24,7 @@ def command(results: Path, *, as_json: bool, write_profile: bool) -> None:
         site = ask_site()
         write_site(PROFILE, site)
         for name, partition in site.partitions.items():
-            click.echo(f"{name}{' (default)' if name == site.partition else ''}: {describe(partition)}")
+            click.echo(f"{name}{' (default)' if name == site.default_partition else ''}: {describe(partition)}")
         click.echo(f"written: {PROFILE}")
         return
     findings = examine(results)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from hipseg.cli.options import as_overrides, config_options, repeat_option, training_options
+from hipseg.cli.split import LOCK_WAIT_S
 from hipseg.config import StudySettings, load_settings
 from hipseg.errors import LaunchError
 from hipseg.fsio import locked, unwritable
@@ -15,9 +16,6 @@ from hipseg.launch.ready import check_shards
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
 from hipseg.shards.manifest import read_manifest
 from hipseg.splits import choose_fold, read_splits, split_patients, write_splits
-
-LOCK_WAIT_S = 60.0
-"""All tasks of an array find at the same time that nobody has dealt the folds; one deals them within a second or two."""
 
 
 @click.command()

@@ -14,6 +14,9 @@ from hipseg.splits import split_patients, splits_json, write_splits
 DEFAULTS = StudySettings()
 MAX_SEED = 2**32 - 1
 """The largest seed that numpy's generator takes."""
+LOCK_WAIT_S = 60.0
+"""Jobs of several studies, or all tasks of an array, may find at the same time that nobody has dealt the folds of a data set; one
+deals them within a second or two."""
 
 
 @click.command()
@@ -32,7 +35,7 @@ def command(shards: Path, folds: int, seed: int, overwrite: bool) -> None:
     paths = DatasetPaths(shards)
     manifest = read_manifest(paths)
     splits = split_patients(manifest.cases, folds, seed)
-    with locked(paths.lock, str(shards)):
+    with locked(paths.lock, str(shards), wait_s=LOCK_WAIT_S):
         if paths.splits.exists() and not overwrite and read_json(paths.splits, ShardError, "splits") != splits_json(splits):
             raise ConfigError(
                 f"{paths.splits} deals the patients otherwise, and results may rest on it; "

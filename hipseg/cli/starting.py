@@ -2,8 +2,11 @@
 
 import math
 import os
+import shlex
+import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,9 +19,11 @@ from hipseg.launch.cluster import look_up, read_queue
 from hipseg.launch.graph import AGGREGATE, Job, Packing, choose_part, give_ranks, plan_study, share_threads
 from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
-from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
+from hipseg.launch.private import find_open
+from hipseg.launch.ready import check_earlier, check_scans, check_shards, find_done, has_splits
 from hipseg.launch.request import Request
-from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
+from hipseg.launch.site import PROFILE, SiteProfile, ask_setting, ask_site, read_site
+from hipseg.launch.slurm import gather, refuse_path
 from hipseg.launch.state import Record, StudyState, read_state
 from hipseg.launch.stopping import wait_for_cancelled
 from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
@@ -55,6 +60,7 @@ def start_here(settings: StudySettings, request: Request, *, dry_run: bool) -> N
         _show(plan)
         return
     with locked(plan.paths.lock, f"the study in {plan.paths.root}"):
+        _warn_of_others(plan.paths)
         _run(_make_plan(settings, request))
 
 
@@ -79,13 +85,15 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
         if paths.state.is_file():
             wait_for_cancelled(read_state(paths))
         plan = _plan_for_cluster(settings, request, jobs, site)
+        _warn_of_others(paths)
         for warning in plan.allocation.warnings:
             click.echo(f"warning: {warning}", err=True)
         submit_plan(plan, click.echo)
     for kind, names in (("complete before", plan.done), ("submitted before", plan.live)):
         if names:
             click.echo(f"{kind}: {len(names)} jobs")
-    click.echo(f"`hipseg status {paths.root}` shows how far it is; `hipseg cancel {paths.root}` ends it")
+    root = shlex.quote(str(paths.root))
+    click.echo(f"`hipseg status {root}` shows how far it is; `hipseg cancel {root}` ends it")
 
 
 def _warn_of_folds(settings: StudySettings) -> None:
@@ -93,25 +101,51 @@ def _warn_of_folds(settings: StudySettings) -> None:
         click.echo(f"warning: {whose}", err=True)
 
 
+def _warn_of_others(paths: StudyPaths) -> None:
+    # Only a warning: on some file systems every folder looks so, and on some machines there is nobody else.
+    if (folder := find_open(paths.root)) is not None:
+        click.echo(
+            f"warning: everybody may write to {folder}, and so put other jobs in the place of those in {paths.jobs}, which run "
+            "as you; take that right away with `chmod o-w`, or choose another folder with --results",
+            err=True,
+        )
+
+
 def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...], site: SiteProfile) -> ClusterPlan:
     paths = StudyPaths(settings.results)
+    refuse_path(paths.root)
+    if shutil.which("srun") is None:
+        raise LaunchError("no srun here, which submitit asks for; Slurm's programs are needed on PATH")
     part = choose_part(settings, request.arms, request.folds, request.repeats)
     packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
     manifests = check_shards(settings, part, packs_first=packing is not None)
     networks = {settings.arm(arm).network for arm in part.arms}
-    allocation = allocate(request, site, os.environ, estimate_memory_bytes(settings, networks))
-    if not jobs:
-        jobs = plan_study(settings, paths.settings, part, has_splits=has_splits(settings), packing=packing)
-        if settings.train.threads == 0:
-            jobs = share_threads(jobs, allocation.resources["finetune"].cpus_per_rank)
+    if packing is not None and not jobs:
+        check_scans(packing.data)
+    wanted = jobs or plan_study(settings, paths.settings, part, has_splits=has_splits(settings), packing=packing)
+    done = find_done(paths, settings, wanted)
+    stages = {batch.stage for batch in gather(tuple(job for job in wanted if job.name not in done))}
+    allocation = allocate(request, site, os.environ, partial(estimate_memory_bytes, settings, networks), stages)
+    jobs = jobs or share_threads(wanted, settings, allocation.resources["finetune"].cpus_per_rank)
     jobs = give_ranks(jobs, allocation.ranks)
-    done = find_done(paths, settings, jobs)
     earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
     live, replaced = find_live(jobs, done, earlier, read_queue()) if earlier is not None else ({}, frozenset[str]())
     if live:
         refuse_other_settings(paths, settings)
     before = earlier.records if earlier is not None else ()
-    return ClusterPlan(paths, settings, jobs, done, live, replaced, before, site.cluster, allocation, request, manifests)
+    plan = ClusterPlan(paths, settings, jobs, done, live, replaced, before, site.cluster, allocation, request, manifests)
+    _refuse_long_arrays(plan)
+    return plan
+
+
+def _refuse_long_arrays(plan: ClusterPlan) -> None:
+    longest = max(plan.batches, key=lambda batch: len(batch.jobs), default=None)
+    most = ask_setting("MaxArraySize")
+    if longest is not None and most is not None and len(longest.jobs) > max(1, int(most)):
+        raise LaunchError(
+            f"{longest.name} has {len(longest.jobs)} jobs, and this cluster takes arrays of up to {most} (MaxArraySize); submit "
+            f"them in steps, with fewer --repeats or some of the folds by --fold"
+        )
 
 
 def _make_plan(settings: StudySettings, request: Request) -> Plan:
@@ -125,8 +159,8 @@ def _make_plan(settings: StudySettings, request: Request) -> Plan:
     memory_bytes = estimate_memory_bytes(settings, {settings.arm(arm).network for arm in part.arms}, ranks)
     runs_at_once = request.max_running or count_runs(machine, memory_bytes, ranks)
     _check_machine(machine, runs_at_once, ranks, memory_bytes)
-    if runs_at_once * ranks > 1 and settings.train.threads == 0:
-        jobs = share_threads(jobs, count_threads(machine, runs_at_once * ranks))
+    if runs_at_once * ranks > 1:
+        jobs = share_threads(jobs, settings, count_threads(machine, runs_at_once * ranks))
     jobs = give_ranks(jobs, ranks)
     return Plan(paths, settings, request, jobs, done, manifests, machine, runs_at_once)
 
@@ -158,7 +192,7 @@ def _refuse_queued(paths: StudyPaths, earlier: StudyState | None) -> None:
     if live:
         raise LaunchError(
             f"{len(live)} jobs of this study are queued or run on the cluster {earlier.cluster} ({live[0]} is the first); "
-            f"end them with `hipseg cancel {paths.root}`, or choose another folder with --results"
+            f"end them with `hipseg cancel {shlex.quote(str(paths.root))}`, or choose another folder with --results"
         )
 
 
@@ -216,12 +250,13 @@ def _finish(plan: Plan, state: StudyState) -> None:
     if failed:
         raise LaunchError(
             f"{len(failed)} of {len(stages)} jobs failed ({', '.join(failed)}), {stages.count('not run')} were not run; "
-            f"`hipseg status {plan.paths.root}` says why, and the same command runs what is left"
+            f"`hipseg status {shlex.quote(str(plan.paths.root))}` says why, and the same command runs what is left"
         )
     if any(job.name == AGGREGATE for job in plan.jobs):
         click.echo(f"table: {plan.paths.comparison('md')}, page: {plan.paths.report}")
     else:
-        click.echo(f"only some folds were run; once all are complete, `hipseg aggregate {plan.paths.root}` makes the table")
+        root = shlex.quote(str(plan.paths.root))
+        click.echo(f"only some folds were run; once all are complete, `hipseg aggregate {root}` makes the table")
 
 
 def _tell(paths: StudyPaths, record: Record) -> None:

@@ -10,7 +10,7 @@ from hipseg.cli.options import as_overrides, config_options
 from hipseg.cli.starting import start_here, start_on_cluster
 from hipseg.config import load_settings
 from hipseg.launch.cluster import has_cluster
-from hipseg.launch.ready import refuse_control_characters
+from hipseg.launch.ready import refuse_odd_paths
 from hipseg.launch.request import Request
 from hipseg.launch.resources import MAX_REQUEUES, parse_time
 
@@ -41,7 +41,11 @@ COUNT = click.IntRange(min=1)
     help="Jobs at once; on a cluster, folds of an arm at once. [default: what cores, memory and cards carry; on a cluster all]",
 )
 @click.option("--nodes", type=COUNT, help="Slurm: nodes that each run spans. [default: 1]")
-@click.option("--gpus", type=click.IntRange(min=0), help="Slurm: graphics cards of each node. [default: 1 where there are any]")
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=0),
+    help="Slurm: graphics cards of each node. [default: one for each rank where there are any]",
+)
 @click.option("--cpus", type=COUNT, help="Slurm: processor cores of each rank. [default: 8, or what a node has]")
 @click.option("--mem", "mem_gb", type=COUNT, metavar="GB", help="Slurm: memory of each node. [default: 32, or what a run needs]")
 @click.option(
@@ -97,7 +101,7 @@ def command(
     }
     settings = load_settings(config, (*overrides, *as_overrides(given)))
     named = {"scans": settings.shards, "results": settings.results, "pretraining scans": settings.pretrain.shards}
-    refuse_control_characters({**named, "scans to pack": Path(asked["pack"] or ".")})
+    refuse_odd_paths({**named, "scans to pack": Path(asked["pack"] or ".")})
     time_min = parse_time(time_limit) if time_limit is not None else None
     request = Request(arms=arms, folds=chosen_folds, time_min=time_min, **{**asked, "pack": _shorten(asked["pack"])})
     if local or not has_cluster():

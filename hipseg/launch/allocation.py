@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,18 @@ from hipseg.launch.request import Request
 from hipseg.launch.resources import SIGNAL_LEAD_S, STAGES, Resources, Stage, parse_time
 from hipseg.launch.site import MB_A_GB, NodeKind, Partition, SiteProfile, refuse_impossible
 
-SBATCH_VARIABLES = ("SBATCH_PARTITION", "SBATCH_ACCOUNT", "SBATCH_CONSTRAINT", "SBATCH_TIMELIMIT")
-"""Variables that sbatch puts above a script's own lines; they are read here and stand in the scripts."""
+SBATCH_VARIABLES = tuple(
+    f"SBATCH_{name}"
+    for name in (
+        *("PARTITION", "ACCOUNT", "CONSTRAINT", "TIMELIMIT"),
+        *("ARRAY_INX", "JOB_NAME", "OUTPUT", "ERROR", "OPEN_MODE", "REQUEUE", "NO_REQUEUE", "SIGNAL", "WAIT"),
+        *("CPUS_PER_GPU", "GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK"),
+        *("MEM_PER_CPU", "MEM_PER_GPU", "MEM_PER_NODE"),
+    )
+)
+"""Variables that sbatch puts above a script's own lines, or that contradict these; the first four are read here and stand in the
+scripts. Source: sbatch's manual, input environment variables.
+"""
 LEAD_SHARE = 4
 """A short job is told to save when a quarter of its time is left."""
 STAGE_WORDS: Mapping[Stage, str] = {
@@ -41,7 +51,13 @@ class Allocation:
         return self.resources["finetune"].ranks
 
 
-def allocate(request: Request, site: SiteProfile, environment: Mapping[str, str], memory_bytes: int) -> Allocation:
+def allocate(
+    request: Request,
+    site: SiteProfile,
+    environment: Mapping[str, str],
+    estimate: Callable[[int], int],
+    stages: Set[Stage] = frozenset(STAGES),
+) -> Allocation:
     """Choose partition, nodes, ranks, memory and time, and refuse what the cluster does not have.
 
     What was asked for is taken as it is. A default of a stage gives way to what the partition's nodes have.
@@ -50,12 +66,13 @@ def allocate(request: Request, site: SiteProfile, environment: Mapping[str, str]
         request: what was asked for.
         site: the cluster.
         environment: the process's variables, for sbatch's own.
-        memory_bytes: what one rank of a run needs on processors.
+        estimate: gives the bytes that a run of so many ranks needs on processors.
+        stages: those that are to be submitted; what the others would ask for is not judged.
     Raises:
         ConfigError: the numbers contradict each other, or a name or time is none.
         LaunchError: no partition offers that.
     """
-    partition = request.partition or environment.get("SBATCH_PARTITION") or site.partition
+    partition = request.partition or environment.get("SBATCH_PARTITION") or site.partition or site.default_partition
     chosen = list(site.chosen(partition).values())
     named: dict[str, Any] = {
         "partition": partition,
@@ -68,22 +85,29 @@ def allocate(request: Request, site: SiteProfile, environment: Mapping[str, str]
     for stage, default in STAGES.items():
         named_default = dataclasses.replace(default, **named)
         trains = stage in ("pretrain", "finetune")
-        wanted = _for_runs(asked, named_default, chosen, memory_bytes) if trains else _within(chosen, named_default)
+        wanted = _for_runs(asked, named_default, chosen, estimate) if trains else _within(chosen, named_default)
         lead_s = min(SIGNAL_LEAD_S, wanted.time_min * 60 // LEAD_SHARE)
         resources[stage] = dataclasses.replace(wanted, signal_lead_s=lead_s)
-        refuse_impossible(site, partition, resources[stage], STAGE_WORDS[stage])
-    return Allocation(resources, _warn(resources["finetune"], memory_bytes))
+        if stage in stages:
+            refuse_impossible(site, partition, resources[stage], STAGE_WORDS[stage])
+    return Allocation(resources, _warn(resources["finetune"], estimate) if stages & {"pretrain", "finetune"} else ())
 
 
-def _for_runs(asked: Request, default: Resources, chosen: list[Partition], memory_bytes: int) -> Resources:
+def _for_runs(asked: Request, default: Resources, chosen: list[Partition], estimate: Callable[[int], int]) -> Resources:
     nodes = asked.nodes or 1
-    gpus = asked.gpus if asked.gpus is not None else min(default.gpus_per_node, max(kind.gpus for kind in _kinds(chosen)))
-    ranks = asked.ranks or nodes * max(gpus, 1)
-    if ranks % nodes:
-        raise ConfigError(f"--ranks {ranks} cannot be spread evenly over --nodes {nodes}; take a multiple of {nodes}")
-    wanted = dataclasses.replace(default, nodes=nodes, gpus_per_node=gpus, ranks_per_node=ranks // nodes)
+    if asked.ranks and asked.ranks % nodes:
+        raise ConfigError(f"--ranks {asked.ranks} cannot be spread evenly over --nodes {nodes}; take a multiple of {nodes}")
+    most_gpus = max(kind.gpus for kind in _kinds(chosen))
+    each = asked.ranks // nodes if asked.ranks else default.gpus_per_node
+    gpus = asked.gpus if asked.gpus is not None else min(each, most_gpus)
+    ranks_per_node = asked.ranks // nodes if asked.ranks else max(gpus, 1)
+    if ranks_per_node > gpus > 0:
+        enough = f"--gpus {ranks_per_node} or " if ranks_per_node <= most_gpus else ""
+        cards = "1 graphics card" if gpus == 1 else f"{gpus} graphics cards"
+        raise ConfigError(f"{ranks_per_node} ranks on a node with {cards}, and each needs its own; ask for {enough}more --nodes")
+    wanted = dataclasses.replace(default, nodes=nodes, gpus_per_node=gpus, ranks_per_node=ranks_per_node)
     if not gpus:
-        needed_gb = math.ceil(memory_bytes * wanted.ranks_per_node / 1024**3)
+        needed_gb = math.ceil(_needed_gb(wanted, estimate))
         wanted = dataclasses.replace(wanted, mem_gb=max(wanted.mem_gb, needed_gb))
     given: dict[str, Any] = {"cpus_per_rank": asked.cpus, "mem_gb": asked.mem_gb, "time_min": asked.time_min}
     return dataclasses.replace(_within(chosen, wanted), **{name: value for name, value in given.items() if value is not None})
@@ -108,8 +132,13 @@ def _kinds(chosen: list[Partition]) -> list[NodeKind]:
     return [kind for partition in chosen for kind in partition.kinds]
 
 
-def _warn(run: Resources, memory_bytes: int) -> tuple[str, ...]:
-    needed_gb = memory_bytes * run.ranks_per_node / 1024**3
+def _needed_gb(run: Resources, estimate: Callable[[int], int]) -> float:
+    """Give what a run's ranks need on each of its nodes; they share the batch."""
+    return estimate(run.ranks) / run.nodes / 1024**3
+
+
+def _warn(run: Resources, estimate: Callable[[int], int]) -> tuple[str, ...]:
+    needed_gb = _needed_gb(run, estimate)
     if run.gpus_per_node or needed_gb <= run.mem_gb:
         return ()
     return (

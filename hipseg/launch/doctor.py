@@ -116,8 +116,10 @@ def _judge_horovod(horovod: dict[str, Any] | str) -> Finding:
 
 def _judge_machine(folder: Path) -> tuple[Finding, ...]:
     machine = look_at_machine()
-    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    # Unlike Path.exists this takes what lies in a folder that may not be entered as not there.
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.exists(one))  # noqa: PTH110
     free_bytes = shutil.disk_usage(there).free
+    is_ours = os.access(there, os.W_OK | os.X_OK, effective_ids=True)
     return (
         Finding("cores", str(machine.cores)),
         Finding(
@@ -127,8 +129,8 @@ def _judge_machine(folder: Path) -> tuple[Finding, ...]:
         ),
         Finding(
             "disk",
-            f"{free_bytes / 1024**3:.1f} GiB free for {folder}",
-            "name another folder with --results" if free_bytes < LITTLE_DISK_BYTES else None,
+            f"{free_bytes / 1024**3:.1f} GiB free for {folder}" + ("" if is_ours else ", where you may not write"),
+            "name another folder with --results" if free_bytes < LITTLE_DISK_BYTES or not is_ours else None,
         ),
     )
 

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from hipseg.config import StudySettings
+from hipseg.config import StudySettings, repeat_settings
 from hipseg.errors import ConfigError
 
 PACK = "pack"
@@ -70,8 +70,9 @@ def choose_part(settings: StudySettings, arms: tuple[str, ...] = (), folds: tupl
     Returns:
         The part, each arm and fold once, in the study's order.
     Raises:
-        ConfigError: the study has no such arm or fold.
+        ConfigError: the study has no such arm or fold, or no seeds for so many repeats.
     """
+    repeat_settings(settings, repeats - 1)
     for arm in arms:
         settings.arm(arm)
     for fold in folds:
@@ -140,11 +141,18 @@ def _plan_packing(settings: StudySettings, packing: Packing) -> tuple[Job, ...]:
     return (*parts, Job(PACK, (PACK, "--merge", *output), tuple(job.name for job in parts)))
 
 
-def share_threads(jobs: tuple[Job, ...], threads: int) -> tuple[Job, ...]:
-    """Give each rank of the runs and the pretraining that many threads, by one more setting on its command line."""
+def share_threads(jobs: tuple[Job, ...], settings: StudySettings, threads: int) -> tuple[Job, ...]:
+    """Give each rank of the runs and the pretraining that many threads, by one more setting on its command line.
+
+    Where the settings say how many, for the runs or for the pretraining, these stay.
+    """
     shared = []
     for job in jobs:
-        key = "train.threads" if job.arm is not None else "pretrain.train.threads" if job.name == PRETRAINING else None
+        key = None
+        if job.arm is not None and settings.train.threads == 0:
+            key = "train.threads"
+        elif job.name == PRETRAINING and settings.pretrain.train.threads == 0:
+            key = "pretrain.train.threads"
         extra = ("--set", f"{key}={threads}") if key else ()
         shared.append(dataclasses.replace(job, arguments=(*job.arguments, *extra)))
     return tuple(shared)

@@ -1,11 +1,12 @@
 """What has to hold before a study starts: packed data, folds that fit, and finished runs that were made the same way."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from hipseg.config import StudySettings, load_settings, repeat_settings
 from hipseg.errors import ConfigError, LaunchError, ShardError
-from hipseg.fsio import digest_file, read_json
+from hipseg.fsio import digest_file, naming_closed_paths, read_json
 from hipseg.launch.graph import PRETRAINING, Job, Part, needs_pretraining
 from hipseg.launch.state import Record, StudyState, is_alive, is_seen_from_here, read_state
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
@@ -15,19 +16,37 @@ HIP_SHARDS = "shards"
 PRETRAINING_SHARDS = "pretraining shards"
 
 
-def refuse_control_characters(paths: Mapping[str, Path]) -> None:
-    """Refuse paths that would break a line of a log or a script.
+def refuse_odd_paths(paths: Mapping[str, Path]) -> None:
+    """Refuse paths that would break a line of a log or a script, or that a command line would take for an option.
 
     Args:
         paths: what each is for, in words -> the path.
     Raises:
-        ConfigError: one holds a line break or another control character.
+        ConfigError: one holds a line break or another control character, or begins with a dash.
     """
     for what, path in paths.items():
-        if not str(path).isprintable():
-            raise ConfigError(f"the path of the {what} holds a line break or another control character: {str(path)!r}; rename it")
+        whole = str(path.absolute())
+        if not str(path).isprintable() or whole.splitlines() != [whole]:
+            shown = path if not str(path).isprintable() else whole
+            raise ConfigError(
+                f"the path of the {what} holds a line break or another control character: {str(shown)!r}; rename it"
+            )
+        if str(path).startswith("-"):
+            raise ConfigError(f"the path of the {what}, {str(path)!r}, begins with a dash, as options of commands do; rename it")
 
 
+@naming_closed_paths()
+def check_scans(data: Path) -> None:
+    """Check that there are scans to pack, before as many jobs as there are parts find out.
+
+    Raises:
+        ConfigError: their folder is not there.
+    """
+    if not data.exists():
+        raise ConfigError(f"no scans to pack at {data}; name their folder with --pack, or leave it out if they are packed")
+
+
+@naming_closed_paths()
 def check_shards(settings: StudySettings, part: Part, *, packs_first: bool = False) -> dict[str, str]:
     """Check that the data sets of a study are packed.
 
@@ -43,7 +62,8 @@ def check_shards(settings: StudySettings, part: Part, *, packs_first: bool = Fal
     hip = DatasetPaths(settings.shards).manifest
     if not hip.is_file() and not packs_first:
         raise LaunchError(
-            f"no packed scans at {settings.shards} (no {hip.name}); pack them with `hipseg-pack DATA -o {settings.shards}` "
+            f"no packed scans at {settings.shards} (no {hip.name}); pack them with "
+            f"`hipseg-pack DATA -o {shlex.quote(str(settings.shards))}` "
             f"or name their folder with --shards"
         )
     manifests = {} if packs_first else {HIP_SHARDS: digest_file(hip)}
@@ -55,6 +75,7 @@ def check_shards(settings: StudySettings, part: Part, *, packs_first: bool = Fal
     return manifests
 
 
+@naming_closed_paths()
 def has_splits(settings: StudySettings) -> bool:
     """Say whether the patients have been dealt into folds.
 
@@ -71,11 +92,13 @@ def has_splits(settings: StudySettings) -> bool:
     if len(splits) != settings.folds:
         raise ConfigError(
             f"{path} deals the patients into {len(splits)} folds, the study asks for {settings.folds}; submit with "
-            f"--folds {len(splits)}, or deal anew with `hipseg split {settings.shards} --folds {settings.folds} --overwrite`"
+            f"--folds {len(splits)}, or deal anew with "
+            f"`hipseg split {shlex.quote(str(settings.shards))} --folds {settings.folds} --overwrite`"
         )
     return True
 
 
+@naming_closed_paths()
 def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...]) -> frozenset[str]:
     """Find the jobs whose run is complete already.
 
@@ -146,6 +169,7 @@ def is_begun(run: FoldPaths) -> bool:
     return run.checkpoint("last").is_file() and run.settings.is_file()
 
 
+@naming_closed_paths()
 def check_earlier(paths: StudyPaths, manifests: Mapping[str, str], done: frozenset[str]) -> StudyState | None:
     """Hold a new start against the study that these results began with.
 
@@ -197,5 +221,5 @@ def _no_pretraining_shards(settings: StudySettings, part: Part) -> str:
     leave_out = f", or leave the arm out with {rest}" if rest else ""
     return (
         f"no packed scans to pretrain {' and '.join(arms)} at {shards} (no manifest.json); pack scans with organ masks with "
-        f"`hipseg-pack ORGANS -o {shards} {rois}`{leave_out}"
+        f"`hipseg-pack ORGANS -o {shlex.quote(str(shards))} {rois}`{leave_out}"
     )

@@ -120,8 +120,14 @@ def submitit_parameters(resources: Resources) -> dict[str, Any]:
         "signal_delay_s": resources.signal_lead_s,
         "wckey": None,
         "stderr_to_stdout": True,
-        # Since 22.05 srun no longer takes the cores of a task from sbatch; and it cuts a log that is there.
-        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={resources.cpus_per_rank}", "--open-mode=append"],
+        # Since 22.05 srun no longer takes the cores of a task from sbatch; and it cuts a log that is there. Under
+        # SBATCH_EXPORT=NONE it would keep from the ranks what the script has set.
+        "srun_args": [
+            "--kill-on-bad-exit=1",
+            f"--cpus-per-task={resources.cpus_per_rank}",
+            "--export=ALL",
+            "--open-mode=append",
+        ],
         "additional_parameters": options,
     }
 

@@ -55,8 +55,10 @@ class SiteProfile(Settings):
     """A cluster."""
 
     cluster: str
+    default_partition: str | None = None
+    """Where the cluster itself sends jobs that name no partition."""
     partition: str | None = None
-    """Where jobs go unless they are told otherwise; several, joined by commas, let Slurm choose."""
+    """Where the user's jobs go unless they are told otherwise; several, joined by commas, let Slurm choose."""
     account: str | None = None
     constraint: str | None = None
     partitions: dict[str, Partition]
@@ -125,21 +127,20 @@ def parse_site(text: str, cluster: str) -> SiteProfile:
         name: Partition(kinds=tuple(alike), time_limit_min=limits[name][0], max_nodes=limits[name][1])
         for name, alike in kinds.items()
     }
-    return SiteProfile(cluster=cluster, partition=default, partitions=partitions)
+    return SiteProfile(cluster=cluster, default_partition=default, partitions=partitions)
 
 
 def write_site(path: Path, site: SiteProfile) -> None:
-    """Write a profile; what the user has set in one that is there stays.
+    """Write a profile; what the user has set in one that is there stays, but for a partition that is gone.
 
     Raises:
         ConfigError: the profile that is there cannot be read, or the file cannot be written.
     """
     if path.is_file():
         before = read_site(path)
-        kept = {name: value for name in ("partition", "account", "constraint") if (value := getattr(before, name)) is not None}
-        site = site.model_copy(
-            update=kept if before.partition in (None, *site.partitions) else {**kept, "partition": site.partition}
-        )
+        is_there = before.partition is None or set(before.partition.split(",")) <= site.partitions.keys()
+        partition = before.partition if is_there else None
+        site = site.model_copy(update={"partition": partition, "account": before.account, "constraint": before.constraint})
     write_text(path, HEAD + yaml.safe_dump(site.model_dump(mode="json", exclude_none=True), sort_keys=False))
 
 
@@ -149,7 +150,7 @@ def read_site(path: Path) -> SiteProfile:
     Raises:
         ConfigError: it is missing, no YAML, or has a wrong value.
     """
-    cure = "write it anew with `hipseg doctor --write-profile`"
+    cure = "mend it, or delete it and write it anew with `hipseg doctor --write-profile`"
     try:
         return SiteProfile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -15,7 +15,7 @@ from hipseg.launch.cluster import QueueEntry, cancel_jobs, look_up
 from hipseg.launch.graph import Job
 from hipseg.launch.private import make_private
 from hipseg.launch.request import Request
-from hipseg.launch.slurm import Batch, Terms, dependency, gather, refuse_path, render_script, submit_batch
+from hipseg.launch.slurm import Batch, Terms, dependency, gather, render_script, submit_batch
 from hipseg.launch.state import Record, StudyState, write_state
 from hipseg.runs import StudyPaths
 
@@ -138,7 +138,6 @@ def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
         LaunchError: Slurm refused a job. Those before it stay in the queue, and the same command submits the rest.
         ConfigError: a file cannot be written.
     """
-    refuse_path(plan.paths.root)
     make_private(plan.paths.jobs)
     write_text(plan.paths.settings, dump_settings(plan.settings))
     cancel_jobs(plan.replaced)

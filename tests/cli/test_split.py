@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 
@@ -5,6 +6,7 @@ import pytest
 
 from hipseg.cli.main import run
 from hipseg.errors import ConfigError, ShardError
+from hipseg.fsio import locked
 from hipseg.shards.manifest import write_manifest
 from tests.shards.builders import noise_hu, pack_arrays, pack_noise
 
@@ -68,6 +70,16 @@ def test_other_folds_are_kept_unless_they_may_be_overwritten(packed):
     assert paths.splits.read_bytes() == before
     run(["split", str(paths.root), "--folds", "3", "--overwrite"])
     assert len(json.loads(paths.splits.read_text())) == 3
+
+
+def test_folds_that_another_study_deals_at_the_same_time_are_waited_for(packed, monkeypatch):
+    paths, _ = packed
+    with contextlib.ExitStack() as held:
+        held.enter_context(locked(paths.lock, "the scans"))
+        # What takes the lock finds it taken once, waits, and then the other command has ended.
+        monkeypatch.setattr("hipseg.fsio.time.sleep", lambda seconds: held.close())
+        run(["split", str(paths.root), "--folds", "4"])
+    assert len(json.loads(paths.splits.read_text())) == 4
 
 
 def test_more_folds_than_patients_are_refused_and_nothing_is_written(packed):

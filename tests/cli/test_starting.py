@@ -1,5 +1,6 @@
 """How `hipseg submit` behaves on a cluster: one of scripts on PATH, so that nothing runs."""
 
+import shutil
 import subprocess
 import sys
 
@@ -84,6 +85,18 @@ def test_what_cannot_be_had_is_refused_and_leaves_nothing_behind(folder, slurm):
     assert not (slurm.folder / "script-101").exists()
 
 
+def test_a_refusal_names_a_job_that_is_wanted(folder):
+    assert str(submit_unet("--cpus", 20).exception).startswith("a run cannot run on this cluster: ")
+    both = call(submit, "--folds", 2, "--cpus", 20)
+    assert str(both.exception).startswith("the pretraining cannot run on this cluster: ")
+
+
+def test_threads_that_the_settings_name_are_not_replaced(folder):
+    ended = call(submit, "--folds", 2, "--set", "pretrain.train.threads=3", "--dry-run")
+    assert "pretrain.train.threads=8" not in ended.output
+    assert "--set train.threads=8" in ended.output
+
+
 def test_a_profile_is_read_in_place_of_asking(folder, slurm):
     (folder / "configs").mkdir()
     kinds = "{kinds: [{nodes: 1, cpus: 4, memory_mb: 8192}]}"
@@ -109,12 +122,60 @@ def test_a_dry_run_writes_nothing_and_loads_nothing_heavy(folder, slurm):
 
 def test_packing_comes_first_where_scans_are_named(folder):
     DatasetPaths(folder / "shards").manifest.unlink()
+    (folder / "scans").mkdir()
     ended = submit_unet("--pack", "scans", "--pack-parts", 3)
     assert [line.split(" as ")[0] for line in ended.output.splitlines()[:3]] == [
         "submitted pack parts: 3 jobs",
         "submitted pack: 1 job",
         "submitted split: 1 job",
     ]
+
+
+def test_scans_to_pack_that_are_not_there_are_refused(folder):
+    ended = submit_unet("--pack", "nowhere", "--dry-run")
+    assert isinstance(ended.exception, ConfigError)
+    assert str(ended.exception).startswith("no scans to pack at nowhere; name their folder with --pack")
+
+
+def test_without_srun_nothing_is_shown_or_submitted(folder, monkeypatch):
+    find = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "srun" else find(name))
+    for arguments in (["--dry-run"], []):
+        assert "no srun here" in str(submit_unet(*arguments).exception)
+    assert not (folder / "results").exists()
+
+
+def test_a_results_folder_whose_name_is_a_pattern_to_slurm_is_refused_before_anything_is_made(folder):
+    for arguments in (["--dry-run"], []):
+        ended = submit_unet("--results", "r%j", *arguments)
+        assert isinstance(ended.exception, ConfigError)
+        assert "holds '%'" in str(ended.exception)
+    assert not (folder / "r%j").exists()
+
+
+def test_an_array_longer_than_the_cluster_takes_is_refused_before_anything_is_submitted(folder, slurm):
+    slurm.say("scontrol show config", "ClusterName = fake\nMaxArraySize            = 3\n")
+    assert call(submit, "--folds", 3, "--arm", "unet", "--dry-run").exit_code == 0
+    ended = call(submit, "--folds", 2, "--repeats", 2, "--arm", "unet")
+    assert isinstance(ended.exception, LaunchError)
+    assert str(ended.exception).startswith("train unet has 4 jobs, and this cluster takes arrays of up to 3 (MaxArraySize); ")
+    assert not (folder / "results").exists()
+
+
+def test_results_that_everybody_may_write_to_are_warned_of(folder):
+    assert "everybody" not in submit_unet().output
+    (folder / "results").chmod(0o777)
+    ended = submit_unet("--epochs", 3)
+    assert ended.exit_code == 0
+    assert f"warning: everybody may write to {folder / 'results'}, and so " in ended.output
+
+
+def test_what_is_to_be_typed_next_can_be_typed(folder):
+    (folder / "shards").rename(folder / "my shards")
+    ended = submit_unet("--results", "my results", "--shards", "my shards")
+    assert ended.output.splitlines()[-1].startswith("`hipseg status 'my results'` shows how far it is; `hipseg cancel 'my ")
+    ended = submit_unet("--results", "results", "--shards", "no shards")
+    assert str(ended.exception).endswith("`hipseg-pack DATA -o 'no shards'` or name their folder with --shards")
 
 
 def test_a_home_folder_is_named_nowhere(folder, monkeypatch):

@@ -67,7 +67,9 @@ def test_runs_at_once_share_the_cores_unless_the_settings_say_how_many(options):
     shared = submit(*options, "--dry-run", "--max-running", "999").output
     assert shared.count("--set train.threads=1") == 6
     assert shared.count("--set pretrain.train.threads=1") == 1
-    assert "threads=1" not in submit(*options, "--dry-run", "--max-running", "999", "--set", "train.threads=3").output
+    chosen = submit(*options, "--dry-run", "--max-running", "999", "--set", "train.threads=3").output
+    assert "--set train.threads=1" not in chosen
+    assert chosen.count("--set pretrain.train.threads=1") == 1
 
 
 def test_a_study_that_cannot_start_leaves_no_results_folder(options, tmp_path):

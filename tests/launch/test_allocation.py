@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from hipseg.errors import ConfigError, LaunchError
@@ -12,8 +14,9 @@ SITE = parse_site(SINFO, "fake")
 GB = 1024**3
 
 
-def given(request=None, environment=None, memory_bytes=2 * GB, site=SITE):
-    return allocate(request or Request(), site, environment or {}, memory_bytes)
+def given(request=None, environment=None, memory_bytes=2 * GB, site=SITE, stages=frozenset(STAGES)):
+    """Allocate for runs that need so much and 1 GB for each rank after the first."""
+    return allocate(request or Request(), site, environment or {}, lambda ranks: memory_bytes + (ranks - 1) * GB, stages)
 
 
 def run(*arguments, **named):
@@ -65,7 +68,7 @@ def test_options_come_before_sbatchs_variables_and_those_before_the_cluster(requ
 
 
 def test_the_profile_comes_last():
-    site = SITE.model_copy(update={"account": "lab", "partition": "gpu"})
+    site = SITE.model_copy(update={"account": "lab", "partition": "gpu"})  # and cpu is the cluster's own
     assert (run(site=site).account, run(site=site).partition) == ("lab", "gpu")
     assert run(environment={"SBATCH_ACCOUNT": "mine"}, site=site).account == "mine"
 
@@ -88,6 +91,47 @@ def test_what_a_run_needs_on_processors_is_given_as_far_as_nodes_have_it():
     assert lacking.resources["finetune"].mem_gb == 64
     assert lacking.warnings[0].startswith("one run needs about 100 GB on each node and is given 64 GB")
     assert given(Request(mem_gb=10), memory_bytes=20 * GB).warnings[0].startswith("one run needs about 20 GB on each node and is")
+
+
+def test_ranks_share_what_a_run_needs_and_nodes_the_ranks():
+    # 59 GB for one rank, and 1 for each after it.
+    assert run(Request(ranks=4), memory_bytes=59 * GB).mem_gb == 62
+    assert run(Request(ranks=4, nodes=2), memory_bytes=77 * GB).mem_gb == 40
+    assert given(Request(ranks=4, nodes=2), memory_bytes=77 * GB).warnings == ()
+
+
+def test_a_job_that_is_not_to_be_submitted_is_not_refused():
+    with pytest.raises(LaunchError, match=r"^the pretraining cannot run on this cluster"):
+        given(Request(cpus=20))
+    with pytest.raises(LaunchError, match=r"^a run cannot run on this cluster"):
+        given(Request(cpus=20), stages={"finetune", "aggregate"})
+    assert given(Request(cpus=20), stages={"aggregate"}).resources["aggregate"].cpus_per_rank == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "gpus"),
+    [
+        (Request(ranks=4), 4),
+        (Request(ranks=4, nodes=2), 2),
+        (Request(nodes=2), 1),
+        (Request(ranks=4, gpus=0), 0),
+    ],
+)
+def test_each_rank_has_a_card_where_there_are_any(request_, gpus):
+    assert run(dataclasses.replace(request_, partition="gpu")).gpus_per_node == gpus
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(gpus=1, ranks=4), "4 ranks on a node with 1 graphics card, .* ask for --gpus 4 or more --nodes"),
+        (Request(gpus=2, ranks=6, nodes=2), "3 ranks on a node with 2 graphics cards, .* ask for --gpus 3 or more --nodes"),
+        (Request(ranks=8), "8 ranks on a node with 4 graphics cards, .* ask for more --nodes"),
+    ],
+)
+def test_ranks_that_would_share_a_card_are_refused(request_, message):
+    with pytest.raises(ConfigError, match=message):
+        given(dataclasses.replace(request_, partition="gpu"))
 
 
 def test_beside_a_card_features_do_not_count():

@@ -51,6 +51,12 @@ def test_what_is_missing_has_a_cure(machine, changes, name, cure):
     assert cure in machine(**changes)[name].cure
 
 
+def test_a_results_folder_that_may_not_be_entered_needs_another(closed):
+    disk = next(one for one in doctor._judge_machine(closed / "results") if one.name == "disk")
+    assert disk.found.endswith(f"GiB free for {closed / 'results'}, where you may not write")
+    assert disk.cure == "name another folder with --results"
+
+
 def test_gpu_build_says_what_was_never_run(machine):
     assert "has not been run on a graphics card" in machine(horovod={**HOROVOD, "nccl": True})["GPU build"].found
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hipseg.config import StudySettings
+from hipseg.config import StudySettings, load_settings
 from hipseg.errors import ConfigError
 from hipseg.launch.graph import Job, Packing, Part, choose_part, give_ranks, plan_study, share_threads
 
@@ -81,6 +81,13 @@ def test_a_fold_that_is_not_there_is_refused(fold):
         choose_part(SETTINGS, folds=(fold,))
 
 
+def test_a_repeat_whose_seed_is_none_is_refused():
+    settings = load_settings(None, ("train.seed=4294967294",))
+    assert choose_part(settings, repeats=2).repeats == 2
+    with pytest.raises(ConfigError, match=r"no repeat 2; .* here 4294967296, must be below 2\*\*32"):
+        choose_part(settings, repeats=3)
+
+
 def test_an_arm_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="no arm 'nnunet'; the arms are modified-unet, modified-unet-tl, unet"):
         choose_part(SETTINGS, arms=("nnunet",))
@@ -98,14 +105,23 @@ def test_ranks_do_the_runs_and_the_pretraining_only():
     }
 
 
-def test_threads_go_to_the_runs_and_the_pretraining_only():
-    jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS, ("modified-unet-tl",)), has_splits=False)
-    added = {new.name: new.arguments[len(old.arguments) :] for old, new in zip(jobs, share_threads(jobs, 3), strict=True)}
-    assert added == {
+@pytest.mark.parametrize(
+    ("chosen", "pretraining", "run"),
+    [
+        ((), ("--set", "pretrain.train.threads=3"), ("--set", "train.threads=3")),
+        (("train.threads=2",), ("--set", "pretrain.train.threads=3"), ()),
+        (("pretrain.train.threads=2",), (), ("--set", "train.threads=3")),
+    ],
+)
+def test_threads_go_to_the_runs_and_the_pretraining_unless_the_settings_say_how_many(chosen, pretraining, run):
+    settings = load_settings(None, ("folds=2", *chosen))
+    jobs = plan_study(settings, FILE, choose_part(settings, ("modified-unet-tl",)), has_splits=False)
+    shared = share_threads(jobs, settings, 3)
+    assert {new.name: new.arguments[len(old.arguments) :] for old, new in zip(jobs, shared, strict=True)} == {
         "split": (),
-        "pretraining": ("--set", "pretrain.train.threads=3"),
-        "train modified-unet-tl fold 0": ("--set", "train.threads=3"),
-        "train modified-unet-tl fold 1": ("--set", "train.threads=3"),
+        "pretraining": pretraining,
+        "train modified-unet-tl fold 0": run,
+        "train modified-unet-tl fold 1": run,
         "aggregate": (),
         "report": (),
     }

@@ -11,7 +11,7 @@ from hipseg.config import StudySettings, dump_settings, load_settings, repeat_se
 from hipseg.errors import ConfigError, LaunchError, ShardError
 from hipseg.fsio import digest_file
 from hipseg.launch.graph import choose_part, plan_study
-from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits, refuse_control_characters
+from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits, refuse_odd_paths
 from hipseg.launch.state import Record, StudyState, read_state, write_state
 from hipseg.runs import DatasetPaths, StudyPaths
 
@@ -184,10 +184,39 @@ def test_scans_that_a_job_packs_need_not_be_there(settings):
     assert check_shards(settings, choose_part(settings, ("unet",)), packs_first=True) == {}
 
 
+def test_a_folder_that_may_not_be_entered_is_named(closed):
+    places = {"shards": closed / "shards", "results": closed / "results"}
+    settings = StudySettings.model_validate({**places, "folds": 2, "pretrain": {"shards": closed / "organs"}})
+    paths, jobs = plan(settings)
+    checks = [
+        ("shards/manifest.json", lambda: check_shards(settings, choose_part(settings))),
+        ("shards/splits_final.json", lambda: has_splits(settings)),
+        ("results/pretraining/summary.json", lambda: find_done(paths, settings, jobs)),
+        ("results/study.json", lambda: check_earlier(paths, {}, frozenset())),
+    ]
+    for file, check in checks:
+        with pytest.raises(ConfigError, match=rf"cannot look at .*/closed/{file}: Permission denied; name a folder that you may"):
+            check()
+
+
 def test_a_line_break_in_a_path_is_refused(settings):
-    refuse_control_characters({"scans": settings.shards})
+    refuse_odd_paths({"scans": settings.shards})
     with pytest.raises(ConfigError, match=r"path of the scans holds a line break .*; rename it"):
-        refuse_control_characters({"scans": Path("a\nb")})
+        refuse_odd_paths({"scans": Path("a\nb")})
+
+
+def test_a_line_break_above_the_working_folder_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "a\nb" / "study"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match=r"the path of the scans holds a line break .*a\\nb/study/shards'; rename it"):
+        refuse_odd_paths({"scans": Path("shards")})
+
+
+def test_a_folder_that_commands_would_take_for_an_option_is_refused():
+    with pytest.raises(ConfigError, match=r"the path of the results, '-x', begins with a dash, .*; rename it"):
+        refuse_odd_paths({"results": Path("-x")})
+    refuse_odd_paths({"results": Path("/a/-x"), "scans": Path("a-b")})
 
 
 @pytest.mark.parametrize("other", ["networks.unet.base_filters=8", "pretrain.train.epochs=5"])

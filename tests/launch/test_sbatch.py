@@ -38,9 +38,10 @@ OUT_OF_MEMORY = 253
 PROGRAMS = {
     "hipseg": """
         if [ "$1" = prepare ]; then echo "$RUN"; exit; fi
-        printf '%s\\n' "$@" > ran; printf '%s\\0' "$@" >> all; printf '\\n' >> all
+        env | grep '^SLURM_' > variables; printf '%s\\n' "$@" > ran; printf '%s\\0' "$@" >> all; printf '\\n' >> all
         exit "${ENDS:-0}" """,
     "srun": """
+        echo "$*" > step
         while [[ $1 == --* ]]; do shift; done
         "$@"
         echo "$SAID" >&2
@@ -49,10 +50,12 @@ PROGRAMS = {
     "scontrol": """
         if [ "$1" = requeue ]; then echo "$*" > requeued; exit; fi
         echo "$*" > asked
-        echo "JobId=17 JobState=${STATE:-RUNNING} PreemptTime=${PREEMPTED:-None} SuspendTime=None" """,
+        [ -z "$SILENT" ] || exit 1
+        task=${SLURM_ARRAY_TASK_ID:+ArrayTaskId=$SLURM_ARRAY_TASK_ID} restarts=Restarts=${SLURM_RESTART_COUNT:-0}
+        echo "JobId=17 ${IS:-$task $restarts} JobState=${STATE:-RUNNING} PreemptTime=${PREEMPTED:-None} SuspendTime=None" """,
 }
-"""The outside programs, in shell: each notes what it was called with. CODE, ENDS, STATE and PREEMPTED are what they answer; SAVED
-is the code of the rank that ends first."""
+"""The outside programs, in shell: each notes what it was called with. CODE, ENDS, IS, STATE and PREEMPTED are what they answer,
+SILENT that nobody does; SAVED is the code of the rank that ends first."""
 TASK = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "8"}
 ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3"}
 
@@ -166,6 +169,32 @@ def test_a_task_of_an_array_goes_back_alone(tmp_path):
     run_script("finetune", [], tmp_path, **ARRAY, CODE=str(STOPPED_EXIT_CODE))
     assert lines_of(tmp_path / "asked") == ["show job --oneliner 17_3"]
     assert lines_of(tmp_path / "requeued") == ["requeue 17_3"]
+
+
+OUTER = {"SLURM_ARRAY_JOB_ID": "9", "SLURM_ARRAY_TASK_ID": "5", "SLURM_RESTART_COUNT": "11"}
+"""What sbatch hands on to a job that is submitted from within a task of an array that was started again."""
+
+
+@pytest.mark.parametrize("name", REQUEUEING)
+def test_the_ranks_find_what_the_script_finds_whatever_sbatch_was_told_to_hand_on(name, tmp_path):
+    # SBATCH_EXPORT=NONE reaches srun as SLURM_EXPORT_ENV.
+    run_script(name, [], tmp_path)
+    assert "--export=ALL" in (tmp_path / "step").read_text().split(" hipseg ")[0].split()
+
+
+@pytest.mark.parametrize("name", REQUEUEING)
+def test_a_job_submitted_from_within_another_is_itself(name, tmp_path):
+    ended, said = run_script(name, [], tmp_path, **OUTER, IS="Restarts=0", CODE=str(STOPPED_EXIT_CODE))
+    assert ended == 0, said
+    assert lines_of(tmp_path / "requeued") == ["requeue 17"]
+    words = lines_of(tmp_path / "ran")
+    assert not {"5", "--part", "auto"} & set(words)
+    assert "SLURM_ARRAY_JOB_ID" not in (tmp_path / "variables").read_text()
+
+
+def test_a_task_of_an_array_knows_itself_where_the_controller_is_silent(tmp_path):
+    run_script("finetune", [], tmp_path, **ARRAY, SILENT="1")
+    assert lines_of(tmp_path / "ran") == FINETUNE
 
 
 @pytest.mark.parametrize(

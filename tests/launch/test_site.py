@@ -18,7 +18,7 @@ SMALL = NodeKind(nodes=4, cpus=16, memory_mb=65536)
 LARGE = NodeKind(nodes=2, cpus=32, memory_mb=131072, gpus=4, features=("a100",))
 SITE = SiteProfile(
     cluster="fake",
-    partition="cpu",
+    default_partition="cpu",
     partitions={
         "cpu": Partition(kinds=(SMALL,), time_limit_min=2880),
         "gpu": Partition(kinds=(LARGE,), time_limit_min=1440, max_nodes=2),
@@ -54,7 +54,7 @@ def test_cards_are_counted_whatever_their_kind(gres, gpus):
 def test_unlike_nodes_of_a_partition_are_kept_apart_and_closed_ones_left_out():
     text = "p|up|1:00:00|1|2|8|1000|(null)|x,y\np|up|1:00:00|1|1|16|2000|(null)|(null)\nq|down|1:00:00|1|1|8|1|(null)|(null)\n"
     site = parse_site(text, "x")
-    assert site.partition is None
+    assert site.default_partition is None
     assert list(site.partitions) == ["p"]
     assert [kind.nodes for kind in site.partitions["p"].kinds] == [2, 1]
     assert (site.partitions["p"].time_limit_min, site.partitions["p"].max_nodes) == (60, 1)
@@ -127,12 +127,22 @@ def test_a_chosen_partition_that_is_gone_gives_way_to_the_default(tmp_path):
     path = tmp_path / "cluster.yaml"
     write_site(path, SITE.model_copy(update={"partition": "gone", "account": "lab"}))
     write_site(path, SITE)
-    assert (read_site(path).partition, read_site(path).account) == ("cpu", "lab")
+    assert (read_site(path).partition, read_site(path).default_partition, read_site(path).account) == (None, "cpu", "lab")
+
+
+def test_a_new_default_of_the_cluster_is_no_choice_of_the_user(tmp_path):
+    path = tmp_path / "cluster.yaml"
+    write_site(path, SITE)
+    write_site(path, SITE.model_copy(update={"default_partition": "gpu"}))
+    assert (read_site(path).partition, read_site(path).default_partition) == (None, "gpu")
 
 
 @pytest.mark.parametrize("text", ["[", "cluster: x\n", "cluster: x\npartitions: {}\nqueue: y\n", ""])
 def test_a_profile_that_is_none_is_refused_with_the_cure(tmp_path, text):
     path = tmp_path / "cluster.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"hipseg doctor --write-profile"):
-        read_site(path)
+    # Written over it would lose the account that stands there.
+    for use in (read_site, lambda path: write_site(path, SITE)):
+        with pytest.raises(ConfigError, match=r"; mend it, or delete it and write it anew with `hipseg doctor --write-profile`$"):
+            use(path)
+    assert path.read_text() == text

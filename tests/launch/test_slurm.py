@@ -52,7 +52,7 @@ watcher=$!
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output '/a/my results/jobs/train-unet/attempt_1/%A_%a_%t_log.out' --kill-on-bad-exit=1 --cpus-per-task=2 --open-mode=append PYTHON -u -m submitit.core._submit '/a/my results/jobs/train-unet/attempt_1'
+srun --unbuffered --output '/a/my results/jobs/train-unet/attempt_1/%A_%a_%t_log.out' --kill-on-bad-exit=1 --cpus-per-task=2 --export=ALL --open-mode=append PYTHON -u -m submitit.core._submit '/a/my results/jobs/train-unet/attempt_1'
 
 
 # teardown
@@ -93,7 +93,7 @@ watcher=$!
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /a/results/jobs/split/attempt_1/%j_%t_log.out --kill-on-bad-exit=1 --cpus-per-task=2 --open-mode=append PYTHON -u -m submitit.core._submit /a/results/jobs/split/attempt_1
+srun --unbuffered --output /a/results/jobs/split/attempt_1/%j_%t_log.out --kill-on-bad-exit=1 --cpus-per-task=2 --export=ALL --open-mode=append PYTHON -u -m submitit.core._submit /a/results/jobs/split/attempt_1
 
 
 # teardown
@@ -221,12 +221,29 @@ def test_a_second_attempt_has_a_folder_of_its_own(slurm, paths):
     assert [log.parent.name for log in logs] == ["attempt_1", "attempt_2"]
 
 
-def test_what_was_resolved_stands_in_the_script_and_sbatchs_variables_do_not_overrule_it(slurm, paths, monkeypatch):
-    for name, value in {"PARTITION": "other", "TIMELIMIT": "1", "QOS": "normal"}.items():
-        monkeypatch.setenv(f"SBATCH_{name}", value)
+def test_what_stands_in_the_script_is_not_overruled_by_sbatchs_variables(slurm, paths, monkeypatch):
+    overruling = (
+        "PARTITION",
+        "TIMELIMIT",
+        "ARRAY_INX",
+        "GPUS",
+        "GPUS_PER_NODE",
+        "MEM_PER_CPU",
+        "OPEN_MODE",
+        "NO_REQUEUE",
+        "SIGNAL",
+    )
+    for name in (*overruling, "QOS", "EXPORT"):
+        monkeypatch.setenv(f"SBATCH_{name}", "1")
     submit_batch(paths, SPLIT, SMALL, Terms())
-    assert slurm.variables(101) == "SBATCH_QOS=normal\n"
-    assert os.environ["SBATCH_PARTITION"] == "other"
+    assert set(slurm.variables(101).split()) == {"SBATCH_QOS=1", "SBATCH_EXPORT=1"}
+    assert os.environ["SBATCH_PARTITION"] == "1"
+
+
+def test_submitting_does_not_wait_for_the_jobs(slurm, paths, monkeypatch):
+    monkeypatch.setenv("SBATCH_WAIT", "1")
+    submit_batch(paths, SPLIT, SMALL, Terms())
+    assert slurm.variables(101) == ""
 
 
 def test_sbatchs_reason_for_a_refusal_is_given(slurm, paths):

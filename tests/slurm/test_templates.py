@@ -50,6 +50,14 @@ def test_without_the_pretraining_a_task_ends_at_once_and_says_what_to_give(proje
     assert "sbatch --dependency=afterok:$JOB slurm/finetune.sbatch" in said
 
 
+def test_a_job_that_a_task_of_an_array_submits_is_itself_and_finds_hipseg(project):
+    shutil.rmtree(project / "shards")
+    ask(sys.executable, "-m", "hipseg", "phantom", "data", "--patients", 1, "--slices", 4, "--matrix", 64, folder=project)
+    outer = submit(project, "--array=3", "--mem=1G", "--wrap", "sbatch --wait --export=NONE slurm/pack.sbatch")
+    assert wait_for_end(outer) == {f"{outer}_3": "COMPLETED"}, read_logs(project)
+    assert "packed 1 of 1 cases into shards" in read_logs(project)
+
+
 def test_the_settings_of_a_site_come_from_the_environment(project, monkeypatch):
     monkeypatch.setenv("SBATCH_PARTITION", "nowhere")
     with pytest.raises(AssertionError, match="invalid partition"):
