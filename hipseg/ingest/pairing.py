@@ -110,15 +110,14 @@ def _pair_by_references(
     references: References, index: SeriesIndex, is_drawn_on: Callable[[SeriesKey], bool]
 ) -> tuple[SeriesKey, ...]:
     keys = index.find_named(references.series_uids)
-    if len(keys) > 1:
-        # Stacks of one series share its identifier.
-        keys = tuple(key for key in keys if index.has_image(key, references.image_uids)) or _drawn_on(keys, is_drawn_on)
-    return keys or index.find_imaged(references.image_uids) or _drawn_on(index.find_framed(references.frame_uids), is_drawn_on)
-
-
-def _drawn_on(keys: tuple[SeriesKey, ...], is_drawn_on: Callable[[SeriesKey], bool]) -> tuple[SeriesKey, ...]:
-    """Choose among several series those that the masks fit, all of them where they fit none."""
-    return (tuple(key for key in keys if is_drawn_on(key)) if len(keys) > 1 else ()) or keys
+    # Stacks of one series share its identifier.
+    named = tuple(key for key in keys if index.has_image(key, references.image_uids)) if len(keys) > 1 else ()
+    if not keys:
+        named = index.find_imaged(references.image_uids)
+        keys = named or index.find_framed(references.frame_uids)
+    if named or len(keys) <= 1:
+        return named or keys
+    return tuple(key for key in keys if is_drawn_on(key)) or keys
 
 
 def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], Grid]) -> dict[SeriesKey, int]:

@@ -11,8 +11,8 @@ from hipseg.errors import ConfigError
 from hipseg.ingest.scratch import Scratch
 
 Item = TypeVar("Item")
-ITEMS_IN_MEMORY = 10_000
-"""Headers of images take 1.2 to 1.4 kB each, so that these take about 13 MB."""
+ITEMS_IN_MEMORY = 4_000
+"""Headers of images take 1.2 to 1.4 kB each, so that these take about 5 MB, in each process that a packing forks once more."""
 LINK = struct.Struct("<QQ")
 """What a block begins with: one more than the offset of the list's block before it, 0 where there is none; its own length."""
 
