@@ -44,6 +44,8 @@ _KIND_WORDS = {True: "graphics"}
 """Overlay graphics are told from regions, since they become a mask only where they are named."""
 SHOWN_LABELS = 6
 """Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
+SHOWN_COPIES = 6
+"""Cases of one image that a line names; the manifest has the digest of each."""
 UNREAD = (UNOPENED, DAMAGED)
 """Reasons of files set aside that nobody can tell from slices of a case."""
 
@@ -371,7 +373,8 @@ def _exit(
 
 def _warn_of_copies(manifest: Manifest) -> None:
     for group in same_images(manifest.cases):
-        keys = " and ".join(one.case for one in group)
+        more = [f"{len(group) - SHOWN_COPIES} more"] if len(group) > SHOWN_COPIES else []
+        keys = " and ".join([*(one.case for one in group[:SHOWN_COPIES]), *more])
         click.echo(f"warning: cases {keys} are the same image, voxel for voxel; folds keep them on one side", err=True)
 
 

@@ -1,5 +1,6 @@
 """Forked processes that take numbers as they get free and send what became of them; none outlives the one that started them."""
 
+import gc
 import signal
 import threading
 import time
@@ -90,6 +91,8 @@ def _deal_to_forks(count: int, processes: int, work: Work, late: Send) -> Genera
     # 8 ms to load, which one process does without.
     from multiprocessing.connection import wait  # noqa: PLC0415
 
+    # What there is by now is no garbage; looking through it for some would give every process a copy of it.
+    gc.freeze()
     numbers = iter(range(count))
     with _forked(processes, work, late) as crew:
         while crew:

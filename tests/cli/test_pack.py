@@ -199,6 +199,13 @@ def test_one_patient_under_two_names_is_pointed_out(tmp_path, capsys):
     assert capsys.readouterr().err == message
 
 
+def test_of_many_copies_of_one_image_a_few_are_named(tmp_path, capsys):
+    for number in range(9):
+        write_ct_series(tmp_path / "data" / str(number), volume_hu(2), series_uid=f"2.25.{number}")
+    named = " and ".join(one.case for one in pack(tmp_path).cases[:6])
+    assert f"warning: cases {named} and 3 more are the same image" in capsys.readouterr().err
+
+
 def test_structures_are_listed_and_nothing_is_written(tmp_path, capsys):
     write_patient(tmp_path / "data", "Doe", 1, planes=2)
     write_patient(tmp_path / "data", "Roe", 2, planes=1)
