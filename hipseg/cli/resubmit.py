@@ -17,7 +17,7 @@ def command(results: Path | None, dry_run: bool) -> None:
     """Submit again what failed, was cancelled or never ran.
 
     Settings and options are those of before. RESULTS is the results folder; without it, the one that the settings name. Complete
-    runs and jobs in the queue are left alone; others go on from their last checkpoints.
+    runs, packed scans, dealt folds and jobs in the queue are left alone; other runs go on from their last checkpoints.
     """
     paths = StudyPaths(results if results is not None else load_settings(None).results)
     state = read_state(paths)

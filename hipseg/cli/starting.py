@@ -16,6 +16,7 @@ from hipseg.launch.cluster import look_up, read_queue
 from hipseg.launch.graph import AGGREGATE, Job, Packing, choose_part, give_ranks, plan_study, share_threads
 from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
+from hipseg.launch.prepared import find_prepared
 from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
 from hipseg.launch.request import Request
 from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
@@ -107,6 +108,8 @@ def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job
     jobs = give_ranks(jobs, allocation.ranks)
     done = find_done(paths, settings, jobs)
     earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
+    if earlier is not None:
+        done |= find_prepared(paths, settings, jobs, done, earlier)
     live, replaced = find_live(jobs, done, earlier, read_queue()) if earlier is not None else ({}, frozenset[str]())
     if live:
         refuse_other_settings(paths, settings)
