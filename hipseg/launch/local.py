@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hipseg.errors import LOST_EXIT_CODE, STOPPED_EXIT_CODE, LaunchError
@@ -18,6 +17,7 @@ from hipseg.launch.log import read_last_line
 from hipseg.launch.private import PRIVATE_UMASK, make_private, masking
 from hipseg.launch.request import Request
 from hipseg.launch.state import Record, Stage, StudyState, write_state
+from hipseg.launch.stops import catching_stops
 from hipseg.launch.work import BUG_EXIT_CODE, INTERRUPTED_EXIT_CODE, Outcome, RunCommand
 from hipseg.runs import StudyPaths
 
@@ -79,22 +79,6 @@ def run_study(
     with catching_stops() as stops:
         driver.drive(stops)
     return driver.state
-
-
-@contextmanager
-def catching_stops() -> Iterator[list[int]]:
-    """Collect interrupts and SIGTERM in the list given while the block runs, so that neither tears a file or a start."""
-    stops: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        stops.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stops
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Driver:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hipseg.config import StudySettings, dump_settings
 from hipseg.errors import LaunchError
@@ -17,6 +19,7 @@ from hipseg.launch.private import make_private
 from hipseg.launch.request import Request
 from hipseg.launch.slurm import Batch, Terms, dependency, gather, refuse_path, render_script, submit_batch
 from hipseg.launch.state import Record, StudyState, write_state
+from hipseg.launch.stops import catching_stops, shielding
 from hipseg.runs import StudyPaths
 
 SHOWN_NAMES = 15
@@ -137,6 +140,7 @@ def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
     Raises:
         LaunchError: Slurm refused a job. Those before it stay in the queue, and the same command submits the rest.
         ConfigError: a file cannot be written.
+        KeyboardInterrupt, Stopped: a signal came. What Slurm had got by then is written down, and the rest was not submitted.
     """
     refuse_path(plan.paths.root)
     make_private(plan.paths.jobs)
@@ -148,15 +152,25 @@ def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
     whole: set[str] = set()
     for batch in plan.batches:
         waits = dependency(numbers, batch.after, whole)
-        submitted = submit_batch(plan.paths, batch, plan.allocation.resources[batch.stage], _terms(plan, waits))
-        for job, (number, log) in zip(batch.jobs, submitted, strict=True):
-            numbers[job.name] = number
-            relative = os.path.relpath(log, plan.paths.root.absolute())
-            state = state.with_record(Record(job, "queued", submitit_id=number, log=relative))
+        # A job that Slurm has and study.json does not name would be submitted a second time.
+        with catching_stops() as stops:
+            with shielding():
+                submitted = submit_batch(plan.paths, batch, plan.allocation.resources[batch.stage], _terms(plan, waits))
+            state = _record_submitted(plan.paths, state, batch, submitted)
+        numbers |= {job.name: number for job, (number, _) in zip(batch.jobs, submitted, strict=True)}
         base = submitted[0][0].partition("_")[0]
         whole.add(base)
-        write_state(plan.paths, state)
         say(f"submitted {batch.name}: {_count(batch)} as {base}" + (f", {waits.replace(':', ' ', 1)}" if waits else ""))
+        for number in stops:
+            signal.raise_signal(number)
+    return state
+
+
+def _record_submitted(paths: StudyPaths, state: StudyState, batch: Batch, submitted: tuple[tuple[str, Path], ...]) -> StudyState:
+    for job, (number, log) in zip(batch.jobs, submitted, strict=True):
+        relative = os.path.relpath(log, paths.root.absolute())
+        state = state.with_record(Record(job, "queued", submitit_id=number, log=relative))
+    write_state(paths, state)
     return state
 
 

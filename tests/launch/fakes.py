@@ -23,10 +23,11 @@ answer="{folder}/{name}"
 exit 0
 """
 SBATCH = """\
-#!/bin/sh
+#!/bin/bash
 [ -e "{folder}/sbatch.err" ] && {{ cat "{folder}/sbatch.err" >&2; exit 1; }}
 number=$(( $(cat "{folder}/number") + 1 ))
 echo "$number" > "{folder}/number"
+[ -e "{folder}/stop-$number" ] && {{ kill -"$(cat "{folder}/stop-$number")" "$PPID"; kill -INT $$; }}
 cp "$1" "{folder}/script-$number"
 env | grep '^SBATCH_' > "{folder}/variables-$number"
 umask > "{folder}/umask-$number"
@@ -50,6 +51,10 @@ class FakeSlurm:
     def refuse(self, error):
         """Let sbatch refuse."""
         (self.folder / "sbatch.err").write_text(error)
+
+    def stop_while_submitting(self, number, name):
+        """Let a signal come while sbatch works, and an interrupt to sbatch, too, as from a terminal."""
+        (self.folder / f"stop-{number}").write_text(name)
 
     @property
     def calls(self):

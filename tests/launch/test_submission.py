@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hipseg.config import StudySettings, dump_settings
-from hipseg.errors import LaunchError
+from hipseg.errors import LaunchError, Stopped
 from hipseg.launch.allocation import Allocation
 from hipseg.launch.cluster import QueueEntry
 from hipseg.launch.graph import choose_part, plan_study
@@ -13,6 +13,7 @@ from hipseg.launch.resources import STAGES
 from hipseg.launch.state import Record, StudyState, read_state
 from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
 from hipseg.runs import StudyPaths
+from hipseg.signals import StopRequests
 
 SETTINGS = StudySettings(folds=2)
 ARMS = ("unet", "modified-unet-tl")
@@ -92,6 +93,16 @@ def test_a_refusal_half_way_leaves_what_was_submitted_known(plan, slurm):
     with pytest.raises(LaunchError, match=r"Slurm refused train modified-unet-tl: Batch job submission failed: Invalid account"):
         submit_plan(plan, refuse_after_the_second)
     assert [record.submitit_id for record in read_state(plan.paths).records] == ["101", "102_0", "102_1", None, None, None, None]
+
+
+@pytest.mark.parametrize(("name", "raised"), [("INT", KeyboardInterrupt), ("TERM", Stopped)])
+def test_a_job_that_slurm_got_while_the_command_was_stopped_is_known(plan, slurm, name, raised):
+    slurm.stop_while_submitting(102, name)
+    with pytest.raises(raised), StopRequests().listening():
+        submit_plan(plan, lambda line: None)
+    numbers = [record.submitit_id for record in read_state(plan.paths).records]
+    assert numbers == ["101", "102_0", "102_1", None, None, None, None]
+    assert not (slurm.folder / "script-103").exists()
 
 
 def test_a_dry_run_shows_every_script_and_every_command_and_writes_nothing(plan, slurm, tmp_path):
