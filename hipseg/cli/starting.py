@@ -12,7 +12,7 @@ from hipseg.config import StudySettings, dump_settings
 from hipseg.errors import ConfigError, LaunchError
 from hipseg.fsio import locked, write_text
 from hipseg.launch.allocation import allocate
-from hipseg.launch.cluster import look_up, read_queue
+from hipseg.launch.cluster import look_up, name_cluster, read_queue
 from hipseg.launch.graph import AGGREGATE, Job, Packing, choose_part, give_ranks, plan_study, share_threads
 from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
@@ -68,7 +68,7 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
         jobs: those of an earlier submission; none to lay the study out anew.
         dry_run: only show scripts and graph.
     """
-    site = read_site(PROFILE) if PROFILE.is_file() else ask_site()
+    site = _look_at_site()
     paths = StudyPaths(settings.results)
     plan = _plan_for_cluster(settings, request, jobs, site)
     if request.pack is None:
@@ -87,6 +87,21 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
         if names:
             click.echo(f"{kind}: {len(names)} jobs")
     click.echo(f"`hipseg status {paths.root}` shows how far it is; `hipseg cancel {paths.root}` ends it")
+
+
+def _look_at_site() -> SiteProfile:
+    """Read the cluster's profile if it is this cluster's; a home folder may be that of several."""
+    if not PROFILE.is_file():
+        return ask_site()
+    site, here = read_site(PROFILE), name_cluster()
+    if site.cluster == here:
+        return site
+    click.echo(
+        f"warning: {PROFILE} is of the cluster {site.cluster}, and this is {here}, which is asked in its place; "
+        f"`hipseg doctor --write-profile` writes it anew",
+        err=True,
+    )
+    return ask_site()
 
 
 def _warn_of_folds(settings: StudySettings) -> None:
@@ -110,7 +125,9 @@ def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job
     earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
     if earlier is not None:
         done |= find_prepared(paths, settings, jobs, done, earlier)
-    live, replaced = find_live(jobs, done, earlier, read_queue()) if earlier is not None else ({}, frozenset[str]())
+    live, replaced = (
+        find_live(jobs, done, earlier, read_queue(earlier.cluster)) if earlier is not None else ({}, frozenset[str]())
+    )
     if live:
         refuse_other_settings(paths, settings)
     before = earlier.records if earlier is not None else ()
@@ -151,7 +168,7 @@ def _refuse_queued(paths: StudyPaths, earlier: StudyState | None) -> None:
     if earlier is None or earlier.cluster is None or not earlier.live_ids:
         return
     try:
-        queue = read_queue()
+        queue = read_queue(earlier.cluster)
     except LaunchError as error:
         raise LaunchError(
             f"the study in {paths.root} was submitted to the cluster {earlier.cluster}, which cannot be asked from here "

@@ -13,6 +13,7 @@ from typing import Any
 
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, LaunchError
 from hipseg.launch.allocation import SBATCH_VARIABLES
+from hipseg.launch.cluster import JOB_NAME_PREFIX
 from hipseg.launch.graph import PACK, PRETRAINING, Job
 from hipseg.launch.private import PRIVATE_UMASK, masking
 from hipseg.launch.resources import MAX_REQUEUES, Resources, Stage, submitit_parameters
@@ -30,6 +31,8 @@ SETUP = (
     "pkill -KILL -x -P $$ srun) > /dev/null 2>&1 &",
     "watcher=$!",
 )
+JOB_NAME_VARIABLE = "SBATCH_JOB_NAME"
+"""sbatch puts it above the script's own line, by which the jobs of a study are known."""
 LAST_WORDS = re.compile(r"sbatch: error: (?P<words>.+)")
 
 
@@ -118,7 +121,7 @@ def submit_batch(paths: StudyPaths, batch: Batch, resources: Resources, terms: T
     """
     folder = paths.next_attempt(batch.name)
     try:
-        with masking(PRIVATE_UMASK) as umask, _without(SBATCH_VARIABLES):
+        with masking(PRIVATE_UMASK) as umask, _without((*SBATCH_VARIABLES, JOB_NAME_VARIABLE)):
             executor = _make_executor(folder, batch, resources, terms)
             submitted = executor.submit_array([_work_of(paths, job, umask) for job in batch.jobs])
     except OSError as error:
@@ -168,7 +171,7 @@ def _make_executor(folder: Path, batch: Batch, resources: Resources, terms: Term
         parameters["additional_parameters"] |= {"dependency": terms.waits, "kill-on-invalid-dep": "yes"}
     command = shlex.join([sys.executable, "-m", "hipseg.launch.requeue", str(executor.folder), str(terms.max_requeues)])
     executor.update_parameters(
-        job_name=f"hipseg-{batch.name.replace(' ', '-')}",
+        job_name=f"{JOB_NAME_PREFIX}{batch.name.replace(' ', '-')}",
         array_parallelism=terms.at_once or len(batch.jobs),
         setup=[ADMISSION, f'[ "${{SLURM_RESTART_COUNT:-0}}" -le {terms.max_requeues} ] || {command} || exit', *SETUP],
         teardown=["code=$?", 'kill "$watcher" 2> /dev/null', f'[ "$code" -eq 0 ] || exec {command} "$code"'],

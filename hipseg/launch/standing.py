@@ -60,7 +60,7 @@ def look_at_study(paths: StudyPaths, state: StudyState, complete: frozenset[str]
         complete: names of the jobs whose run is complete.
     """
     endings = _read_all(paths, state)
-    queue, blind = _ask_queue()
+    queue, blind = _ask_queue(state.cluster)
     if blind is None:
         silent = [
             record.submitit_id
@@ -90,9 +90,9 @@ def _read_all(paths: StudyPaths, state: StudyState) -> dict[str, tuple[Ending, .
     return {number: endings for folder in sorted(folders) for number, endings in read_endings(folder).items()}
 
 
-def _ask_queue() -> tuple[dict[str, QueueEntry], str | None]:
+def _ask_queue(cluster: str | None) -> tuple[dict[str, QueueEntry], str | None]:
     try:
-        return read_queue(), None
+        return read_queue(cluster), None
     except LaunchError as error:
         return {}, str(error)
 

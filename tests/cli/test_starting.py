@@ -115,10 +115,39 @@ def test_what_cannot_be_had_is_refused_and_leaves_nothing_behind(folder, slurm):
 def test_a_profile_is_read_in_place_of_asking(folder, slurm):
     (folder / "configs").mkdir()
     kinds = "{kinds: [{nodes: 1, cpus: 4, memory_mb: 8192}]}"
-    text = f"cluster: ours\npartition: small\naccount: lab\npartitions: {{small: {kinds}}}\n"
+    text = f"cluster: fake\npartition: small\naccount: lab\npartitions: {{small: {kinds}}}\n"
     (folder / "configs" / "cluster.yaml").write_text(text)
     assert submit_unet("--dry-run").output.count("#SBATCH --account=lab\n") == 4
     assert not [call for call in slurm.calls if call.startswith("sinfo")]
+
+
+def test_a_profile_of_another_cluster_is_not_taken_for_this_one(folder, slurm):
+    (folder / "configs").mkdir()
+    profile = folder / "configs" / "cluster.yaml"
+    profile.write_text("cluster: ours\naccount: lab\npartitions: {small: {kinds: [{nodes: 1, cpus: 4, memory_mb: 8192}]}}\n")
+    shown = submit_unet("--dry-run").output
+    assert "warning: configs/cluster.yaml is of the cluster ours, and this is fake, which is asked in its place" in shown
+    assert "--account" not in shown
+    assert "#SBATCH --partition=cpu\n" in shown
+
+
+@pytest.mark.parametrize("has_profile", [False, True])
+def test_a_study_of_another_cluster_is_neither_doubled_nor_are_its_numbers_cancelled_here(folder, slurm, has_profile):
+    submit_unet()
+    if has_profile:
+        (folder / "configs").mkdir()
+        text = "cluster: fake\npartition: small\npartitions: {small: {kinds: [{nodes: 1, cpus: 4, memory_mb: 65536}]}}\n"
+        (folder / "configs" / "cluster.yaml").write_text(text)
+    slurm.say("scontrol show config", "ClusterName = other\n")
+    slurm.say("squeue", "101|RUNNING|None\n")
+    for ended in (submit_unet(), call(resubmit), call(cancel)):
+        assert isinstance(ended.exception, LaunchError)
+        assert "was submitted to the cluster fake, and this is other" in str(ended.exception)
+    assert not [one for one in slurm.calls if one.startswith("scancel")]
+    assert not (slurm.folder / "script-105").exists()
+    shown = call(status).output
+    assert "running" not in shown
+    assert "the cluster fake, and this is other; give the command there; this is what the study's own files say" in shown
 
 
 def test_a_dry_run_writes_nothing_and_loads_nothing_heavy(folder, slurm):

@@ -10,6 +10,8 @@ SINFO = """\
 cpu*|up|2-00:00:00|1-infinite|4|16|65536|(null)|(null)
 gpu|up|1-00:00:00|1-2|2|32|131072|gpu:a100:4|a100
 """
+NAMED_AFTER = {"squeue": 3, "sacct": 2}
+"""Program -> how many fields stand before a job's name."""
 ANSWER = """\
 #!/bin/sh
 printf '%s' "{name}" >> "{folder}/calls"
@@ -42,7 +44,13 @@ class FakeSlurm:
     folder: Path
 
     def say(self, program, text="", code=0, error=""):
-        """Let a program print and end so; "scontrol show job" names one that differs by its first words."""
+        """Let a program print and end so; "scontrol show job" names one that differs by its first words.
+
+        A line of the queue or the accounts that names no job is of one of ours.
+        """
+        if program in NAMED_AFTER:
+            named = NAMED_AFTER[program]
+            text = "".join(f"{line}{'' if line.count('|') >= named else '|hipseg-job'}\n" for line in text.splitlines())
         name = "-".join(program.split()) + "-" * (program == "scontrol ping")
         for suffix, value in (("out", text), ("err", error), ("code", str(code))):
             path = self.folder / f"{name}.{suffix}"

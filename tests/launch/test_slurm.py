@@ -222,7 +222,7 @@ def test_a_second_attempt_has_a_folder_of_its_own(slurm, paths):
 
 
 def test_what_was_resolved_stands_in_the_script_and_sbatchs_variables_do_not_overrule_it(slurm, paths, monkeypatch):
-    for name, value in {"PARTITION": "other", "TIMELIMIT": "1", "QOS": "normal"}.items():
+    for name, value in {"PARTITION": "other", "TIMELIMIT": "1", "JOB_NAME": "mine", "QOS": "normal"}.items():
         monkeypatch.setenv(f"SBATCH_{name}", value)
     submit_batch(paths, SPLIT, SMALL, Terms())
     assert slurm.variables(101) == "SBATCH_QOS=normal\n"
