@@ -33,6 +33,9 @@ SETUP = (
 )
 JOB_NAME_VARIABLE = "SBATCH_JOB_NAME"
 """sbatch puts it above the script's own line, by which the jobs of a study are known."""
+OWN_JOB = ("SLURM", "SRUN_", "SUBMITIT_", "PMI", "OMPI_COMM_WORLD_")
+"""How the variables begin by which a process knows which job, step and rank it is. Sources: manuals of sbatch and srun."""
+HOW_TO_REACH_SLURM = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_SOCKET"})
 LAST_WORDS = re.compile(r"sbatch: error: (?P<words>.+)")
 
 
@@ -121,7 +124,7 @@ def submit_batch(paths: StudyPaths, batch: Batch, resources: Resources, terms: T
     """
     folder = paths.next_attempt(batch.name)
     try:
-        with masking(PRIVATE_UMASK) as umask, _without((*SBATCH_VARIABLES, JOB_NAME_VARIABLE)):
+        with masking(PRIVATE_UMASK) as umask, _without((*SBATCH_VARIABLES, JOB_NAME_VARIABLE, *find_own_job(os.environ))):
             executor = _make_executor(folder, batch, resources, terms)
             submitted = executor.submit_array([_work_of(paths, job, umask) for job in batch.jobs])
     except OSError as error:
@@ -131,6 +134,17 @@ def submit_batch(paths: StudyPaths, batch: Batch, resources: Resources, terms: T
         said = [match["words"] for match in LAST_WORDS.finditer(str(error))] or [" ".join(str(error).split())]
         raise LaunchError(f"Slurm refused {batch.name}: {'; '.join(said)}") from error
     return tuple((one.job_id, Path(one.task(0).paths.stdout)) for one in submitted)
+
+
+def find_own_job(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the variables of the job that this process belongs to, for jobs that it submits not to take themselves for that one.
+
+    Args:
+        environment: the process's variables; outside of a job those of Slurm are the user's, for srun, and none is named.
+    """
+    if "SLURM_JOB_ID" not in environment:
+        return ()
+    return tuple(name for name in environment if name.startswith(OWN_JOB) and name not in HOW_TO_REACH_SLURM)
 
 
 def dependency(ids: Mapping[str, str], after: tuple[str, ...], whole: Set[str] = frozenset()) -> str | None:

@@ -31,7 +31,7 @@ number=$(( $(cat "{folder}/number") + 1 ))
 echo "$number" > "{folder}/number"
 [ -e "{folder}/stop-$number" ] && {{ kill -"$(cat "{folder}/stop-$number")" "$PPID"; kill -INT $$; }}
 cp "$1" "{folder}/script-$number"
-env | grep '^SBATCH_' > "{folder}/variables-$number"
+env | grep -E '^(SBATCH|SLURM|SUBMITIT|SRUN|PMI)' > "{folder}/variables-$number"
 umask > "{folder}/umask-$number"
 echo "Submitted batch job $number"
 """

@@ -229,6 +229,28 @@ def test_what_was_resolved_stands_in_the_script_and_sbatchs_variables_do_not_ove
     assert os.environ["SBATCH_PARTITION"] == "other"
 
 
+def test_a_job_that_is_submitted_from_inside_another_does_not_take_itself_for_that(slurm, paths, monkeypatch):
+    own = {
+        "SLURM_ARRAY_JOB_ID": "1",
+        "SLURM_RESTART_COUNT": "3",
+        "SLURMD_NODENAME": "n",
+        "SUBMITIT_EXECUTOR": "slurm",
+        "PMIX_RANK": "0",
+    }
+    for name, value in (own | {"SLURM_JOB_ID": "8", "SLURM_CONF": "/etc/slurm.conf"}).items():
+        monkeypatch.setenv(name, value)
+    submit_batch(paths, SPLIT, SMALL, Terms())
+    assert slurm.variables(101) == "SLURM_CONF=/etc/slurm.conf\n"
+    assert os.environ["SLURM_JOB_ID"] == "8"
+
+
+def test_what_a_user_sets_for_srun_reaches_the_job(slurm, paths, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("SLURM_MPI_TYPE", "pmix")
+    submit_batch(paths, SPLIT, SMALL, Terms())
+    assert slurm.variables(101) == "SLURM_MPI_TYPE=pmix\n"
+
+
 def test_sbatchs_reason_for_a_refusal_is_given(slurm, paths):
     slurm.refuse("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates policy\n")
     with pytest.raises(LaunchError) as refusal:
