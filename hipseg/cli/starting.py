@@ -22,7 +22,7 @@ from hipseg.launch.request import Request
 from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
 from hipseg.launch.state import Record, StudyState, read_state
 from hipseg.launch.stopping import wait_for_cancelled
-from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
+from hipseg.launch.submission import ClusterPlan, find_live, gather_runs, refuse_other_settings, show_plan, submit_plan
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.splits import say_whose_folds
 
@@ -65,7 +65,7 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
     Args:
         settings: the study.
         request: what was asked for.
-        jobs: those of an earlier submission; none to lay the study out anew.
+        jobs: those of earlier submissions, each behind those that it waits for; none to lay the study out anew.
         dry_run: only show scripts and graph.
     """
     site = _look_at_site()
@@ -125,9 +125,10 @@ def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job
     earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
     if earlier is not None:
         done |= find_prepared(paths, settings, jobs, done, earlier)
-    live, replaced = (
-        find_live(jobs, done, earlier, read_queue(earlier.cluster)) if earlier is not None else ({}, frozenset[str]())
-    )
+    queue = read_queue(earlier.cluster) if earlier is not None else {}
+    if earlier is not None:
+        jobs = gather_runs(jobs, earlier, queue)
+    live, replaced = find_live(jobs, done, earlier, queue)
     if live:
         refuse_other_settings(paths, settings)
     before = earlier.records if earlier is not None else ()

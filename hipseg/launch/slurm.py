@@ -77,7 +77,7 @@ class Terms:
 def gather(jobs: tuple[Job, ...]) -> tuple[Batch, ...]:
     """Put jobs of one stage and arm, which wait for the same, into one array; the order of the graph is kept."""
     batches = []
-    for (name, stage), together in groupby(jobs, _kind_of):
+    for ((name, stage), _), together in groupby(jobs, lambda job: (_kind_of(job), frozenset(job.after))):
         batches.append(Batch(name, stage, tuple(together)))
     return tuple(batches)
 

@@ -14,7 +14,7 @@ from hipseg.errors import LaunchError
 from hipseg.fsio import write_text
 from hipseg.launch.allocation import Allocation
 from hipseg.launch.cluster import QueueEntry, cancel_jobs, look_up
-from hipseg.launch.graph import Job
+from hipseg.launch.graph import AGGREGATE, REPORT, Job, in_order
 from hipseg.launch.private import make_private
 from hipseg.launch.request import Request
 from hipseg.launch.slurm import Batch, Terms, dependency, gather, refuse_path, render_script, submit_batch
@@ -33,7 +33,7 @@ class ClusterPlan:
     Args:
         paths, settings, jobs: the study; each job stands behind those that it waits for.
         done: names of jobs that are complete.
-        live: name of a job that is queued or runs and stays so -> Slurm's number.
+        live: name of a job that is queued or runs and stays so, be it one of `jobs` or not -> Slurm's number.
         replaced: Slurm's numbers of jobs that wait for ones that failed, and are submitted anew, or whose run is complete.
         earlier: records of the submission before; those of other jobs stay in study.json.
         cluster: its name.
@@ -60,8 +60,20 @@ class ClusterPlan:
         return gather(tuple(job for job in self.jobs if job.name not in self.done and job.name not in self.live))
 
 
+def gather_runs(jobs: tuple[Job, ...], earlier: StudyState, queue: Mapping[str, QueueEntry]) -> tuple[Job, ...]:
+    """Let the table wait for every run of the study, those of earlier submissions that are still to end included.
+
+    Args:
+        jobs: the graph.
+        earlier: the study as it was submitted before.
+        queue: what Slurm knows.
+    """
+    runs = (*(job.name for job in jobs if job.arm is not None), *_find_others(jobs, earlier, queue))
+    return tuple(dataclasses.replace(job, after=runs) if job.name == AGGREGATE else job for job in jobs)
+
+
 def find_live(
-    jobs: Iterable[Job], done: frozenset[str], earlier: StudyState | None, queue: Mapping[str, QueueEntry]
+    jobs: tuple[Job, ...], done: frozenset[str], earlier: StudyState | None, queue: Mapping[str, QueueEntry]
 ) -> tuple[dict[str, str], frozenset[str]]:
     """Tell the jobs of an earlier submission that are left alone from those that can no longer come to anything.
 
@@ -71,10 +83,10 @@ def find_live(
         earlier: the study as it was submitted before; None where it was not.
         queue: what Slurm knows.
     Returns:
-        Name -> Slurm's number of the first kind, and the numbers of the second.
+        Name -> Slurm's number of the first kind, those of the study that are not in the graph included; numbers of the second.
     """
     ids = {record.job.name: record.submitit_id for record in earlier.records if record.stage == "queued"} if earlier else {}
-    live: dict[str, str] = {}
+    live = _find_others(jobs, earlier, queue) if earlier else {}
     replaced: set[str] = set()
     for job in jobs:
         number = ids.get(job.name)
@@ -86,11 +98,21 @@ def find_live(
             replaced |= {number} if entry.is_waiting else set()
             continue
         # What waits for a job that is submitted anew waits for the old one's number.
-        if entry.is_waiting and not all(name in live or name in done for name in job.after):
+        is_met = all(name in live or name in done for name in job.after)
+        if entry.is_waiting and not is_met:
             replaced.add(number)
-        else:
+        elif is_met or job.name not in (AGGREGATE, REPORT):
+            # A table or page that is being made holds nothing of the runs to come, and is made again after them.
             live[job.name] = number
     return live, frozenset(replaced)
+
+
+def _find_others(jobs: Iterable[Job], earlier: StudyState, queue: Mapping[str, QueueEntry]) -> dict[str, str]:
+    """Find the runs that are queued or run and are none of these jobs; name -> Slurm's number."""
+    names = {job.name for job in jobs}
+    queued = ((one.job, one.submitit_id) for one in earlier.records if one.stage == "queued" and one.submitit_id)
+    runs = {job.name: number for job, number in queued if job.arm is not None and job.name not in names}
+    return {name: number for name, number in runs.items() if (entry := look_up(queue, number)) is not None and entry.is_live}
 
 
 def refuse_other_settings(paths: StudyPaths, settings: StudySettings) -> None:
@@ -178,7 +200,9 @@ def _begin(plan: ClusterPlan) -> StudyState:
     """Give the study as it is before anything is submitted."""
     names = {job.name for job in plan.jobs}
     others = [record for record in plan.earlier if record.job.name not in names]
-    records = (*others, *(_record_before(plan, job) for job in plan.jobs))
+    by_name = {record.job.name: record for record in (*others, *(_record_before(plan, job) for job in plan.jobs))}
+    # Of several submissions the later may hold what jobs of the earlier wait for: `hipseg resubmit` goes by this order.
+    records = tuple(by_name[job.name] for job in in_order(record.job for record in by_name.values()))
     return StudyState(records, socket.gethostname(), os.getpid(), time.time(), plan.manifests, plan.cluster, plan.request)
 
 

@@ -69,6 +69,41 @@ def test_submitting_twice_submits_once(folder, slurm):
     assert not (slurm.folder / "script-105").exists()
 
 
+def submit_in_two(folder, slurm):
+    """Submit one arm, and while its folds train another one, which pretrains first."""
+    dataset, manifest = pack_discs(folder / "shards", 2)
+    write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
+    submit_unet()
+    slurm.say("squeue", "101_0|RUNNING|None\n101_1|RUNNING|None\n102|PENDING|Dependency\n103|PENDING|Dependency\n")
+    return call(submit, "--folds", 2, "--arm", "modified-unet-tl")
+
+
+def test_the_table_waits_for_the_runs_of_both_commands(folder, slurm):
+    ended = submit_in_two(folder, slurm)
+    assert ended.output.splitlines()[:4] == [
+        "submitted pretraining: 1 job as 104",
+        "submitted train modified-unet-tl: 2 jobs as 105, afterok 104",
+        "submitted aggregate: 1 job as 106, afterok 101_0:101_1:105",
+        "submitted report: 1 job as 107, afterok 106",
+    ]
+    assert "scancel --quiet 102 103" in slurm.calls
+
+
+def test_resubmit_takes_both_up_each_behind_what_it_waits_for(folder, slurm):
+    call(submit, "--folds", 2, "--arm", "modified-unet")
+    slurm.say("squeue", "101|FAILED|NonZeroExitCode\n")
+    call(submit, "--folds", 2, "--arm", "modified-unet-tl")
+    slurm.say("squeue", "105|FAILED|NonZeroExitCode\n106|FAILED|NonZeroExitCode\n")
+    assert [line for line in call(resubmit).output.splitlines() if line.startswith("submitted ")] == [
+        "submitted split: 1 job as 110",
+        "submitted train modified-unet: 2 jobs as 111, afterok 110",
+        "submitted pretraining: 1 job as 112",
+        "submitted train modified-unet-tl: 2 jobs as 113, afterok 110:112",
+        "submitted aggregate: 1 job as 114, afterok 111:113",
+        "submitted report: 1 job as 115, afterok 114",
+    ]
+
+
 def test_resubmit_deals_no_folds_again_and_leaves_those_in_the_queue_alone(folder, slurm):
     dataset, manifest = pack_discs(folder / "shards", 2)
     call(submit, "--folds", 2, "--arm", "unet", "--arm", "modified-unet")

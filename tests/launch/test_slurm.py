@@ -160,6 +160,12 @@ def test_a_study_is_as_many_submissions_as_stages_and_arms(tmp_path):
     assert all(job.after == one.after for one in batches for job in one.jobs)
 
 
+def test_folds_of_an_arm_that_wait_for_different_jobs_are_submitted_apart():
+    first, second = folds(2)
+    apart = (first, Job(second.name, second.arguments, (), second.arm, second.fold))
+    assert [(one.after, len(one.jobs)) for one in gather(apart)] == [(("split",), 1), ((), 1)]
+
+
 @pytest.mark.parametrize(
     ("after", "whole", "expected"),
     [

@@ -149,6 +149,11 @@ def test_a_job_that_waits_to_do_what_is_done_is_taken_out_of_the_queue():
     assert find_live(JOBS, frozenset(ids), study(ids), {"2_0": WAITING, "2_1": RUNNING}) == ({}, frozenset({"2_0"}))
 
 
+def test_a_table_that_is_being_made_without_runs_to_come_is_made_again():
+    queue = {"2_0": FAILED, "4": RUNNING}
+    assert find_live(JOBS, frozenset(), study({NAMES[1]: "2_0", "aggregate": "4"}), queue) == ({}, frozenset())
+
+
 def test_jobs_that_were_cancelled_or_never_submitted_are_not_live():
     earlier = study({NAMES[0]: "1"})
     earlier = earlier.with_record(dataclasses.replace(earlier.records[0], stage="cancelled"))
