@@ -6,7 +6,6 @@ import click
 
 from hipseg.cli.starting import start_here, start_on_cluster
 from hipseg.config import load_settings
-from hipseg.launch.graph import in_order
 from hipseg.launch.state import read_state
 from hipseg.runs import StudyPaths
 
@@ -26,5 +25,4 @@ def command(results: Path | None, dry_run: bool) -> None:
     if state.cluster is None:
         start_here(settings, state.request, dry_run=dry_run)
     else:
-        jobs = in_order(record.job for record in state.records)
-        start_on_cluster(settings, state.request, jobs, dry_run=dry_run)
+        start_on_cluster(settings, state.request, state.records, dry_run=dry_run)

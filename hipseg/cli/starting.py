@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hipseg.errors import ConfigError, LaunchError
 from hipseg.fsio import locked, write_text
 from hipseg.launch.allocation import allocate
 from hipseg.launch.cluster import look_up, name_cluster, read_queue
-from hipseg.launch.graph import AGGREGATE, Job, Packing, choose_part, give_ranks, plan_study, share_threads
+from hipseg.launch.graph import AGGREGATE, Job, Packing, Part, choose_part, give_ranks, in_order, plan_study, share_threads
 from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
 from hipseg.launch.prepared import find_prepared
@@ -22,7 +23,7 @@ from hipseg.launch.request import Request
 from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
 from hipseg.launch.state import Record, StudyState, read_state
 from hipseg.launch.stopping import wait_for_cancelled
-from hipseg.launch.submission import ClusterPlan, find_live, gather_runs, refuse_other_settings, show_plan, submit_plan
+from hipseg.launch.submission import Charge, ClusterPlan, find_live, gather_runs, refuse_other_settings, show_plan, submit_plan
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.splits import say_whose_folds
 
@@ -59,18 +60,18 @@ def start_here(settings: StudySettings, request: Request, *, dry_run: bool) -> N
         _run(_make_plan(settings, request))
 
 
-def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...] = (), *, dry_run: bool) -> None:
+def start_on_cluster(settings: StudySettings, request: Request, before: tuple[Record, ...] = (), *, dry_run: bool) -> None:
     """Submit a study to Slurm and come back at once.
 
     Args:
         settings: the study.
         request: what was asked for.
-        jobs: those of earlier submissions, each behind those that it waits for; none to lay the study out anew.
+        before: jobs of earlier submissions, to be taken up as they were then; none to lay the study out anew.
         dry_run: only show scripts and graph.
     """
     site = _look_at_site()
     paths = StudyPaths(settings.results)
-    plan = _plan_for_cluster(settings, request, jobs, site)
+    plan = _plan_for_cluster(settings, request, before, site)
     if request.pack is None:
         _warn_of_folds(settings)
     if dry_run:
@@ -79,8 +80,8 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
     with locked(paths.lock, f"the study in {paths.root}"):
         if paths.state.is_file():
             wait_for_cancelled(read_state(paths))
-        plan = _plan_for_cluster(settings, request, jobs, site)
-        for warning in plan.allocation.warnings:
+        plan = _plan_for_cluster(settings, request, before, site)
+        for warning in dict.fromkeys(one for job in plan.jobs for one in plan.charge_of(job).allocation.warnings):
             click.echo(f"warning: {warning}", err=True)
         submit_plan(plan, click.echo)
     for kind, names in (("complete before", plan.done), ("submitted before", plan.live)):
@@ -109,30 +110,51 @@ def _warn_of_folds(settings: StudySettings) -> None:
         click.echo(f"warning: {whose}", err=True)
 
 
-def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...], site: SiteProfile) -> ClusterPlan:
+def _plan_for_cluster(settings: StudySettings, request: Request, before: tuple[Record, ...], site: SiteProfile) -> ClusterPlan:
     paths = StudyPaths(settings.results)
-    part = choose_part(settings, request.arms, request.folds, request.repeats)
-    packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
-    manifests = check_shards(settings, part, packs_first=packing is not None)
-    networks = {settings.arm(arm).network for arm in part.arms}
-    allocation = allocate(request, site, os.environ, estimate_memory_bytes(settings, networks))
-    if not jobs:
-        jobs = plan_study(settings, paths.settings, part, has_splits=has_splits(settings), packing=packing)
-        if settings.train.threads == 0:
-            jobs = share_threads(jobs, allocation.resources["finetune"].cpus_per_rank)
-    jobs = give_ranks(jobs, allocation.ranks)
+    requests = dict.fromkeys((request, *(record.request or request for record in before)))
+    charges = {one: _charge(settings, one, site) for one in requests}
+    manifests = check_shards(settings, _join_parts(settings, requests), packs_first=any(one.pack is not None for one in requests))
+    own = {record.job.name: charges[record.request or request] for record in before}
+    if before:
+        jobs = in_order(give_ranks((record.job,), own[record.job.name].allocation.ranks)[0] for record in before)
+    else:
+        jobs = _lay_out(settings, charges[request])
     done = find_done(paths, settings, jobs)
     earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
-    if earlier is not None:
-        done |= find_prepared(paths, settings, jobs, done, earlier)
     queue = read_queue(earlier.cluster) if earlier is not None else {}
     if earlier is not None:
+        done |= find_prepared(paths, settings, jobs, done, earlier)
         jobs = gather_runs(jobs, earlier, queue)
     live, replaced = find_live(jobs, done, earlier, queue)
     if live:
         refuse_other_settings(paths, settings)
-    before = earlier.records if earlier is not None else ()
-    return ClusterPlan(paths, settings, jobs, done, live, replaced, before, site.cluster, allocation, request, manifests)
+    records = earlier.records if earlier is not None else ()
+    return ClusterPlan(paths, settings, jobs, done, live, replaced, records, site.cluster, charges[request], own, manifests)
+
+
+def _charge(settings: StudySettings, request: Request, site: SiteProfile) -> Charge:
+    """Find what the jobs of one command are given."""
+    networks = {settings.arm(arm).network for arm in choose_part(settings, request.arms).arms}
+    return Charge(request, allocate(request, site, os.environ, estimate_memory_bytes(settings, networks)))
+
+
+def _join_parts(settings: StudySettings, requests: Iterable[Request]) -> Part:
+    """Give the part of the study that several commands asked for together."""
+    parts = [choose_part(settings, one.arms, one.folds, one.repeats) for one in requests]
+    arms, folds = ({name for part in parts for name in part.arms}, {fold for part in parts for fold in part.folds})
+    return choose_part(settings, tuple(arms), tuple(folds), max(part.repeats for part in parts))
+
+
+def _lay_out(settings: StudySettings, charge: Charge) -> tuple[Job, ...]:
+    """Lay out the jobs of one command on a cluster."""
+    request, allocation = charge.request, charge.allocation
+    part = choose_part(settings, request.arms, request.folds, request.repeats)
+    packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
+    jobs = plan_study(settings, StudyPaths(settings.results).settings, part, has_splits=has_splits(settings), packing=packing)
+    if settings.train.threads == 0:
+        jobs = share_threads(jobs, allocation.resources["finetune"].cpus_per_rank)
+    return give_ranks(jobs, allocation.ranks)
 
 
 def _make_plan(settings: StudySettings, request: Request) -> Plan:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from hipseg.config import StudySettings, dump_settings
@@ -27,6 +28,14 @@ SHOWN_NAMES = 15
 
 
 @dataclass(frozen=True)
+class Charge:
+    """What a command was asked for, and what its jobs are given for it."""
+
+    request: Request
+    allocation: Allocation
+
+
+@dataclass(frozen=True)
 class ClusterPlan:
     """A study that is ready to be submitted.
 
@@ -37,8 +46,8 @@ class ClusterPlan:
         replaced: Slurm's numbers of jobs that wait for ones that failed, and are submitted anew, or whose run is complete.
         earlier: records of the submission before; those of other jobs stay in study.json.
         cluster: its name.
-        allocation: what the jobs are given.
-        request: what was asked for.
+        charge: what was asked for now, and what the jobs are given for it.
+        own: name of a job that is taken up as it was submitted before -> what it was asked for then, and is given.
         manifests: digests of the data.
     """
 
@@ -50,14 +59,19 @@ class ClusterPlan:
     replaced: frozenset[str]
     earlier: tuple[Record, ...]
     cluster: str
-    allocation: Allocation
-    request: Request
+    charge: Charge
+    own: Mapping[str, Charge] = field(default_factory=dict)
     manifests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def batches(self) -> tuple[Batch, ...]:
         """What has to be submitted."""
-        return gather(tuple(job for job in self.jobs if job.name not in self.done and job.name not in self.live))
+        left = [job for job in self.jobs if job.name not in self.done and job.name not in self.live]
+        return tuple(batch for _, alike in groupby(left, self.charge_of) for batch in gather(tuple(alike)))
+
+    def charge_of(self, job: Job) -> Charge:
+        """Tell what a job is submitted for."""
+        return self.own.get(job.name, self.charge)
 
 
 def gather_runs(jobs: tuple[Job, ...], earlier: StudyState, queue: Mapping[str, QueueEntry]) -> tuple[Job, ...]:
@@ -131,13 +145,13 @@ def refuse_other_settings(paths: StudyPaths, settings: StudySettings) -> None:
 def show_plan(plan: ClusterPlan, say: Callable[[str], None]) -> None:
     """Show every script as sbatch would get it, and the graph; submits and writes nothing."""
     for batch in plan.batches:
-        resources = plan.allocation.resources[batch.stage]
+        resources = plan.charge_of(batch.jobs[0]).allocation.resources[batch.stage]
         names = {batch.name: f"<number of {batch.name}>" for batch in plan.batches}
         numbers = {job.name: names[one.name] for one in plan.batches for job in one.jobs} | dict(plan.live)
         waited = sorted({numbers[name] for name in batch.after if name in numbers})
         waits = ":".join(("afterok", *waited)) if waited else None
         say(f"== {batch.name}: {_count(batch)}")
-        say(render_script(plan.paths, batch, resources, _terms(plan, waits)))
+        say(render_script(plan.paths, batch, resources, _terms(plan, batch, waits)))
         for job in batch.jobs:
             say(f"{job.name}\n  {job.command}")
             if job.after:
@@ -174,10 +188,11 @@ def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
     whole: set[str] = set()
     for batch in plan.batches:
         waits = dependency(numbers, batch.after, whole)
+        resources = plan.charge_of(batch.jobs[0]).allocation.resources[batch.stage]
         # A job that Slurm has and study.json does not name would be submitted a second time.
         with catching_stops() as stops:
             with shielding():
-                submitted = submit_batch(plan.paths, batch, plan.allocation.resources[batch.stage], _terms(plan, waits))
+                submitted = submit_batch(plan.paths, batch, resources, _terms(plan, batch, waits))
             state = _record_submitted(plan.paths, state, batch, submitted)
         numbers |= {job.name: number for job, (number, _) in zip(batch.jobs, submitted, strict=True)}
         base = submitted[0][0].partition("_")[0]
@@ -191,7 +206,8 @@ def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
 def _record_submitted(paths: StudyPaths, state: StudyState, batch: Batch, submitted: tuple[tuple[str, Path], ...]) -> StudyState:
     for job, (number, log) in zip(batch.jobs, submitted, strict=True):
         relative = os.path.relpath(log, paths.root.absolute())
-        state = state.with_record(Record(job, "queued", submitit_id=number, log=relative))
+        before = state.record(job.name)
+        state = state.with_record(dataclasses.replace(before, submitit_id=number, log=relative))
     write_state(paths, state)
     return state
 
@@ -203,20 +219,21 @@ def _begin(plan: ClusterPlan) -> StudyState:
     by_name = {record.job.name: record for record in (*others, *(_record_before(plan, job) for job in plan.jobs))}
     # Of several submissions the later may hold what jobs of the earlier wait for: `hipseg resubmit` goes by this order.
     records = tuple(by_name[job.name] for job in in_order(record.job for record in by_name.values()))
-    return StudyState(records, socket.gethostname(), os.getpid(), time.time(), plan.manifests, plan.cluster, plan.request)
+    return StudyState(records, socket.gethostname(), os.getpid(), time.time(), plan.manifests, plan.cluster, plan.charge.request)
 
 
 def _record_before(plan: ClusterPlan, job: Job) -> Record:
     if job.name in plan.done:
-        return Record(job, "skipped")
+        return Record(job, "skipped", request=plan.charge_of(job).request)
     before = next((record for record in plan.earlier if record.job.name == job.name), None)
     if job.name in plan.live and before is not None:
         return dataclasses.replace(before, job=job)
-    return Record(job, "queued")
+    return Record(job, "queued", request=plan.charge_of(job).request)
 
 
-def _terms(plan: ClusterPlan, waits: str | None) -> Terms:
-    return Terms(waits, plan.request.max_running, plan.request.max_requeues)
+def _terms(plan: ClusterPlan, batch: Batch, waits: str | None) -> Terms:
+    request = plan.charge_of(batch.jobs[0]).request
+    return Terms(waits, request.max_running, request.max_requeues)
 
 
 def _count(batch: Batch) -> str:

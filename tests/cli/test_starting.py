@@ -104,6 +104,27 @@ def test_resubmit_takes_both_up_each_behind_what_it_waits_for(folder, slurm):
     ]
 
 
+def test_resubmit_gives_each_job_what_its_own_command_asked_for(folder, slurm):
+    """The two leave the same order of the runs and other resources for each."""
+    dataset, manifest = pack_discs(folder / "shards", 2)
+    write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
+    submit_unet("--time", "60", "--partition", "gpu", "--gpus", 2)
+    call(submit, "--folds", 2, "--arm", "modified-unet", "--time", "10")
+    slurm.say("squeue", "")
+    ended = call(resubmit)
+    assert ended.exit_code == 0, ended.output
+    unet, modified = slurm.script(107), slurm.script(108)
+    assert "#SBATCH --job-name=hipseg-train-unet\n" in unet
+    for line in ("--partition=gpu", "--time=01:00:00", "--gpus-per-node=2", "--ntasks-per-node=2", "--array=0-1%2"):
+        assert f"#SBATCH {line}\n" in unet
+    for line in ("--partition=cpu", "--time=00:10:00", "--ntasks-per-node=1"):
+        assert f"#SBATCH {line}\n" in modified
+    records = {record.job.name: record for record in read_state(StudyPaths(folder / "results")).records}
+    assert records["train unet fold 0"].request == Request(arms=("unet",), time_min=60, partition="gpu", gpus=2)
+    assert records["train unet fold 0"].job.ranks == 2
+    assert records["train modified-unet fold 0"].job.ranks == 1
+
+
 def test_resubmit_deals_no_folds_again_and_leaves_those_in_the_queue_alone(folder, slurm):
     dataset, manifest = pack_discs(folder / "shards", 2)
     call(submit, "--folds", 2, "--arm", "unet", "--arm", "modified-unet")

@@ -11,7 +11,7 @@ from hipseg.launch.graph import choose_part, plan_study
 from hipseg.launch.request import Request
 from hipseg.launch.resources import STAGES
 from hipseg.launch.state import Record, StudyState, read_state
-from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
+from hipseg.launch.submission import Charge, ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
 from hipseg.runs import StudyPaths
 from hipseg.signals import StopRequests
 
@@ -34,8 +34,7 @@ def plan(tmp_path, monkeypatch):
         replaced=frozenset(),
         earlier=(),
         cluster="fake",
-        allocation=Allocation(STAGES),
-        request=Request(arms=ARMS, max_running=1),
+        charge=Charge(Request(arms=ARMS, max_running=1), Allocation(STAGES)),
     )
 
 
@@ -61,7 +60,7 @@ def test_each_submission_waits_for_those_before_it_and_is_written_down(plan, slu
 
 
 def test_what_is_done_or_queued_is_not_submitted_and_what_waits_for_it_waits(plan, slurm):
-    before = Record(JOBS[1], "queued", submitit_id="55_0", log="jobs/x/55_0_0_log.out")
+    before = Record(JOBS[1], "queued", submitit_id="55_0", log="jobs/x/55_0_0_log.out", request=Request(gpus=4))
     other = Record(dataclasses.replace(JOBS[1], name="train other fold 0", arm="other"), "queued", submitit_id="50")
     plan = dataclasses.replace(plan, done=frozenset({NAMES[0], NAMES[3]}), live={NAMES[1]: "55_0"}, earlier=(other, before))
     said = []
