@@ -104,6 +104,20 @@ def test_resubmit_takes_both_up_each_behind_what_it_waits_for(folder, slurm):
     ]
 
 
+def test_resubmit_takes_up_no_other_study_than_the_one_named(folder, slurm, monkeypatch):
+    submit_unet()
+    slurm.say("squeue", "")
+    (folder / "results").rename(folder / "old")
+    elsewhere = call(resubmit, "old")
+    monkeypatch.chdir(folder / "private")
+    for ended in (elsewhere, call(resubmit, "../old")):
+        assert isinstance(ended.exception, ConfigError)
+        assert "call its results results, which from here is another folder; give the command where" in str(ended.exception)
+    (folder / "old").rename(folder / "results")
+    monkeypatch.chdir(folder)
+    assert call(resubmit, folder / "results").output.startswith("submitted split: 1 job as 105\n")
+
+
 def test_resubmit_gives_each_job_what_its_own_command_asked_for(folder, slurm):
     """The two leave the same order of the runs and other resources for each."""
     dataset, manifest = pack_discs(folder / "shards", 2)
