@@ -1,5 +1,6 @@
 """Start a study, here or on a cluster: what `hipseg submit` and `hipseg resubmit` share."""
 
+import contextlib
 import math
 import os
 import time
@@ -271,7 +272,9 @@ def _tell(paths: StudyPaths, record: Record) -> None:
     more = f": {record.error}" if record.error else ""
     if record.stage == "running" and record.log:
         more = f", log {paths.root / record.log}"
-    click.echo(f"{time.strftime('%H:%M:%S')} {record.stage} {record.job.name}{more}")
+    # The terminal may be gone, for which what runs is just being stopped.
+    with contextlib.suppress(OSError):
+        click.echo(f"{time.strftime('%H:%M:%S')} {record.stage} {record.job.name}{more}")
 
 
 def _describe(record: Record) -> str:

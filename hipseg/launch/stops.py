@@ -5,25 +5,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-CAUGHT = (signal.SIGINT, signal.SIGTERM)
-FROM_TERMINALS = frozenset({signal.SIGINT})
-"""Signals that a terminal sends to each process of a command, and not only to the one that decides."""
+FROM_TERMINALS = frozenset({signal.SIGINT, signal.SIGHUP})
+"""Signals that a terminal sends to each process of a command, and not only to the one that decides: Ctrl-C, and its own end."""
 
 
 @contextmanager
 def catching_stops() -> Iterator[list[int]]:
-    """Collect interrupts and SIGTERM in the list given while the block runs, so that neither tears a file or a start."""
+    """Collect interrupts, hang-ups and SIGTERM in the list given while the block runs, so that none tears a file or a start.
+
+    A hang-up that is ignored, as nohup has it, stays so.
+    """
     stops: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         stops.append(number)
 
-    before = {number: signal.signal(number, note) for number in CAUGHT}
+    caught = [number for number in (*FROM_TERMINALS, signal.SIGTERM) if number != signal.SIGHUP or not _is_ignored(number)]
+    before = {number: signal.signal(number, note) for number in caught}
     try:
         yield stops
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_ignored(number: int) -> bool:
+    return signal.getsignal(number) == signal.SIG_IGN
 
 
 @contextmanager
