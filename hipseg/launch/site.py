@@ -84,7 +84,7 @@ def ask_site() -> SiteProfile:
     Raises:
         LaunchError: it does not answer, or in a form that is not known.
     """
-    text = ask("sinfo", "--noheader", "--exact", f"--format={SINFO_FORMAT}")
+    text = ask("sinfo", "--noheader", "--exact", "--noconvert", f"--format={SINFO_FORMAT}")
     return parse_site(text, name_cluster())
 
 

@@ -15,6 +15,7 @@ NAMED_AFTER = {"squeue": 3, "sacct": 2}
 ANSWER = """\
 #!/bin/sh
 printf '%s' "{name}" >> "{folder}/calls"
+case "{name} $*" in sinfo*--noconvert*) ;; sinfo*) echo 'big|up|infinite|1-1K|1K|16|65536|(null)|(null)'; exit 0 ;; esac
 for one in "$@"; do printf ' %s' "$one" >> "{folder}/calls"; done
 echo >> "{folder}/calls"
 answer="{folder}/{name}"
