@@ -17,6 +17,10 @@ from hipseg.runs import StudyPaths
 FORMAT_VERSION = 3
 READABLE_VERSIONS = (1, 2, 3)
 """Version 1 knows no cluster and no request, version 2 one request for all jobs."""
+DAMAGE_CURE = (
+    "delete it and submit again, complete folds are kept; jobs of it on a cluster (`squeue --me`) have to be ended before with "
+    "`scancel`, or they are submitted a second time"
+)
 CLOCK_TOLERANCE_S = 60.0
 """A process that began later than this after its job is another one that was given the same number."""
 
@@ -111,7 +115,12 @@ def read_state(paths: StudyPaths) -> StudyState:
     Raises:
         LaunchError: there is none, or it is damaged or of another version.
     """
-    value = read_json(paths.state, LaunchError, "study (`hipseg submit` starts one)")
+    try:
+        value = read_json(paths.state, LaunchError, "study (`hipseg submit` starts one)")
+    except LaunchError as error:
+        if isinstance(error.__cause__, ValueError):
+            raise LaunchError(f"{error}; {DAMAGE_CURE}") from error
+        raise
     try:
         if value["format_version"] not in READABLE_VERSIONS:
             readable = ", ".join(map(str, READABLE_VERSIONS))
@@ -127,10 +136,7 @@ def read_state(paths: StudyPaths) -> StudyState:
             request,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise LaunchError(
-            f"damaged study at {paths.state} ({type(error).__name__}: {error}); delete it and submit again, "
-            f"complete folds are kept"
-        ) from error
+        raise LaunchError(f"damaged study at {paths.state} ({type(error).__name__}: {error}); {DAMAGE_CURE}") from error
 
 
 def is_seen_from_here(host: str) -> bool:

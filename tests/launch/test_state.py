@@ -89,6 +89,16 @@ def test_a_damaged_study_is_refused(tmp_path, key, value, message):
         read_state(paths)
 
 
+def test_the_cure_of_a_damaged_study_doubles_no_work(tmp_path):
+    paths = StudyPaths(tmp_path)
+    write_state(paths, STATE)
+    whole = paths.state.read_text()
+    for damaged in (whole[:40], "[]"):
+        paths.state.write_text(damaged)
+        with pytest.raises(LaunchError, match=r"delete it and submit again.*`squeue --me`.* ended before with `scancel`"):
+            read_state(paths)
+
+
 def test_a_process_is_alive_until_it_has_ended():
     here = socket.gethostname()
     with subprocess.Popen(["sleep", "60"]) as process:
