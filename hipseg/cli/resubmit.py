@@ -25,7 +25,7 @@ def command(results: Path | None, dry_run: bool) -> None:
     settings = load_settings(paths.settings)
     _refuse_other_results(paths, settings)
     if state.cluster is None:
-        start_here(settings, state.request, dry_run=dry_run)
+        start_here(settings, state.request, state.records, dry_run=dry_run)
     else:
         start_on_cluster(settings, state.request, state.records, dry_run=dry_run)
 

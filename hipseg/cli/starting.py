@@ -1,6 +1,7 @@
 """Start a study, here or on a cluster: what `hipseg submit` and `hipseg resubmit` share."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -31,7 +32,7 @@ from hipseg.splits import say_whose_folds
 
 @dataclass(frozen=True)
 class Plan:
-    """A study that is ready to start on this machine."""
+    """A study that is ready to start on this machine; `own` and `others` as `run_study` takes them."""
 
     paths: StudyPaths
     settings: StudySettings
@@ -41,24 +42,27 @@ class Plan:
     manifests: dict[str, str]
     machine: Machine
     runs_at_once: int
+    own: dict[str, Request]
+    others: tuple[Record, ...]
 
 
-def start_here(settings: StudySettings, request: Request, *, dry_run: bool) -> None:
+def start_here(settings: StudySettings, request: Request, before: tuple[Record, ...] = (), *, dry_run: bool) -> None:
     """Run a study on this machine and stay until its last job has ended.
 
     Args:
         settings: the study.
         request: what was asked for.
+        before: jobs of earlier commands, to be taken up as those asked for them; none to do what is asked for now alone.
         dry_run: only show the jobs and their commands.
     """
     request.refuse_here()
-    plan = _make_plan(settings, request)  # what cannot start leaves no results folder behind
+    plan = _make_plan(settings, request, before)  # what cannot start leaves no results folder behind
     _warn_of_folds(settings)
     if dry_run:
         _show(plan)
         return
     with locked(plan.paths.lock, f"the study in {plan.paths.root}"):
-        _run(_make_plan(settings, request))
+        _run(_make_plan(settings, request, before))
 
 
 def start_on_cluster(settings: StudySettings, request: Request, before: tuple[Record, ...] = (), *, dry_run: bool) -> None:
@@ -158,21 +162,50 @@ def _lay_out(settings: StudySettings, charge: Charge) -> tuple[Job, ...]:
     return give_ranks(jobs, allocation.ranks)
 
 
-def _make_plan(settings: StudySettings, request: Request) -> Plan:
-    paths, ranks = StudyPaths(settings.results), request.ranks or 1
-    part = choose_part(settings, request.arms, request.folds, request.repeats)
+def _make_plan(settings: StudySettings, request: Request, before: tuple[Record, ...]) -> Plan:
+    paths = StudyPaths(settings.results)
+    requests = dict.fromkeys(record.request or request for record in before) or {request: None}
+    part = _join_parts(settings, requests)
     manifests = check_shards(settings, part)
-    jobs = plan_study(settings, paths.settings, part, has_splits=has_splits(settings))
+    jobs, own = _lay_out_here(settings, requests)
+    ranks = max(job.ranks for job in jobs)
     done = find_done(paths, settings, jobs)
-    _refuse_queued(paths, check_earlier(paths, manifests, done))
+    earlier = check_earlier(paths, manifests, done)
+    _refuse_queued(paths, earlier)
+    others = _keep_others(paths, earlier, jobs)
     machine = look_at_machine()
     memory_bytes = estimate_memory_bytes(settings, {settings.arm(arm).network for arm in part.arms}, ranks)
     runs_at_once = request.max_running or count_runs(machine, memory_bytes, ranks)
     _check_machine(machine, runs_at_once, ranks, memory_bytes)
     if runs_at_once * ranks > 1 and settings.train.threads == 0:
         jobs = share_threads(jobs, count_threads(machine, runs_at_once * ranks))
-    jobs = give_ranks(jobs, ranks)
-    return Plan(paths, settings, request, jobs, done, manifests, machine, runs_at_once)
+    return Plan(paths, settings, request, jobs, done, manifests, machine, runs_at_once, own, others)
+
+
+def _lay_out_here(settings: StudySettings, requests: Iterable[Request]) -> tuple[tuple[Job, ...], dict[str, Request]]:
+    """Lay out the jobs of several commands on this machine together, and tell which asked for each."""
+    jobs: dict[str, Job] = {}
+    own: dict[str, Request] = {}
+    for request in requests:
+        part = choose_part(settings, request.arms, request.folds, request.repeats)
+        planned = plan_study(settings, StudyPaths(settings.results).settings, part, has_splits=has_splits(settings))
+        jobs |= {job.name: job for job in give_ranks(planned, request.ranks or 1)}
+        own |= {job.name: request for job in planned}
+    return in_order(gather_runs(tuple(jobs.values()))), own
+
+
+def _keep_others(paths: StudyPaths, earlier: StudyState | None, jobs: tuple[Job, ...]) -> tuple[Record, ...]:
+    """Give the records of the study's jobs that are not to run now; nobody works at them any more."""
+    names = {job.name for job in jobs}
+    records = [record for record in earlier.records if record.job.name not in names] if earlier is not None else []
+    return tuple(_settle(paths, record) if record.stage in ("queued", "running") else record for record in records)
+
+
+def _settle(paths: StudyPaths, record: Record) -> Record:
+    job = record.job
+    if job.arm is not None and job.fold is not None and paths.fold(job.arm, job.fold, job.repeat).is_complete:
+        return dataclasses.replace(record, stage="done")
+    return dataclasses.replace(record, stage="not run", error="the command that was to run it is gone")
 
 
 def _of_cluster(paths: StudyPaths, earlier: StudyState | None, site: SiteProfile) -> StudyState | None:
@@ -245,18 +278,21 @@ def _run(plan: Plan) -> None:
         gpus=plan.machine.gpus,
         manifests=plan.manifests,
         request=plan.request,
+        own=plan.own,
+        others=plan.others,
     )
-    for record in state.records:
+    records = [state.record(job.name) for job in plan.jobs]
+    for record in records:
         click.echo(_describe(record))
-    _finish(plan, state)
+    _finish(plan, records)
 
 
-def _finish(plan: Plan, state: StudyState) -> None:
-    stages = [record.stage for record in state.records]
-    if {"stopped", "cancelled"} & set(stages) or any(record.error == "the study was stopped" for record in state.records):
+def _finish(plan: Plan, records: list[Record]) -> None:
+    stages = [record.stage for record in records]
+    if {"stopped", "cancelled"} & set(stages) or any(record.error == "the study was stopped" for record in records):
         click.echo("stopped; the same command goes on from here", err=True)
         raise SystemExit(130)
-    failed = [record.job.name for record in state.records if record.stage == "failed"]
+    failed = [record.job.name for record in records if record.stage == "failed"]
     if failed:
         raise LaunchError(
             f"{len(failed)} of {len(stages)} jobs failed ({', '.join(failed)}), {stages.count('not run')} were not run; "

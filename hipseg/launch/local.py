@@ -51,6 +51,8 @@ def run_study(
     gpus: tuple[str, ...] = (),
     manifests: Mapping[str, str] | None = None,
     request: Request | None = None,
+    own: Mapping[str, Request] | None = None,
+    others: tuple[Record, ...] = (),
 ) -> StudyState:
     """Run the jobs of a study in this machine's processes and stay until the last has ended.
 
@@ -67,15 +69,17 @@ def run_study(
         gpus: graphics cards to deal out, one a rank of a running job as far as they reach.
         manifests: digests of the data, kept in study.json.
         request: what was asked for, kept there, too.
+        own: name of a job that is taken up -> what the command before asked for that began it.
+        others: records of the study's other jobs, kept there, none of them queued or running.
     Returns:
         The study as it ended; jobs are `stopped`, `cancelled` or `not run` where it was stopped.
     Raises:
         LaunchError: the folder of the jobs belongs to somebody else, or a job cannot be started.
     """
     make_private(paths.jobs)
-    asked = request or Request()
-    records = tuple(Record(job, "skipped" if job.name in done else "queued", request=asked) for job in jobs)
-    state = StudyState(records, socket.gethostname(), os.getpid(), time.time(), dict(manifests or {}), request=asked)
+    asked, own = request or Request(), own or {}
+    records = [Record(job, "skipped" if job.name in done else "queued", request=own.get(job.name, asked)) for job in jobs]
+    state = StudyState((*others, *records), socket.gethostname(), os.getpid(), time.time(), dict(manifests or {}), request=asked)
     driver = _Driver(paths, state, runs_at_once, gpus, report)
     with catching_stops() as stops:
         driver.drive(stops)

@@ -74,15 +74,18 @@ class ClusterPlan:
         return self.own.get(job.name, self.charge)
 
 
-def gather_runs(jobs: tuple[Job, ...], earlier: StudyState, queue: Mapping[str, QueueEntry]) -> tuple[Job, ...]:
+def gather_runs(
+    jobs: tuple[Job, ...], earlier: StudyState | None = None, queue: Mapping[str, QueueEntry] | None = None
+) -> tuple[Job, ...]:
     """Let the table wait for every run of the study, those of earlier submissions that are still to end included.
 
     Args:
         jobs: the graph.
-        earlier: the study as it was submitted before.
+        earlier: the study as it was submitted before; None where nothing of it can be on its way.
         queue: what Slurm knows.
     """
-    runs = (*(job.name for job in jobs if job.arm is not None), *_find_others(jobs, earlier, queue))
+    others = _find_others(jobs, earlier, queue or {}) if earlier is not None else {}
+    runs = (*(job.name for job in jobs if job.arm is not None), *others)
     return tuple(dataclasses.replace(job, after=runs) if job.name == AGGREGATE else job for job in jobs)
 
 

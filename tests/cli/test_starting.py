@@ -1,5 +1,6 @@
 """How `hipseg submit` behaves on a cluster: one of scripts on PATH, so that nothing runs."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from hipseg.config import StudySettings
 from hipseg.errors import ConfigError, LaunchError
 from hipseg.launch.machine import Machine
 from hipseg.launch.request import Request
-from hipseg.launch.state import read_state
+from hipseg.launch.state import read_state, write_state
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.splits import split_patients, write_splits
 from tests.learn.builders import pack_discs
@@ -312,6 +313,35 @@ def test_a_study_of_this_machine_is_taken_up_here_with_its_own_options(folder, n
     assert "train unet fold 0 (2 ranks)" in shown
     assert "modified" not in shown
     assert shown.endswith("5 jobs, 2 at once; nothing was started\n")
+
+
+def test_a_second_command_here_keeps_the_runs_of_the_first_and_resubmit_takes_up_both(folder, no_cluster):
+    submit_unet("--ranks", 2)  # ends with its first job: the manifests are none
+    call(submit, "--folds", 2, "--arm", "modified-unet", "--max-running", 1)
+    records = {record.job.name: record for record in read_state(StudyPaths(folder / "results")).records}
+    assert [records[f"train {arm} fold 1"].stage for arm in ("unet", "modified-unet")] == ["not run", "not run"]
+    assert "│ unet          │ not run │ not run │" in call(status).output
+    shown = call(resubmit, "--dry-run").output
+    assert "train unet fold 1 (2 ranks)\n" in shown
+    assert "train modified-unet fold 1\n" in shown
+    assert (
+        shown.count("after train unet fold 0, train unet fold 1, train modified-unet fold 0, train modified-unet fold 1\n") == 1
+    )
+
+
+def test_what_another_command_left_half_done_is_nobodys_work_now(folder, no_cluster):
+    submit_unet()
+    paths = StudyPaths(folder / "results")
+    state = read_state(paths)
+    left = {"train unet fold 0": "running", "train unet fold 1": "queued"}
+    for name, stage in left.items():
+        state = state.with_record(dataclasses.replace(state.record(name), stage=stage, error=None))
+    write_state(paths, state)
+    paths.fold("unet", 0).root.mkdir(parents=True)
+    paths.fold("unet", 0).summary.write_text("{}")
+    call(submit, "--folds", 2, "--arm", "modified-unet")
+    after = read_state(paths)
+    assert [after.record(name).stage for name in left] == ["done", "not run"]
 
 
 def test_status_shows_what_the_cluster_says(folder, slurm):
