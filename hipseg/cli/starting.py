@@ -23,7 +23,7 @@ from hipseg.launch.prepared import find_prepared
 from hipseg.launch.ready import check_earlier, check_shards, find_done, has_splits
 from hipseg.launch.request import Request
 from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
-from hipseg.launch.state import Record, StudyState, read_state
+from hipseg.launch.state import ABANDONED, Record, StudyState, read_state
 from hipseg.launch.stopping import wait_for_cancelled
 from hipseg.launch.submission import Charge, ClusterPlan, find_live, gather_runs, refuse_other_settings, show_plan, submit_plan
 from hipseg.runs import DatasetPaths, StudyPaths
@@ -205,7 +205,7 @@ def _settle(paths: StudyPaths, record: Record) -> Record:
     job = record.job
     if job.arm is not None and job.fold is not None and paths.fold(job.arm, job.fold, job.repeat).is_complete:
         return dataclasses.replace(record, stage="done")
-    return dataclasses.replace(record, stage="not run", error="the command that was to run it is gone")
+    return dataclasses.replace(record, stage="not run", error=ABANDONED)
 
 
 def _of_cluster(paths: StudyPaths, earlier: StudyState | None, site: SiteProfile) -> StudyState | None:

@@ -24,6 +24,7 @@ DAMAGE_CURE = (
 CLOCK_TOLERANCE_S = 60.0
 """A process that began later than this after its job is another one that was given the same number."""
 
+ABANDONED = "the command that was to run it is gone"
 Stage = Literal["queued", "running", "done", "failed", "stopped", "cancelled", "skipped", "not run"]
 """`stopped`: ended at a signal, and goes on from its checkpoint with the next submit; `skipped`: was complete before;
 `not run`: a job before it did not end well, or the study was stopped."""
