@@ -54,22 +54,19 @@ def run_study(
     own: Mapping[str, Request] | None = None,
     others: tuple[Record, ...] = (),
 ) -> StudyState:
-    """Run the jobs of a study in this machine's processes and stay until the last has ended.
+    """Run the jobs of a study in this machine's processes and stay until the last has ended; study.json has every change.
 
     A job starts when those before it have ended well. When one fails, those that wait for it are not run and the others go on.
     Ctrl-C, a terminal that is closed or SIGTERM asks what runs to save its state and stop; a second one, or a minute, ends it.
-    Every change is written to study.json.
 
     Args:
-        paths: the results; the caller holds the study's lock.
-        jobs: the graph.
+        paths, jobs: the results, whose lock the caller holds, and the graph.
         done: names of jobs that are complete already.
         runs_at_once: jobs that run at the same time, at least 1.
         report: called with a job's record when it starts and when it ends.
         gpus: graphics cards to deal out, one a rank of a running job as far as they reach.
         manifests: digests of the data, kept in study.json.
-        request: what was asked for, kept there, too.
-        own: name of a job that is taken up -> what the command before asked for that began it.
+        request, own: what was asked for now, and by the name of a job that is taken up what its own command asked for.
         others: records of the study's other jobs, kept there, none of them queued or running.
     Returns:
         The study as it ended; jobs are `stopped`, `cancelled` or `not run` where it was stopped.
