@@ -37,6 +37,14 @@ def _refuse_taken_name(name: str) -> str:
     return name
 
 
+def _refuse_tilde(path: Path) -> Path:
+    if str(path).startswith("~"):
+        raise ValueError(f"{path} begins with ~, which only a shell turns into the home folder; write the whole path out")
+    return path
+
+
+Folder = Annotated[Path, AfterValidator(_refuse_tilde)]
+"""A folder that every program finds at the same place: some turn ~ into the home folder, and others do not."""
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$"), AfterValidator(_refuse_taken_name)]
 
 MACHINE_KEYS = {"threads", "save_every_min", "stall_limit_s"}
@@ -144,7 +152,7 @@ class TrainSettings(Settings):
 class PretrainSettings(Settings):
     """The pretraining run: a sigmoid for each organ, then all but the head goes into fine-tuning."""
 
-    shards: Path = Path("shards-pretrain")
+    shards: Folder = Path("shards-pretrain")
     organs: Annotated[dict[str, Label], Field(min_length=1)] = dict(ORGAN_LABELS)
     freeze: tuple[str, ...] = ()
     """Layers held fixed in fine-tuning, by the beginning of their names."""
@@ -194,8 +202,8 @@ DEFAULT_ARMS = {
 class StudySettings(Settings):
     """Everything an experiment says; one YAML file."""
 
-    shards: Path = Path("shards")
-    results: Path = Path("results")
+    shards: Folder = Path("shards")
+    results: Folder = Path("results")
     folds: Annotated[int, Field(ge=2)] = 5
     split_seed: Seed = 0
     target_labels: Annotated[tuple[Label, ...], Field(min_length=1)] = (HIP_LABEL,)

@@ -149,3 +149,10 @@ def test_a_repeat_differs_in_the_seed_of_training_alone():
 def test_a_repeat_without_a_seed_is_refused(seed, repeat):
     with pytest.raises(ConfigError, match=f"no repeat {repeat};"):
         repeat_settings(load_settings(None, (f"train.seed={seed}",)), repeat)
+
+
+@pytest.mark.parametrize("key", ["shards", "results", "pretrain.shards"])
+def test_a_home_folder_that_only_a_shell_knows_is_refused(key):
+    with pytest.raises(ConfigError, match=rf"{key}: ~/study begins with ~, .*; write the whole path out"):
+        load_settings(None, (f"{key}=~/study",))
+    assert load_settings(None, (f"{key}=study~",)) != StudySettings()

@@ -23,8 +23,16 @@ def command(results: Path | None) -> None:
     state = read_state(paths)
     if state.cluster is None:
         # The command that runs the study holds its lock.
-        names = stop_here(state)
+        click.echo(_put_in_words(paths, stop_here(state), sum(record.stage == "queued" for record in state.records)))
     else:
         with locked(paths.lock, f"the study in {paths.root}"):
             names = cancel_on_cluster(paths, read_state(paths))
-    click.echo(f"cancelled {len(names)} jobs" + (f": {', '.join(names)}" if names else "; nothing was queued or running"))
+        click.echo(f"cancelled {len(names)} jobs" + (f": {', '.join(names)}" if names else "; nothing was queued or running"))
+
+
+def _put_in_words(paths: StudyPaths, asked: tuple[str, ...], waiting: int) -> str:
+    """Say what comes of it on this machine, where jobs are asked and may take a minute to save."""
+    rest = f"; {waiting} more had not begun and will not" if waiting else ""
+    if not asked:
+        return "nothing was running" + rest
+    return f"asked {', '.join(asked)} to save and stop{rest}; `hipseg status {paths.root}` shows when that is done"

@@ -1,10 +1,13 @@
 """Start a study, here or on a cluster: what `hipseg submit` and `hipseg resubmit` share."""
 
+import contextlib
+import dataclasses
 import math
 import os
 import shlex
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,25 +18,26 @@ from hipseg.config import StudySettings, dump_settings
 from hipseg.errors import ConfigError, LaunchError
 from hipseg.fsio import locked, write_text
 from hipseg.launch.allocation import allocate
-from hipseg.launch.cluster import look_up, read_queue
-from hipseg.launch.graph import AGGREGATE, Job, Packing, choose_part, give_ranks, plan_study, share_threads
+from hipseg.launch.cluster import ask_setting, look_up, name_cluster, read_queue
+from hipseg.launch.graph import AGGREGATE, Job, Packing, Part, choose_part, give_ranks, in_order, plan_study, share_threads
 from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
+from hipseg.launch.prepared import find_prepared
 from hipseg.launch.private import find_open
 from hipseg.launch.ready import check_earlier, check_scans, check_shards, find_done, has_splits
 from hipseg.launch.request import Request
-from hipseg.launch.site import PROFILE, SiteProfile, ask_setting, ask_site, read_site
+from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
 from hipseg.launch.slurm import gather, refuse_path
-from hipseg.launch.state import Record, StudyState, read_state
+from hipseg.launch.state import ABANDONED, Record, StudyState, read_state
 from hipseg.launch.stopping import wait_for_cancelled
-from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
+from hipseg.launch.submission import Charge, ClusterPlan, find_live, gather_runs, refuse_other_settings, show_plan, submit_plan
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.splits import say_whose_folds
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study that is ready to start on this machine."""
+    """A study that is ready to start on this machine; `own` and `others` as `run_study` takes them."""
 
     paths: StudyPaths
     settings: StudySettings
@@ -43,39 +47,42 @@ class Plan:
     manifests: dict[str, str]
     machine: Machine
     runs_at_once: int
+    own: dict[str, Request]
+    others: tuple[Record, ...]
 
 
-def start_here(settings: StudySettings, request: Request, *, dry_run: bool) -> None:
+def start_here(settings: StudySettings, request: Request, before: tuple[Record, ...] = (), *, dry_run: bool) -> None:
     """Run a study on this machine and stay until its last job has ended.
 
     Args:
         settings: the study.
         request: what was asked for.
+        before: jobs of earlier commands, to be taken up as those asked for them; none to do what is asked for now alone.
         dry_run: only show the jobs and their commands.
     """
     request.refuse_here()
-    plan = _make_plan(settings, request)  # what cannot start leaves no results folder behind
+    plan = _make_plan(settings, request, before)  # what cannot start leaves no results folder behind
     _warn_of_folds(settings)
     if dry_run:
         _show(plan)
         return
     with locked(plan.paths.lock, f"the study in {plan.paths.root}"):
         _warn_of_others(plan.paths)
-        _run(_make_plan(settings, request))
+        _run(_make_plan(settings, request, before))
 
 
-def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...] = (), *, dry_run: bool) -> None:
+def start_on_cluster(settings: StudySettings, request: Request, before: tuple[Record, ...] = (), *, dry_run: bool) -> None:
     """Submit a study to Slurm and come back at once.
 
     Args:
         settings: the study.
         request: what was asked for.
-        jobs: those of an earlier submission; none to lay the study out anew.
+        before: jobs of earlier submissions, to be taken up as they were then; none to lay the study out anew.
         dry_run: only show scripts and graph.
     """
-    site = read_site(PROFILE) if PROFILE.is_file() else ask_site()
+    site = _look_at_site()
     paths = StudyPaths(settings.results)
-    plan = _plan_for_cluster(settings, request, jobs, site)
+    plan = _plan_for_cluster(settings, request, before, site)
     if request.pack is None:
         _warn_of_folds(settings)
     if dry_run:
@@ -84,9 +91,9 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
     with locked(paths.lock, f"the study in {paths.root}"):
         if paths.state.is_file():
             wait_for_cancelled(read_state(paths))
-        plan = _plan_for_cluster(settings, request, jobs, site)
+        plan = _plan_for_cluster(settings, request, before, site)
         _warn_of_others(paths)
-        for warning in plan.allocation.warnings:
+        for warning in dict.fromkeys(one for job in plan.jobs for one in plan.charge_of(job).allocation.warnings):
             click.echo(f"warning: {warning}", err=True)
         submit_plan(plan, click.echo)
     for kind, names in (("complete before", plan.done), ("submitted before", plan.live)):
@@ -94,6 +101,21 @@ def start_on_cluster(settings: StudySettings, request: Request, jobs: tuple[Job,
             click.echo(f"{kind}: {len(names)} jobs")
     root = shlex.quote(str(paths.root))
     click.echo(f"`hipseg status {root}` shows how far it is; `hipseg cancel {root}` ends it")
+
+
+def _look_at_site() -> SiteProfile:
+    """Read the cluster's profile if it is this cluster's; a home folder may be that of several."""
+    if not PROFILE.is_file():
+        return ask_site()
+    site, here = read_site(PROFILE), name_cluster()
+    if site.cluster == here:
+        return site
+    click.echo(
+        f"warning: {PROFILE} is of the cluster {site.cluster}, and this is {here}, which is asked in its place; "
+        f"`hipseg doctor --write-profile` writes it anew",
+        err=True,
+    )
+    return ask_site()
 
 
 def _warn_of_folds(settings: StudySettings) -> None:
@@ -111,29 +133,38 @@ def _warn_of_others(paths: StudyPaths) -> None:
         )
 
 
-def _plan_for_cluster(settings: StudySettings, request: Request, jobs: tuple[Job, ...], site: SiteProfile) -> ClusterPlan:
+def _plan_for_cluster(settings: StudySettings, request: Request, before: tuple[Record, ...], site: SiteProfile) -> ClusterPlan:
     paths = StudyPaths(settings.results)
     refuse_path(paths.root)
     if shutil.which("srun") is None:
         raise LaunchError("no srun here, which submitit asks for; Slurm's programs are needed on PATH")
-    part = choose_part(settings, request.arms, request.folds, request.repeats)
-    packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
-    manifests = check_shards(settings, part, packs_first=packing is not None)
-    networks = {settings.arm(arm).network for arm in part.arms}
-    if packing is not None and not jobs:
-        check_scans(packing.data)
-    wanted = jobs or plan_study(settings, paths.settings, part, has_splits=has_splits(settings), packing=packing)
-    done = find_done(paths, settings, wanted)
-    stages = {batch.stage for batch in gather(tuple(job for job in wanted if job.name not in done))}
-    allocation = allocate(request, site, os.environ, partial(estimate_memory_bytes, settings, networks), stages)
-    jobs = jobs or share_threads(wanted, settings, allocation.resources["finetune"].cpus_per_rank)
-    jobs = give_ranks(jobs, allocation.ranks)
+    asked = {record.job.name: record.request or request for record in before}
+    requests = dict.fromkeys((request, *asked.values()))
+    manifests = check_shards(settings, _join_parts(settings, requests), packs_first=any(one.pack is not None for one in requests))
+    if request.pack is not None and not before:
+        check_scans(Path(request.pack))
+    jobs = in_order(record.job for record in before) if before else _lay_out(settings, request)
+    done = find_done(paths, settings, jobs)
+    waiting = [job for job in jobs if job.name not in done]
+    charges = {
+        one: _charge(settings, one, site, [job for job in waiting if asked.get(job.name, request) == one]) for one in requests
+    }
+    own = {name: charges[one] for name, one in asked.items()}
+    if before:
+        jobs = tuple(one for job in jobs for one in give_ranks((job,), own[job.name].allocation.ranks))
+    else:
+        allocation = charges[request].allocation
+        jobs = give_ranks(share_threads(jobs, settings, allocation.resources["finetune"].cpus_per_rank), allocation.ranks)
     earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
-    live, replaced = find_live(jobs, done, earlier, read_queue()) if earlier is not None else ({}, frozenset[str]())
+    queue = read_queue(earlier.cluster) if earlier is not None else {}
+    if earlier is not None:
+        done |= find_prepared(paths, settings, jobs, done, earlier)
+        jobs = gather_runs(jobs, earlier, queue)
+    live, replaced = find_live(jobs, done, earlier, queue)
     if live:
         refuse_other_settings(paths, settings)
-    before = earlier.records if earlier is not None else ()
-    plan = ClusterPlan(paths, settings, jobs, done, live, replaced, before, site.cluster, allocation, request, manifests)
+    records = earlier.records if earlier is not None else ()
+    plan = ClusterPlan(paths, settings, jobs, done, live, replaced, records, site.cluster, charges[request], own, manifests)
     _refuse_long_arrays(plan)
     return plan
 
@@ -148,21 +179,71 @@ def _refuse_long_arrays(plan: ClusterPlan) -> None:
         )
 
 
-def _make_plan(settings: StudySettings, request: Request) -> Plan:
-    paths, ranks = StudyPaths(settings.results), request.ranks or 1
+def _charge(settings: StudySettings, request: Request, site: SiteProfile, jobs: list[Job]) -> Charge:
+    """Find what the jobs of one command are given, of which those that are not done are judged."""
+    networks = {settings.arm(arm).network for arm in choose_part(settings, request.arms).arms}
+    stages = {batch.stage for batch in gather(tuple(jobs))}
+    return Charge(request, allocate(request, site, os.environ, partial(estimate_memory_bytes, settings, networks), stages))
+
+
+def _join_parts(settings: StudySettings, requests: Iterable[Request]) -> Part:
+    """Give the part of the study that several commands asked for together."""
+    parts = [choose_part(settings, one.arms, one.folds, one.repeats) for one in requests]
+    arms, folds = ({name for part in parts for name in part.arms}, {fold for part in parts for fold in part.folds})
+    return choose_part(settings, tuple(arms), tuple(folds), max(part.repeats for part in parts))
+
+
+def _lay_out(settings: StudySettings, request: Request) -> tuple[Job, ...]:
+    """Lay out the jobs of one command on a cluster."""
     part = choose_part(settings, request.arms, request.folds, request.repeats)
+    packing = Packing(Path(request.pack), request.pack_parts) if request.pack is not None else None
+    return plan_study(settings, StudyPaths(settings.results).settings, part, has_splits=has_splits(settings), packing=packing)
+
+
+def _make_plan(settings: StudySettings, request: Request, before: tuple[Record, ...]) -> Plan:
+    paths = StudyPaths(settings.results)
+    requests = dict.fromkeys(record.request or request for record in before) or {request: None}
+    part = _join_parts(settings, requests)
     manifests = check_shards(settings, part)
-    jobs = plan_study(settings, paths.settings, part, has_splits=has_splits(settings))
+    jobs, own = _lay_out_here(settings, requests)
+    ranks = max(job.ranks for job in jobs)
     done = find_done(paths, settings, jobs)
-    _refuse_queued(paths, check_earlier(paths, manifests, done))
+    earlier = check_earlier(paths, manifests, done)
+    _refuse_queued(paths, earlier)
+    others = _keep_others(paths, earlier, jobs)
     machine = look_at_machine()
     memory_bytes = estimate_memory_bytes(settings, {settings.arm(arm).network for arm in part.arms}, ranks)
     runs_at_once = request.max_running or count_runs(machine, memory_bytes, ranks)
     _check_machine(machine, runs_at_once, ranks, memory_bytes)
     if runs_at_once * ranks > 1:
         jobs = share_threads(jobs, settings, count_threads(machine, runs_at_once * ranks))
-    jobs = give_ranks(jobs, ranks)
-    return Plan(paths, settings, request, jobs, done, manifests, machine, runs_at_once)
+    return Plan(paths, settings, request, jobs, done, manifests, machine, runs_at_once, own, others)
+
+
+def _lay_out_here(settings: StudySettings, requests: Iterable[Request]) -> tuple[tuple[Job, ...], dict[str, Request]]:
+    """Lay out the jobs of several commands on this machine together, and tell which asked for each."""
+    jobs: dict[str, Job] = {}
+    own: dict[str, Request] = {}
+    for request in requests:
+        part = choose_part(settings, request.arms, request.folds, request.repeats)
+        planned = plan_study(settings, StudyPaths(settings.results).settings, part, has_splits=has_splits(settings))
+        jobs |= {job.name: job for job in give_ranks(planned, request.ranks or 1)}
+        own |= {job.name: request for job in planned}
+    return in_order(gather_runs(tuple(jobs.values()))), own
+
+
+def _keep_others(paths: StudyPaths, earlier: StudyState | None, jobs: tuple[Job, ...]) -> tuple[Record, ...]:
+    """Give the records of the study's jobs that are not to run now; nobody works at them any more."""
+    names = {job.name for job in jobs}
+    records = [record for record in earlier.records if record.job.name not in names] if earlier is not None else []
+    return tuple(_settle(paths, record) if record.stage in ("queued", "running") else record for record in records)
+
+
+def _settle(paths: StudyPaths, record: Record) -> Record:
+    job = record.job
+    if job.arm is not None and job.fold is not None and paths.fold(job.arm, job.fold, job.repeat).is_complete:
+        return dataclasses.replace(record, stage="done")
+    return dataclasses.replace(record, stage="not run", error=ABANDONED)
 
 
 def _of_cluster(paths: StudyPaths, earlier: StudyState | None, site: SiteProfile) -> StudyState | None:
@@ -182,7 +263,7 @@ def _refuse_queued(paths: StudyPaths, earlier: StudyState | None) -> None:
     if earlier is None or earlier.cluster is None or not earlier.live_ids:
         return
     try:
-        queue = read_queue()
+        queue = read_queue(earlier.cluster)
     except LaunchError as error:
         raise LaunchError(
             f"the study in {paths.root} was submitted to the cluster {earlier.cluster}, which cannot be asked from here "
@@ -235,18 +316,21 @@ def _run(plan: Plan) -> None:
         gpus=plan.machine.gpus,
         manifests=plan.manifests,
         request=plan.request,
+        own=plan.own,
+        others=plan.others,
     )
-    for record in state.records:
+    records = [state.record(job.name) for job in plan.jobs]
+    for record in records:
         click.echo(_describe(record))
-    _finish(plan, state)
+    _finish(plan, records)
 
 
-def _finish(plan: Plan, state: StudyState) -> None:
-    stages = [record.stage for record in state.records]
-    if {"stopped", "cancelled"} & set(stages) or any(record.error == "the study was stopped" for record in state.records):
+def _finish(plan: Plan, records: list[Record]) -> None:
+    stages = [record.stage for record in records]
+    if {"stopped", "cancelled"} & set(stages) or any(record.error == "the study was stopped" for record in records):
         click.echo("stopped; the same command goes on from here", err=True)
         raise SystemExit(130)
-    failed = [record.job.name for record in state.records if record.stage == "failed"]
+    failed = [record.job.name for record in records if record.stage == "failed"]
     if failed:
         raise LaunchError(
             f"{len(failed)} of {len(stages)} jobs failed ({', '.join(failed)}), {stages.count('not run')} were not run; "
@@ -263,7 +347,9 @@ def _tell(paths: StudyPaths, record: Record) -> None:
     more = f": {record.error}" if record.error else ""
     if record.stage == "running" and record.log:
         more = f", log {paths.root / record.log}"
-    click.echo(f"{time.strftime('%H:%M:%S')} {record.stage} {record.job.name}{more}")
+    # The terminal may be gone, for which what runs is just being stopped.
+    with contextlib.suppress(OSError):
+        click.echo(f"{time.strftime('%H:%M:%S')} {record.stage} {record.job.name}{more}")
 
 
 def _describe(record: Record) -> str:

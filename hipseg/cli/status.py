@@ -80,9 +80,14 @@ def _show(paths: StudyPaths, state: StudyState, progress: StudyProgress) -> Iter
         lines.append(put_blindness_in_words(progress.blind) + "\n")
     elif state.cluster is not None and any(one.stage in EXPLAINED_STAGES for one in progress.jobs):
         lines.append(f"`hipseg resubmit {paths.root}` submits again what did not end well\n")
-    elif not is_driven(state) and any(one.stage in (*OPEN_STAGES, "stopped", "cancelled", "lost") for one in progress.jobs):
+    elif not is_driven(state) and any(map(_was_left, progress.jobs)):
         lines.append("the command that ran this study is gone; the same `hipseg submit` goes on where it ended\n")
     yield Text("".join(lines))
+
+
+def _was_left(one: Progress) -> bool:
+    """Say whether the command that ran the study ended before this job did."""
+    return one.record.stage in OPEN_STAGES or one.stage in ("stopped", "cancelled", "lost")
 
 
 def _make_table(progress: tuple[Progress, ...]) -> Table:

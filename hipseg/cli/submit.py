@@ -87,7 +87,8 @@ def command(
     On a Slurm cluster: submits everything and comes back. The variables SBATCH_PARTITION, SBATCH_ACCOUNT and so on hold, options
     of this command come before them. A job that reaches its time limit or gives way to others saves and goes on in the queue.
 
-    Elsewhere: stays until the last job has ended. Ctrl-C lets what runs save its state, and a second one cancels it.
+    Elsewhere: stays until the last job has ended. Ctrl-C, or closing the terminal, lets what runs save its state,
+    and a second Ctrl-C ends it at once.
 
     `hipseg status` shows how far it is, from any terminal. The same command goes on where a study stopped: complete runs and
     jobs in the queue are kept, others go on from their checkpoints.

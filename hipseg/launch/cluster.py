@@ -1,5 +1,6 @@
 """Slurm's programs: the only module that runs them, but for sbatch, which submitit runs."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,8 @@ NOT_CONFIGURED = "configuration source"
 WAITING_STATES = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 RUNNING_STATES = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"})
 """Source: squeue's manual, job state codes."""
+JOB_NAME_PREFIX = "hipseg-"
+"""What the names of all jobs of a study begin with."""
 IDS_A_CALL = 500
 """Numbers of jobs in one command line; far below what a system takes."""
 
@@ -74,17 +77,42 @@ def ask(program: str, *arguments: str) -> str:
     return done.stdout
 
 
-def read_queue() -> dict[str, QueueEntry]:
-    """Give every job of this user that Slurm's controller knows, ended ones for some minutes, too.
+def ask_setting(name: str) -> str | None:
+    """Ask Slurm for one of its settings, as SlurmdTimeout; None where it tells none of that name.
 
-    Returns:
-        Job's id, 123 or 123_4 in an array -> its state.
     Raises:
-        LaunchError: the controller does not answer.
+        LaunchError: it does not answer.
     """
-    text = ask("squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%r")
-    lines = [line.split("|", 2) for line in text.splitlines() if line.count("|") >= 2]
-    return {job: QueueEntry(state, "" if reason == "None" else reason) for job, state, reason in lines}
+    match = re.search(rf"^{name}\s*=\s*(\S.*?)\s*$", ask("scontrol", "show", "config"), re.MULTILINE)
+    return match[1] if match else None
+
+
+def name_cluster() -> str:
+    """Name the cluster that Slurm's programs here talk to.
+
+    Raises:
+        LaunchError: it does not answer.
+    """
+    return ask_setting("ClusterName") or "slurm"
+
+
+def read_queue(cluster: str | None) -> dict[str, QueueEntry]:
+    """Give every job of this user and of a study that Slurm's controller knows, ended ones for some minutes, too.
+
+    Args:
+        cluster: name of the one whose jobs are meant. A home folder may be that of several clusters, and their numbers the same.
+    Returns:
+        Job's id, 123 or 123_4 in an array -> its state. Jobs of other names are left out: numbers are given anew after a while.
+    Raises:
+        LaunchError: the controller does not answer, or is another cluster's.
+    """
+    here = name_cluster()
+    if here != cluster:
+        raise LaunchError(f"the study was submitted to the cluster {cluster}, and this is {here}; give the command there")
+    text = ask("squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i|%T|%r|%j")
+    lines = [line.split("|", 3) for line in text.splitlines() if line.count("|") >= 3]
+    ours = [(job, state, reason) for job, state, reason, name in lines if name.startswith(JOB_NAME_PREFIX)]
+    return {job: QueueEntry(state, "" if reason == "None" else reason) for job, state, reason in ours}
 
 
 def read_accounts(ids: Iterable[str]) -> dict[str, QueueEntry]:
@@ -93,18 +121,20 @@ def read_accounts(ids: Iterable[str]) -> dict[str, QueueEntry]:
     Args:
         ids: as in `read_queue`.
     Returns:
-        What is known; nothing where the cluster keeps no accounts.
+        What is known; nothing where the cluster keeps no accounts. Jobs of other names are left out here, too.
     """
     bases = sorted({one.split("_")[0] for one in ids}, key=int)
     found: dict[str, QueueEntry] = {}
     for first in range(0, len(bases), IDS_A_CALL):
         jobs = ",".join(bases[first : first + IDS_A_CALL])
         try:
-            text = ask("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={jobs}", "--format=JobID,State")
+            text = ask("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={jobs}", "--format=JobID,State,JobName")
         except LaunchError:
             return found
         for line in text.splitlines():
-            job, _, state = line.partition("|")
+            job, state, name = line.split("|", 2)
+            if not name.startswith(JOB_NAME_PREFIX):
+                continue
             # "CANCELLED by 1000" says who.
             # Tasks that never started stand together: 12_[3-5%2].
             found[job.partition("_[")[0]] = QueueEntry(state.split()[0] if state else "")

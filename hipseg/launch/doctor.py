@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hipseg.errors import LaunchError
-from hipseg.launch.cluster import has_cluster
+from hipseg.launch.cluster import ask_setting, has_cluster
 from hipseg.launch.machine import look_at_machine
-from hipseg.launch.site import PROFILE, ask_setting, ask_site, describe
+from hipseg.launch.site import PROFILE, ask_site, describe
 
 PROBE_LIMIT_S = 120
 """Loading TensorFlow from a busy file system can take minutes."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +124,25 @@ def plan_study(
         jobs.append(Job(AGGREGATE, ("aggregate", str(settings.results)), runs))
         jobs.append(Job(REPORT, ("report", str(settings.results)), (AGGREGATE,)))
     return tuple(jobs)
+
+
+def in_order(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Put each job behind those that it waits for; where that leaves a choice the order stays."""
+    by_name = {job.name: job for job in jobs}
+    placed: dict[str, Job] = {}
+    met: set[str] = set()
+
+    def place(job: Job) -> None:
+        met.add(job.name)
+        for name in job.after:
+            if name in by_name and name not in met:
+                place(by_name[name])
+        placed[job.name] = job
+
+    for job in by_name.values():
+        if job.name not in met:
+            place(job)
+    return tuple(placed.values())
 
 
 def _plan_run(config: tuple[str, ...], after: tuple[str, ...], arm: str, fold: int, repeat: int) -> Job:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
+
+import psutil
 
 from hipseg.errors import LOST_EXIT_CODE, STOPPED_EXIT_CODE, LaunchError
 from hipseg.launch.graph import Job
@@ -18,6 +19,7 @@ from hipseg.launch.log import read_last_line
 from hipseg.launch.private import PRIVATE_UMASK, make_private, masking
 from hipseg.launch.request import Request
 from hipseg.launch.state import Record, Stage, StudyState, write_state
+from hipseg.launch.stops import catching_stops, shielding
 from hipseg.launch.work import BUG_EXIT_CODE, INTERRUPTED_EXIT_CODE, Outcome, RunCommand
 from hipseg.runs import StudyPaths
 
@@ -25,7 +27,7 @@ POLL_S = 0.25
 SAVE_WAIT_S = 60.0
 """How long a run that is asked to stop may take to save its state: the step it is in, and a checkpoint on a slow disk."""
 CANCEL_WAIT_S = 15.0
-"""submitit's controller interrupts a job, waits a second and kills it; this leaves room on a busy machine."""
+"""For killed processes to be gone; this leaves room on a busy machine."""
 NO_TIME_LIMIT_MIN = 60 * 24 * 365
 """submitit ends a local job after two minutes unless it is told otherwise."""
 STDERR_DESCRIPTOR = 2
@@ -49,52 +51,36 @@ def run_study(
     gpus: tuple[str, ...] = (),
     manifests: Mapping[str, str] | None = None,
     request: Request | None = None,
+    own: Mapping[str, Request] | None = None,
+    others: tuple[Record, ...] = (),
 ) -> StudyState:
-    """Run the jobs of a study in this machine's processes and stay until the last has ended.
+    """Run the jobs of a study in this machine's processes and stay until the last has ended; study.json has every change.
 
     A job starts when those before it have ended well. When one fails, those that wait for it are not run and the others go on.
-    An interrupt (Ctrl-C) or SIGTERM asks what runs to save its state and stop; a second one, or a minute, cancels it.
-    Every change is written to study.json.
+    Ctrl-C, a terminal that is closed or SIGTERM asks what runs to save its state and stop; a second one, or a minute, ends it.
 
     Args:
-        paths: the results; the caller holds the study's lock.
-        jobs: the graph.
+        paths, jobs: the results, whose lock the caller holds, and the graph.
         done: names of jobs that are complete already.
         runs_at_once: jobs that run at the same time, at least 1.
         report: called with a job's record when it starts and when it ends.
         gpus: graphics cards to deal out, one a rank of a running job as far as they reach.
         manifests: digests of the data, kept in study.json.
-        request: what was asked for, kept there, too.
+        request, own: what was asked for now, and by the name of a job that is taken up what its own command asked for.
+        others: records of the study's other jobs, kept there, none of them queued or running.
     Returns:
         The study as it ended; jobs are `stopped`, `cancelled` or `not run` where it was stopped.
     Raises:
         LaunchError: the folder of the jobs belongs to somebody else, or a job cannot be started.
     """
     make_private(paths.jobs)
-    records = tuple(Record(job, "skipped" if job.name in done else "queued") for job in jobs)
-    state = StudyState(
-        records, socket.gethostname(), os.getpid(), time.time(), dict(manifests or {}), request=request or Request()
-    )
+    asked, own = request or Request(), own or {}
+    records = [Record(job, "skipped" if job.name in done else "queued", request=own.get(job.name, asked)) for job in jobs]
+    state = StudyState((*others, *records), socket.gethostname(), os.getpid(), time.time(), dict(manifests or {}), request=asked)
     driver = _Driver(paths, state, runs_at_once, gpus, report)
     with catching_stops() as stops:
         driver.drive(stops)
     return driver.state
-
-
-@contextmanager
-def catching_stops() -> Iterator[list[int]]:
-    """Collect interrupts and SIGTERM in the list given while the block runs, so that neither tears a file or a start."""
-    stops: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        stops.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stops
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Driver:
@@ -197,7 +183,8 @@ class _Driver:
 
     def _interrupt(self) -> None:
         for submitted in self.running.values():
-            submitted.cancel(check=False)
+            if not submitted.done():
+                kill_job(int(submitted.job_id))
         deadline = time.monotonic() + CANCEL_WAIT_S
         while time.monotonic() < deadline and not self._have_all_ended():
             time.sleep(POLL_S)
@@ -228,9 +215,25 @@ def start_job(folder: Path, arguments: tuple[str, ...], gpus: str, ranks: int = 
         with masking(PRIVATE_UMASK) as umask, _stderr_into(folder / CONTROLLER_LOG):
             executor = submitit.LocalExecutor(folder)
             executor.update_parameters(timeout_min=NO_TIME_LIMIT_MIN, stderr_to_stdout=True, tasks_per_node=ranks)
-            return executor.submit(RunCommand(arguments, umask, gpus))
+            # What runs hears of Ctrl-C by the SIGTERM of the command that drives it, and saves; so does submitit's controller.
+            with shielding():
+                return executor.submit(RunCommand(arguments, umask, gpus))
     except OSError as error:
         raise LaunchError(f"cannot start `hipseg {' '.join(arguments)}` in {folder}: {error.strerror}") from error
+
+
+def kill_job(pid: int) -> None:
+    """Kill submitit's controller and the ranks below it, at once.
+
+    Args:
+        pid: of the controller, which is not ended yet.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess):
+        controller = psutil.Process(pid)
+        controller.suspend()  # or it may start another rank meanwhile
+        for process in (*controller.children(recursive=True), controller):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def stage_of(outcome: Outcome) -> Stage:

@@ -14,7 +14,7 @@ from hipseg.fsio import read_json
 from hipseg.launch.graph import PRETRAINING
 from hipseg.launch.log import read_last_line
 from hipseg.launch.standing import BAD_STAGES, Sight, Standing, look_at_study
-from hipseg.launch.state import Record, StudyState, is_alive
+from hipseg.launch.state import ABANDONED, Record, StudyState, is_alive
 from hipseg.runs import FoldPaths, StudyPaths
 
 LOST_TEXT = "its process is gone and nobody recorded how it ended"
@@ -93,6 +93,8 @@ def _stand_here(paths: StudyPaths, state: StudyState, record: Record, *, driven:
         # Nobody was left to write down how it ended; a run that came to its end shows that itself.
         run = _run_of(paths, record)
         return Standing("done") if run and run.is_complete else Standing("lost", LOST_TEXT)
+    if record.stage == "queued" and not driven:
+        return Standing("not run", ABANDONED)
     return Standing(record.stage, record.error, exit_code=record.exit_code)
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from hipseg.config import Settings
 from hipseg.errors import ConfigError, LaunchError
 from hipseg.fsio import write_text
-from hipseg.launch.cluster import ask
+from hipseg.launch.cluster import ask, name_cluster
 from hipseg.launch.resources import Resources, format_time, parse_time
 
 PROFILE = Path("configs/cluster.yaml")
@@ -86,18 +86,8 @@ def ask_site() -> SiteProfile:
     Raises:
         LaunchError: it does not answer, or in a form that is not known.
     """
-    text = ask("sinfo", "--noheader", "--exact", f"--format={SINFO_FORMAT}")
-    return parse_site(text, ask_setting("ClusterName") or "slurm")
-
-
-def ask_setting(name: str) -> str | None:
-    """Ask Slurm for one of its settings, as SlurmdTimeout; None where it tells none of that name.
-
-    Raises:
-        LaunchError: it does not answer.
-    """
-    match = re.search(rf"^{name}\s*=\s*(\S.*?)\s*$", ask("scontrol", "show", "config"), re.MULTILINE)
-    return match[1] if match else None
+    text = ask("sinfo", "--noheader", "--exact", "--noconvert", f"--format={SINFO_FORMAT}")
+    return parse_site(text, name_cluster())
 
 
 def parse_site(text: str, cluster: str) -> SiteProfile:

@@ -13,6 +13,7 @@ from typing import Any
 
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, LaunchError
 from hipseg.launch.allocation import SBATCH_VARIABLES
+from hipseg.launch.cluster import JOB_NAME_PREFIX
 from hipseg.launch.graph import PACK, PRETRAINING, Job
 from hipseg.launch.private import PRIVATE_UMASK, masking
 from hipseg.launch.resources import MAX_REQUEUES, Resources, Stage, submitit_parameters
@@ -30,6 +31,9 @@ SETUP = (
     "pkill -KILL -x -P $$ srun) > /dev/null 2>&1 &",
     "watcher=$!",
 )
+OWN_JOB = ("SLURM", "SRUN_", "SUBMITIT_", "PMI", "OMPI_COMM_WORLD_")
+"""How the variables begin by which a process knows which job, step and rank it is. Sources: manuals of sbatch and srun."""
+HOW_TO_REACH_SLURM = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_SOCKET"})
 LAST_WORDS = re.compile(r"sbatch: error: (?P<words>.+)")
 
 
@@ -71,7 +75,7 @@ class Terms:
 def gather(jobs: tuple[Job, ...]) -> tuple[Batch, ...]:
     """Put jobs of one stage and arm, which wait for the same, into one array; the order of the graph is kept."""
     batches = []
-    for (name, stage), together in groupby(jobs, _kind_of):
+    for ((name, stage), _), together in groupby(jobs, lambda job: (_kind_of(job), frozenset(job.after))):
         batches.append(Batch(name, stage, tuple(together)))
     return tuple(batches)
 
@@ -118,7 +122,7 @@ def submit_batch(paths: StudyPaths, batch: Batch, resources: Resources, terms: T
     """
     folder = paths.next_attempt(batch.name)
     try:
-        with masking(PRIVATE_UMASK) as umask, _without(SBATCH_VARIABLES):
+        with masking(PRIVATE_UMASK) as umask, _without((*SBATCH_VARIABLES, *find_own_job(os.environ))):
             executor = _make_executor(folder, batch, resources, terms)
             submitted = executor.submit_array([_work_of(paths, job, umask) for job in batch.jobs])
     except OSError as error:
@@ -128,6 +132,17 @@ def submit_batch(paths: StudyPaths, batch: Batch, resources: Resources, terms: T
         said = [match["words"] for match in LAST_WORDS.finditer(str(error))] or [" ".join(str(error).split())]
         raise LaunchError(f"Slurm refused {batch.name}: {'; '.join(said)}") from error
     return tuple((one.job_id, Path(one.task(0).paths.stdout)) for one in submitted)
+
+
+def find_own_job(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the variables of the job that this process belongs to, for jobs that it submits not to take themselves for that one.
+
+    Args:
+        environment: the process's variables; outside of a job those of Slurm are the user's, for srun, and none is named.
+    """
+    if "SLURM_JOB_ID" not in environment:
+        return ()
+    return tuple(name for name in environment if name.startswith(OWN_JOB) and name not in HOW_TO_REACH_SLURM)
 
 
 def dependency(ids: Mapping[str, str], after: tuple[str, ...], whole: Set[str] = frozenset()) -> str | None:
@@ -168,7 +183,7 @@ def _make_executor(folder: Path, batch: Batch, resources: Resources, terms: Term
         parameters["additional_parameters"] |= {"dependency": terms.waits, "kill-on-invalid-dep": "yes"}
     command = shlex.join([sys.executable, "-m", "hipseg.launch.requeue", str(executor.folder), str(terms.max_requeues)])
     executor.update_parameters(
-        job_name=f"hipseg-{batch.name.replace(' ', '-')}",
+        job_name=f"{JOB_NAME_PREFIX}{batch.name.replace(' ', '-')}",
         array_parallelism=terms.at_once or len(batch.jobs),
         setup=[ADMISSION, f'[ "${{SLURM_RESTART_COUNT:-0}}" -le {terms.max_requeues} ] || {command} || exit', *SETUP],
         teardown=["code=$?", 'kill "$watcher" 2> /dev/null', f'[ "$code" -eq 0 ] || exec {command} "$code"'],

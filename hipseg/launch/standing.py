@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from hipseg.errors import PARTIAL_EXIT_CODE, STOPPED_EXIT_CODE, LaunchError
 from hipseg.launch.cluster import QueueEntry, look_up, read_accounts, read_queue
 from hipseg.launch.endings import Ending, read_endings, verdict_of
+from hipseg.launch.graph import PRETRAINING, Job
 from hipseg.launch.state import Record, StudyState
 from hipseg.runs import StudyPaths
 
 BAD_STAGES = ("failed", "stopped", "cancelled", "lost", "not run")
+GONE = "it ended well, and its results are gone"
 SLURM_WORDS: Mapping[str, str] = {
     "TIMEOUT": "reached its time limit before it could save; a longer --time",
     "NODE_FAIL": "its node was lost",
@@ -60,7 +62,7 @@ def look_at_study(paths: StudyPaths, state: StudyState, complete: frozenset[str]
         complete: names of the jobs whose run is complete.
     """
     endings = _read_all(paths, state)
-    queue, blind = _ask_queue()
+    queue, blind = _ask_queue(state.cluster)
     if blind is None:
         silent = [
             record.submitit_id
@@ -81,8 +83,17 @@ def look_at_study(paths: StudyPaths, state: StudyState, complete: frozenset[str]
             continue
         broken = next((one for one in record.job.after if one in standings and standings[one].stage in BAD_STAGES), None)
         waits = f"waits for {broken}, which {_past(standings[broken].stage)}" if broken else None
-        standings[record.job.name] = _judge(record, entry, left, waits, is_blind=blind is not None)
+        standing = _judge(record, entry, left, waits, is_blind=blind is not None)
+        is_gone = standing.stage == "done" and _lacks_its_run(paths, record.job)
+        standings[record.job.name] = Standing("lost", GONE, standing.requeued) if is_gone else standing
     return Sight(standings, blind)
+
+
+def _lacks_its_run(paths: StudyPaths, job: Job) -> bool:
+    """Say whether a job has not left what its run writes last; looked up anew, since it may have come to its end just now."""
+    if job.arm is not None and job.fold is not None:
+        return not paths.fold(job.arm, job.fold, job.repeat).is_complete
+    return job.name == PRETRAINING and not paths.pretraining.is_complete
 
 
 def _read_all(paths: StudyPaths, state: StudyState) -> dict[str, tuple[Ending, ...]]:
@@ -90,9 +101,9 @@ def _read_all(paths: StudyPaths, state: StudyState) -> dict[str, tuple[Ending, .
     return {number: endings for folder in sorted(folders) for number, endings in read_endings(folder).items()}
 
 
-def _ask_queue() -> tuple[dict[str, QueueEntry], str | None]:
+def _ask_queue(cluster: str | None) -> tuple[dict[str, QueueEntry], str | None]:
     try:
-        return read_queue(), None
+        return read_queue(cluster), None
     except LaunchError as error:
         return {}, str(error)
 

@@ -14,12 +14,17 @@ from hipseg.launch.graph import Job
 from hipseg.launch.request import Request, dump_request, read_request
 from hipseg.runs import StudyPaths
 
-FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""Version 1 knows no cluster and no request."""
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""Version 1 knows no cluster and no request, version 2 one request for all jobs."""
+DAMAGE_CURE = (
+    "delete it and submit again, complete folds are kept; jobs of it on a cluster (`squeue --me`) have to be ended before with "
+    "`scancel`, or they are submitted a second time"
+)
 CLOCK_TOLERANCE_S = 60.0
 """A process that began later than this after its job is another one that was given the same number."""
 
+ABANDONED = "the command that was to run it is gone"
 Stage = Literal["queued", "running", "done", "failed", "stopped", "cancelled", "skipped", "not run"]
 """`stopped`: ended at a signal, and goes on from its checkpoint with the next submit; `skipped`: was complete before;
 `not run`: a job before it did not end well, or the study was stopped."""
@@ -38,6 +43,7 @@ class Record:
         exit_code: of the command line.
         error: one line of why it failed or was not run.
         log: its log file, relative to the results folder.
+        request: what the command that submitted it was asked for; None as long as that is what the study was.
     """
 
     job: Job
@@ -49,6 +55,7 @@ class Record:
     exit_code: int | None = None
     error: str | None = None
     log: str | None = None
+    request: Request | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class StudyState:
         driver_pid, driver_started_s: the process that starts the jobs, and since when.
         manifests: packed data set ("shards", "pretraining shards") -> SHA-256 of its manifest file when the study began.
         cluster: name of the Slurm cluster that runs the jobs; None where this machine does.
-        request: what it was asked to be run with.
+        request: what the last command was asked for.
     """
 
     records: tuple[Record, ...]
@@ -97,7 +104,9 @@ def planned_runs(paths: StudyPaths) -> list[tuple[str, int, int]]:
 
 def write_state(paths: StudyPaths, state: StudyState) -> None:
     """Write study.json whole or not at all."""
-    value = {**dataclasses.asdict(state), "request": dump_request(state.request)}
+    records = [_dump_record(record) for record in state.records]
+    value = {**dataclasses.asdict(dataclasses.replace(state, records=())), "records": records}
+    value["request"] = dump_request(state.request)
     write_json(paths.state, {"format_version": FORMAT_VERSION, **value})
 
 
@@ -107,25 +116,28 @@ def read_state(paths: StudyPaths) -> StudyState:
     Raises:
         LaunchError: there is none, or it is damaged or of another version.
     """
-    value = read_json(paths.state, LaunchError, "study (`hipseg submit` starts one)")
+    try:
+        value = read_json(paths.state, LaunchError, "study (`hipseg submit` starts one)")
+    except LaunchError as error:
+        if isinstance(error.__cause__, ValueError):
+            raise LaunchError(f"{error}; {DAMAGE_CURE}") from error
+        raise
     try:
         if value["format_version"] not in READABLE_VERSIONS:
-            readable = " and ".join(map(str, READABLE_VERSIONS))
+            readable = ", ".join(map(str, READABLE_VERSIONS))
             raise LaunchError(f"study at {paths.state} has format {value['format_version']!r}; this version reads {readable}")
+        request = read_request(value.get("request", {}))
         return StudyState(
-            tuple(_read_record(record) for record in value["records"]),
+            tuple(_read_record(record, request) for record in value["records"]),
             value["host"],
             int(value["driver_pid"]),
             float(value["driver_started_s"]),
             dict(value["manifests"]),
             value.get("cluster"),
-            read_request(value.get("request", {})),
+            request,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise LaunchError(
-            f"damaged study at {paths.state} ({type(error).__name__}: {error}); delete it and submit again, "
-            f"complete folds are kept"
-        ) from error
+        raise LaunchError(f"damaged study at {paths.state} ({type(error).__name__}: {error}); {DAMAGE_CURE}") from error
 
 
 def is_seen_from_here(host: str) -> bool:
@@ -147,10 +159,16 @@ def is_alive(pid: int | None, started_s: float | None, host: str) -> bool | None
         return False
 
 
-def _read_record(value: dict[str, Any]) -> Record:
+def _dump_record(record: Record) -> dict[str, Any]:
+    return {**dataclasses.asdict(record), "request": dump_request(record.request) if record.request else None}
+
+
+def _read_record(value: dict[str, Any], request: Request) -> Record:
+    """Read one job; where it names no request of its own it is that of the study."""
     stage = value["stage"]
     if stage not in get_args(Stage):
         raise ValueError(f"unknown stage {stage!r}")
     job = value["job"]
     lists = {"arguments": tuple(job["arguments"]), "after": tuple(job["after"])}
-    return Record(**{**value, "job": Job(**{**job, **lists})})
+    own = read_request(value["request"]) if value.get("request") is not None else request
+    return Record(**{**value, "job": Job(**{**job, **lists}), "request": own})

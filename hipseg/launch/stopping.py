@@ -26,9 +26,9 @@ def cancel_on_cluster(paths: StudyPaths, state: StudyState) -> tuple[str, ...]:
     Returns:
         Names of the jobs.
     Raises:
-        LaunchError: Slurm does not answer or refused.
+        LaunchError: Slurm does not answer, is another cluster's or refused.
     """
-    queue = read_queue()
+    queue = read_queue(state.cluster)
     live = [
         record for record in state.records if _is_live(record) and (e := look_up(queue, record.submitit_id or "")) and e.is_live
     ]
@@ -48,10 +48,12 @@ def wait_for_cancelled(state: StudyState, limit_s: float = ENDING_LIMIT_S) -> No
     Raises:
         LaunchError: one is still there.
     """
+    if state.cluster is None:
+        return
     numbers = [record.submitit_id for record in state.records if record.stage == "cancelled" and record.submitit_id]
     deadline_s = time.monotonic() + limit_s
     while numbers:
-        queue = read_queue()
+        queue = read_queue(state.cluster)
         left = [number for number in numbers if (entry := look_up(queue, number)) is not None and entry.is_live]
         if not left:
             return

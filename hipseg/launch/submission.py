@@ -2,25 +2,37 @@
 
 import dataclasses
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
 
 from hipseg.config import StudySettings, dump_settings
 from hipseg.errors import LaunchError
 from hipseg.fsio import write_text
 from hipseg.launch.allocation import Allocation
 from hipseg.launch.cluster import QueueEntry, cancel_jobs, look_up
-from hipseg.launch.graph import Job
+from hipseg.launch.graph import AGGREGATE, REPORT, Job, in_order
 from hipseg.launch.private import make_private
 from hipseg.launch.request import Request
 from hipseg.launch.slurm import Batch, Terms, dependency, gather, render_script, submit_batch
 from hipseg.launch.state import Record, StudyState, write_state
+from hipseg.launch.stops import catching_stops, shielding
 from hipseg.runs import StudyPaths
 
 SHOWN_NAMES = 15
 """Enough for the thesis's study; a study of 500 folds would fill the screen with one job's list."""
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a command was asked for, and what its jobs are given for it."""
+
+    request: Request
+    allocation: Allocation
 
 
 @dataclass(frozen=True)
@@ -30,12 +42,12 @@ class ClusterPlan:
     Args:
         paths, settings, jobs: the study; each job stands behind those that it waits for.
         done: names of jobs that are complete.
-        live: name of a job that is queued or runs and stays so -> Slurm's number.
+        live: name of a job that is queued or runs and stays so, be it one of `jobs` or not -> Slurm's number.
         replaced: Slurm's numbers of jobs that wait for ones that failed, and are submitted anew, or whose run is complete.
         earlier: records of the submission before; those of other jobs stay in study.json.
         cluster: its name.
-        allocation: what the jobs are given.
-        request: what was asked for.
+        charge: what was asked for now, and what the jobs are given for it.
+        own: name of a job that is taken up as it was submitted before -> what it was asked for then, and is given.
         manifests: digests of the data.
     """
 
@@ -47,18 +59,38 @@ class ClusterPlan:
     replaced: frozenset[str]
     earlier: tuple[Record, ...]
     cluster: str
-    allocation: Allocation
-    request: Request
+    charge: Charge
+    own: Mapping[str, Charge] = field(default_factory=dict)
     manifests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def batches(self) -> tuple[Batch, ...]:
         """What has to be submitted."""
-        return gather(tuple(job for job in self.jobs if job.name not in self.done and job.name not in self.live))
+        left = [job for job in self.jobs if job.name not in self.done and job.name not in self.live]
+        return tuple(batch for _, alike in groupby(left, self.charge_of) for batch in gather(tuple(alike)))
+
+    def charge_of(self, job: Job) -> Charge:
+        """Tell what a job is submitted for."""
+        return self.own.get(job.name, self.charge)
+
+
+def gather_runs(
+    jobs: tuple[Job, ...], earlier: StudyState | None = None, queue: Mapping[str, QueueEntry] | None = None
+) -> tuple[Job, ...]:
+    """Let the table wait for every run of the study, those of earlier submissions that are still to end included.
+
+    Args:
+        jobs: the graph.
+        earlier: the study as it was submitted before; None where nothing of it can be on its way.
+        queue: what Slurm knows.
+    """
+    others = _find_others(jobs, earlier, queue or {}) if earlier is not None else {}
+    runs = (*(job.name for job in jobs if job.arm is not None), *others)
+    return tuple(dataclasses.replace(job, after=runs) if job.name == AGGREGATE else job for job in jobs)
 
 
 def find_live(
-    jobs: Iterable[Job], done: frozenset[str], earlier: StudyState | None, queue: Mapping[str, QueueEntry]
+    jobs: tuple[Job, ...], done: frozenset[str], earlier: StudyState | None, queue: Mapping[str, QueueEntry]
 ) -> tuple[dict[str, str], frozenset[str]]:
     """Tell the jobs of an earlier submission that are left alone from those that can no longer come to anything.
 
@@ -68,10 +100,10 @@ def find_live(
         earlier: the study as it was submitted before; None where it was not.
         queue: what Slurm knows.
     Returns:
-        Name -> Slurm's number of the first kind, and the numbers of the second.
+        Name -> Slurm's number of the first kind, those of the study that are not in the graph included; numbers of the second.
     """
     ids = {record.job.name: record.submitit_id for record in earlier.records if record.stage == "queued"} if earlier else {}
-    live: dict[str, str] = {}
+    live = _find_others(jobs, earlier, queue) if earlier else {}
     replaced: set[str] = set()
     for job in jobs:
         number = ids.get(job.name)
@@ -83,11 +115,21 @@ def find_live(
             replaced |= {number} if entry.is_waiting else set()
             continue
         # What waits for a job that is submitted anew waits for the old one's number.
-        if entry.is_waiting and not all(name in live or name in done for name in job.after):
+        is_met = all(name in live or name in done for name in job.after)
+        if entry.is_waiting and not is_met:
             replaced.add(number)
-        else:
+        elif is_met or job.name not in (AGGREGATE, REPORT):
+            # A table or page that is being made holds nothing of the runs to come, and is made again after them.
             live[job.name] = number
     return live, frozenset(replaced)
+
+
+def _find_others(jobs: Iterable[Job], earlier: StudyState, queue: Mapping[str, QueueEntry]) -> dict[str, str]:
+    """Find the runs that are queued or run and are none of these jobs; name -> Slurm's number."""
+    names = {job.name for job in jobs}
+    queued = ((one.job, one.submitit_id) for one in earlier.records if one.stage == "queued" and one.submitit_id)
+    runs = {job.name: number for job, number in queued if job.arm is not None and job.name not in names}
+    return {name: number for name, number in runs.items() if (entry := look_up(queue, number)) is not None and entry.is_live}
 
 
 def refuse_other_settings(paths: StudyPaths, settings: StudySettings) -> None:
@@ -106,13 +148,13 @@ def refuse_other_settings(paths: StudyPaths, settings: StudySettings) -> None:
 def show_plan(plan: ClusterPlan, say: Callable[[str], None]) -> None:
     """Show every script as sbatch would get it, and the graph; submits and writes nothing."""
     for batch in plan.batches:
-        resources = plan.allocation.resources[batch.stage]
+        resources = plan.charge_of(batch.jobs[0]).allocation.resources[batch.stage]
         names = {batch.name: f"<number of {batch.name}>" for batch in plan.batches}
         numbers = {job.name: names[one.name] for one in plan.batches for job in one.jobs} | dict(plan.live)
         waited = sorted({numbers[name] for name in batch.after if name in numbers})
         waits = ":".join(("afterok", *waited)) if waited else None
         say(f"== {batch.name}: {_count(batch)}")
-        say(render_script(plan.paths, batch, resources, _terms(plan, waits)))
+        say(render_script(plan.paths, batch, resources, _terms(plan, batch, waits)))
         for job in batch.jobs:
             say(f"{job.name}\n  {job.command}")
             if job.after:
@@ -137,6 +179,7 @@ def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
     Raises:
         LaunchError: Slurm refused a job. Those before it stay in the queue, and the same command submits the rest.
         ConfigError: a file cannot be written.
+        KeyboardInterrupt, Stopped: a signal came. What Slurm had got by then is written down, and the rest was not submitted.
     """
     make_private(plan.paths.jobs)
     write_text(plan.paths.settings, dump_settings(plan.settings))
@@ -147,15 +190,27 @@ def submit_plan(plan: ClusterPlan, say: Callable[[str], None]) -> StudyState:
     whole: set[str] = set()
     for batch in plan.batches:
         waits = dependency(numbers, batch.after, whole)
-        submitted = submit_batch(plan.paths, batch, plan.allocation.resources[batch.stage], _terms(plan, waits))
-        for job, (number, log) in zip(batch.jobs, submitted, strict=True):
-            numbers[job.name] = number
-            relative = os.path.relpath(log, plan.paths.root.absolute())
-            state = state.with_record(Record(job, "queued", submitit_id=number, log=relative))
+        resources = plan.charge_of(batch.jobs[0]).allocation.resources[batch.stage]
+        # A job that Slurm has and study.json does not name would be submitted a second time.
+        with catching_stops() as stops:
+            with shielding():
+                submitted = submit_batch(plan.paths, batch, resources, _terms(plan, batch, waits))
+            state = _record_submitted(plan.paths, state, batch, submitted)
+        numbers |= {job.name: number for job, (number, _) in zip(batch.jobs, submitted, strict=True)}
         base = submitted[0][0].partition("_")[0]
         whole.add(base)
-        write_state(plan.paths, state)
         say(f"submitted {batch.name}: {_count(batch)} as {base}" + (f", {waits.replace(':', ' ', 1)}" if waits else ""))
+        for number in stops:
+            signal.raise_signal(number)
+    return state
+
+
+def _record_submitted(paths: StudyPaths, state: StudyState, batch: Batch, submitted: tuple[tuple[str, Path], ...]) -> StudyState:
+    for job, (number, log) in zip(batch.jobs, submitted, strict=True):
+        relative = os.path.relpath(log, paths.root.absolute())
+        before = state.record(job.name)
+        state = state.with_record(dataclasses.replace(before, submitit_id=number, log=relative))
+    write_state(paths, state)
     return state
 
 
@@ -163,21 +218,24 @@ def _begin(plan: ClusterPlan) -> StudyState:
     """Give the study as it is before anything is submitted."""
     names = {job.name for job in plan.jobs}
     others = [record for record in plan.earlier if record.job.name not in names]
-    records = (*others, *(_record_before(plan, job) for job in plan.jobs))
-    return StudyState(records, socket.gethostname(), os.getpid(), time.time(), plan.manifests, plan.cluster, plan.request)
+    by_name = {record.job.name: record for record in (*others, *(_record_before(plan, job) for job in plan.jobs))}
+    # Of several submissions the later may hold what jobs of the earlier wait for: `hipseg resubmit` goes by this order.
+    records = tuple(by_name[job.name] for job in in_order(record.job for record in by_name.values()))
+    return StudyState(records, socket.gethostname(), os.getpid(), time.time(), plan.manifests, plan.cluster, plan.charge.request)
 
 
 def _record_before(plan: ClusterPlan, job: Job) -> Record:
     if job.name in plan.done:
-        return Record(job, "skipped")
+        return Record(job, "skipped", request=plan.charge_of(job).request)
     before = next((record for record in plan.earlier if record.job.name == job.name), None)
     if job.name in plan.live and before is not None:
         return dataclasses.replace(before, job=job)
-    return Record(job, "queued")
+    return Record(job, "queued", request=plan.charge_of(job).request)
 
 
-def _terms(plan: ClusterPlan, waits: str | None) -> Terms:
-    return Terms(waits, plan.request.max_running, plan.request.max_requeues)
+def _terms(plan: ClusterPlan, batch: Batch, waits: str | None) -> Terms:
+    request = plan.charge_of(batch.jobs[0]).request
+    return Terms(waits, request.max_running, request.max_requeues)
 
 
 def _count(batch: Batch) -> str:

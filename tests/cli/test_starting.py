@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 
 from hipseg.cli.cancel import command as cancel
 from hipseg.cli.resubmit import command as resubmit
@@ -18,29 +17,9 @@ from hipseg.launch.machine import Machine
 from hipseg.launch.request import Request
 from hipseg.launch.state import read_state
 from hipseg.runs import DatasetPaths, StudyPaths
-from hipseg.splits import split_patients, write_splits
-from tests.learn.builders import pack_discs
+from tests.cli.submitting import LIVE, call, submit_unet
 
 HEAVY = ("tensorflow", "keras", "horovod", "pandas", "sklearn", "pydicom", "h5py")
-LIVE = "101|RUNNING|None\n102_0|PENDING|Dependency\n102_1|PENDING|Dependency\n103|PENDING|Dependency\n104|PENDING|Dependency\n"
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch, slurm):
-    """A folder with two packed data sets, empty but there, and splits still to be dealt."""
-    for name in ("shards", "shards-pretrain", "private"):
-        (tmp_path / name).mkdir()
-        DatasetPaths(tmp_path / name).manifest.write_text("{}")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def call(command, *arguments):
-    return CliRunner().invoke(command, [str(one) for one in arguments])
-
-
-def submit_unet(*arguments):
-    return call(submit, "--folds", 2, "--arm", "unet", *arguments)
 
 
 def test_a_study_is_submitted_and_the_command_comes_back(folder):
@@ -100,10 +79,39 @@ def test_threads_that_the_settings_name_are_not_replaced(folder):
 def test_a_profile_is_read_in_place_of_asking(folder, slurm):
     (folder / "configs").mkdir()
     kinds = "{kinds: [{nodes: 1, cpus: 4, memory_mb: 8192}]}"
-    text = f"cluster: ours\npartition: small\naccount: lab\npartitions: {{small: {kinds}}}\n"
+    text = f"cluster: fake\npartition: small\naccount: lab\npartitions: {{small: {kinds}}}\n"
     (folder / "configs" / "cluster.yaml").write_text(text)
     assert submit_unet("--dry-run").output.count("#SBATCH --account=lab\n") == 4
     assert not [call for call in slurm.calls if call.startswith("sinfo")]
+
+
+def test_a_profile_of_another_cluster_is_not_taken_for_this_one(folder, slurm):
+    (folder / "configs").mkdir()
+    profile = folder / "configs" / "cluster.yaml"
+    profile.write_text("cluster: ours\naccount: lab\npartitions: {small: {kinds: [{nodes: 1, cpus: 4, memory_mb: 8192}]}}\n")
+    shown = submit_unet("--dry-run").output
+    assert "warning: configs/cluster.yaml is of the cluster ours, and this is fake, which is asked in its place" in shown
+    assert "--account" not in shown
+    assert "#SBATCH --partition=cpu\n" in shown
+
+
+@pytest.mark.parametrize("has_profile", [False, True])
+def test_a_study_of_another_cluster_is_neither_doubled_nor_are_its_numbers_cancelled_here(folder, slurm, has_profile):
+    submit_unet()
+    if has_profile:
+        (folder / "configs").mkdir()
+        text = "cluster: fake\npartition: small\npartitions: {small: {kinds: [{nodes: 1, cpus: 4, memory_mb: 65536}]}}\n"
+        (folder / "configs" / "cluster.yaml").write_text(text)
+    slurm.say("scontrol show config", "ClusterName = other\n")
+    slurm.say("squeue", "101|RUNNING|None\n")
+    for ended in (submit_unet(), call(resubmit), call(cancel)):
+        assert isinstance(ended.exception, LaunchError)
+        assert "was submitted to the cluster fake, and this is other" in str(ended.exception)
+    assert not [one for one in slurm.calls if one.startswith("scancel")]
+    assert not (slurm.folder / "script-105").exists()
+    shown = call(status).output
+    assert "running" not in shown
+    assert "the cluster fake, and this is other; give the command there; this is what the study's own files say" in shown
 
 
 def test_a_dry_run_writes_nothing_and_loads_nothing_heavy(folder, slurm):
@@ -221,31 +229,6 @@ def test_a_study_of_a_cluster_that_is_out_of_sight_is_left_alone(folder, slurm):
 def test_options_of_a_cluster_are_refused_without_one(folder, no_cluster):
     ended = submit_unet("--nodes", 2, "--time", 30)
     assert str(ended.exception).startswith("--nodes and --time is for a Slurm cluster")
-
-
-def test_cancel_ends_what_is_live_and_resubmit_takes_up_what_is_left(folder, slurm):
-    dataset, manifest = pack_discs(folder / "shards", 2)
-    submit_unet("--partition", "gpu")
-    slurm.say("squeue", LIVE.replace("101|RUNNING", "101|COMPLETED"))
-    assert call(cancel).output == "cancelled 4 jobs: train unet fold 0, train unet fold 1, aggregate, report\n"
-    slurm.say("squeue", "")
-    write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
-    shown = call(resubmit, "--dry-run").output
-    assert "== train unet: 2 jobs" in shown
-    assert "#SBATCH --partition=gpu" in shown
-    ended = call(resubmit)
-    assert ended.exit_code == 0, ended.output
-    assert "submitted train unet: 2 jobs as 106, afterok 105" in ended.output
-    assert call(cancel).output == "cancelled 0 jobs; nothing was queued or running\n"
-
-
-def test_a_study_of_this_machine_is_taken_up_here_with_its_own_options(folder, no_cluster):
-    ended = submit_unet("--max-running", 2, "--ranks", 2)
-    assert isinstance(ended.exception, LaunchError)  # the manifests are none, which the first job finds out
-    shown = call(resubmit, "--dry-run").output
-    assert "train unet fold 0 (2 ranks)" in shown
-    assert "modified" not in shown
-    assert shown.endswith("5 jobs, 2 at once; nothing was started\n")
 
 
 def test_status_shows_what_the_cluster_says(folder, slurm):

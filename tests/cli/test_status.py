@@ -91,9 +91,17 @@ def test_a_narrow_terminal_takes_no_letter_from_the_name_of_an_arm(paths, monkey
 def test_a_study_whose_command_died_says_what_is_lost_and_how_to_go_on(paths, dead_pid):
     write_study(paths, dead_pid, dead_pid)
     shown = status(paths.root).output
-    assert "│ unet          │ done, Dice 0.875 │ lost   │" in shown
+    assert "│ unet          │ done, Dice 0.875 │ lost    │" in shown
+    assert "│ modified-unet │ failed           │ not run │" in shown
+    assert "train modified-unet fold 1 not run: the command that was to run it is gone\n" in shown
     assert "train unet fold 1 lost: its process is gone and nobody recorded how it ended\n" in shown
     assert shown.endswith("the command that ran this study is gone; the same `hipseg submit` goes on where it ended\n")
+
+
+def test_watching_ends_where_nobody_is_left_to_run_what_waits(paths, dead_pid, monkeypatch):
+    monkeypatch.setattr("hipseg.cli.status.time.sleep", lambda _: pytest.fail("it looks once more"))
+    write_study(paths, dead_pid, dead_pid)
+    assert status(paths.root, "--watch").exit_code == 0
 
 
 def test_a_stopped_run_says_that_it_goes_on(paths, dead_pid):

@@ -10,9 +10,12 @@ SINFO = """\
 cpu*|up|2-00:00:00|1-infinite|4|16|65536|(null)|(null)
 gpu|up|1-00:00:00|1-2|2|32|131072|gpu:a100:4|a100
 """
+NAMED_AFTER = {"squeue": 3, "sacct": 2}
+"""Program -> how many fields stand before a job's name."""
 ANSWER = """\
 #!/bin/sh
 printf '%s' "{name}" >> "{folder}/calls"
+case "{name} $*" in sinfo*--noconvert*) ;; sinfo*) echo 'big|up|infinite|1-1K|1K|16|65536|(null)|(null)'; exit 0 ;; esac
 for one in "$@"; do printf ' %s' "$one" >> "{folder}/calls"; done
 echo >> "{folder}/calls"
 answer="{folder}/{name}"
@@ -23,12 +26,13 @@ answer="{folder}/{name}"
 exit 0
 """
 SBATCH = """\
-#!/bin/sh
+#!/bin/bash
 [ -e "{folder}/sbatch.err" ] && {{ cat "{folder}/sbatch.err" >&2; exit 1; }}
 number=$(( $(cat "{folder}/number") + 1 ))
 echo "$number" > "{folder}/number"
+[ -e "{folder}/stop-$number" ] && {{ kill -"$(cat "{folder}/stop-$number")" "$PPID"; kill -INT $$; }}
 cp "$1" "{folder}/script-$number"
-env | grep '^SBATCH_' > "{folder}/variables-$number"
+env | grep -E '^(SBATCH|SLURM|SUBMITIT|SRUN|PMI)' > "{folder}/variables-$number"
 umask > "{folder}/umask-$number"
 echo "Submitted batch job $number"
 """
@@ -41,7 +45,13 @@ class FakeSlurm:
     folder: Path
 
     def say(self, program, text="", code=0, error=""):
-        """Let a program print and end so; "scontrol show job" names one that differs by its first words."""
+        """Let a program print and end so; "scontrol show job" names one that differs by its first words.
+
+        A line of the queue or the accounts that names no job is of one of ours.
+        """
+        if program in NAMED_AFTER:
+            named = NAMED_AFTER[program]
+            text = "".join(f"{line}{'' if line.count('|') >= named else '|hipseg-job'}\n" for line in text.splitlines())
         name = "-".join(program.split()) + "-" * (program == "scontrol ping")
         for suffix, value in (("out", text), ("err", error), ("code", str(code))):
             path = self.folder / f"{name}.{suffix}"
@@ -50,6 +60,10 @@ class FakeSlurm:
     def refuse(self, error):
         """Let sbatch refuse."""
         (self.folder / "sbatch.err").write_text(error)
+
+    def stop_while_submitting(self, number, name):
+        """Let a signal come while sbatch works, and an interrupt to sbatch, too, as from a terminal."""
+        (self.folder / f"stop-{number}").write_text(name)
 
     @property
     def calls(self):

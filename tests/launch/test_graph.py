@@ -4,7 +4,7 @@ import pytest
 
 from hipseg.config import StudySettings, load_settings
 from hipseg.errors import ConfigError
-from hipseg.launch.graph import Job, Packing, Part, choose_part, give_ranks, plan_study, share_threads
+from hipseg.launch.graph import Job, Packing, Part, choose_part, give_ranks, in_order, plan_study, share_threads
 
 FILE = Path("results/settings.yaml")
 SETTINGS = StudySettings(folds=2, split_seed=7)
@@ -48,6 +48,13 @@ def test_each_job_stands_behind_those_it_waits_for():
     jobs = plan_study(SETTINGS, FILE, choose_part(SETTINGS), has_splits=False)
     for place, job in enumerate(jobs):
         assert set(job.after) <= set(names(jobs[:place]))
+
+
+def test_jobs_are_put_behind_those_they_wait_for_and_else_stay():
+    jobs = [Job("b", ("x",), ("split", "gone")), Job("a", ("x",), ("split",)), Job("c", ("x",)), Job("split", ("x",), ("pack",))]
+    jobs.append(Job("pack", ("x",)))
+    assert names(in_order(jobs)) == ["pack", "split", "b", "a", "c"]
+    assert in_order(in_order(jobs)) == in_order(jobs)
 
 
 def test_folds_that_are_dealt_are_not_dealt_again():

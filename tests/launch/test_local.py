@@ -2,6 +2,8 @@ import contextlib
 import os
 import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -176,6 +178,34 @@ def test_an_interrupt_stops_what_runs_and_says_so(paths, tmp_path, capfd, number
     assert read_state(paths) == state
     assert "Traceback" not in capfd.readouterr().err
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+TERMINAL = """\
+import signal, sys
+from pathlib import Path
+from hipseg.launch.graph import Job
+from hipseg.launch.local import run_study
+from hipseg.runs import StudyPaths
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+results, *arguments = sys.argv[1:]
+run_study(StudyPaths(Path(results)), (Job("endless", tuple(arguments)),), frozenset(), runs_at_once=1, report=lambda record: None)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_a_terminal_sends_to_all_processes_lets_what_runs_save(paths, tmp_path, number):
+    """As Ctrl-C and a closed terminal do: they reach the whole group, submitit's controller and the ranks included."""
+    program = [sys.executable, "-c", TERMINAL, str(paths.root), *endless(tmp_path)]
+    with (
+        subprocess.Popen(program, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver,
+        held_open(tmp_path / "study.yaml"),
+    ):
+        os.killpg(driver.pid, number)
+        said, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 0, said
+    record = read_state(paths).record("endless")
+    assert (record.stage, record.exit_code) == ("stopped", STOPPED_EXIT_CODE)
+    assert "SIGTERM" in record.error
 
 
 @pytest.mark.slow

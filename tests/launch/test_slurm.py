@@ -160,6 +160,12 @@ def test_a_study_is_as_many_submissions_as_stages_and_arms(tmp_path):
     assert all(job.after == one.after for one in batches for job in one.jobs)
 
 
+def test_folds_of_an_arm_that_wait_for_different_jobs_are_submitted_apart():
+    first, second = folds(2)
+    apart = (first, Job(second.name, second.arguments, (), second.arm, second.fold))
+    assert [(one.after, len(one.jobs)) for one in gather(apart)] == [(("split",), 1), ((), 1)]
+
+
 @pytest.mark.parametrize(
     ("after", "whole", "expected"),
     [
@@ -226,6 +232,7 @@ def test_what_stands_in_the_script_is_not_overruled_by_sbatchs_variables(slurm, 
         "PARTITION",
         "TIMELIMIT",
         "ARRAY_INX",
+        "JOB_NAME",
         "GPUS",
         "GPUS_PER_NODE",
         "MEM_PER_CPU",
@@ -244,6 +251,28 @@ def test_submitting_does_not_wait_for_the_jobs(slurm, paths, monkeypatch):
     monkeypatch.setenv("SBATCH_WAIT", "1")
     submit_batch(paths, SPLIT, SMALL, Terms())
     assert slurm.variables(101) == ""
+
+
+def test_a_job_that_is_submitted_from_inside_another_does_not_take_itself_for_that(slurm, paths, monkeypatch):
+    own = {
+        "SLURM_ARRAY_JOB_ID": "1",
+        "SLURM_RESTART_COUNT": "3",
+        "SLURMD_NODENAME": "n",
+        "SUBMITIT_EXECUTOR": "slurm",
+        "PMIX_RANK": "0",
+    }
+    for name, value in (own | {"SLURM_JOB_ID": "8", "SLURM_CONF": "/etc/slurm.conf"}).items():
+        monkeypatch.setenv(name, value)
+    submit_batch(paths, SPLIT, SMALL, Terms())
+    assert slurm.variables(101) == "SLURM_CONF=/etc/slurm.conf\n"
+    assert os.environ["SLURM_JOB_ID"] == "8"
+
+
+def test_what_a_user_sets_for_srun_reaches_the_job(slurm, paths, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("SLURM_MPI_TYPE", "pmix")
+    submit_batch(paths, SPLIT, SMALL, Terms())
+    assert slurm.variables(101) == "SLURM_MPI_TYPE=pmix\n"
 
 
 def test_sbatchs_reason_for_a_refusal_is_given(slurm, paths):

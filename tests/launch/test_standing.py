@@ -80,6 +80,18 @@ def test_a_complete_run_is_done_even_where_its_last_word_is_missing(look):
     assert found[1] == Standing("done", None, 1)
 
 
+def test_a_run_that_ended_well_and_whose_files_are_gone_is_lost(look, paths):
+    ended = [("8_0", Ending(0, 0, 1.0, 2.0, 0))]
+    assert (
+        look("7|COMPLETED|None\n8_1|COMPLETED|None\n", ended)[1:3]
+        == [Standing("lost", "it ended well, and its results are gone")] * 2
+    )
+    # It came to its end after the caller had looked which runs are complete.
+    paths.fold("unet", 0).root.mkdir(parents=True)
+    paths.fold("unet", 0).summary.write_text("{}")
+    assert look("", ended)[1] == Standing("done", None, 0, 0)
+
+
 def test_a_complete_run_of_before_was_skipped(look):
     records = (submitted(SPLIT, "7"), Record(FOLDS[0], "skipped"))
     assert look("", complete=(FOLDS[0].name,), records=records)[1].stage == "skipped"

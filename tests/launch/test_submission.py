@@ -4,15 +4,16 @@ from pathlib import Path
 import pytest
 
 from hipseg.config import StudySettings, dump_settings
-from hipseg.errors import LaunchError
+from hipseg.errors import LaunchError, Stopped
 from hipseg.launch.allocation import Allocation
 from hipseg.launch.cluster import QueueEntry
 from hipseg.launch.graph import choose_part, plan_study
 from hipseg.launch.request import Request
 from hipseg.launch.resources import STAGES
 from hipseg.launch.state import Record, StudyState, read_state
-from hipseg.launch.submission import ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
+from hipseg.launch.submission import Charge, ClusterPlan, find_live, refuse_other_settings, show_plan, submit_plan
 from hipseg.runs import StudyPaths
+from hipseg.signals import StopRequests
 
 SETTINGS = StudySettings(folds=2)
 ARMS = ("unet", "modified-unet-tl")
@@ -33,8 +34,7 @@ def plan(tmp_path, monkeypatch):
         replaced=frozenset(),
         earlier=(),
         cluster="fake",
-        allocation=Allocation(STAGES),
-        request=Request(arms=ARMS, max_running=1),
+        charge=Charge(Request(arms=ARMS, max_running=1), Allocation(STAGES)),
     )
 
 
@@ -60,7 +60,7 @@ def test_each_submission_waits_for_those_before_it_and_is_written_down(plan, slu
 
 
 def test_what_is_done_or_queued_is_not_submitted_and_what_waits_for_it_waits(plan, slurm):
-    before = Record(JOBS[1], "queued", submitit_id="55_0", log="jobs/x/55_0_0_log.out")
+    before = Record(JOBS[1], "queued", submitit_id="55_0", log="jobs/x/55_0_0_log.out", request=Request(gpus=4))
     other = Record(dataclasses.replace(JOBS[1], name="train other fold 0", arm="other"), "queued", submitit_id="50")
     plan = dataclasses.replace(plan, done=frozenset({NAMES[0], NAMES[3]}), live={NAMES[1]: "55_0"}, earlier=(other, before))
     said = []
@@ -92,6 +92,16 @@ def test_a_refusal_half_way_leaves_what_was_submitted_known(plan, slurm):
     with pytest.raises(LaunchError, match=r"Slurm refused train modified-unet-tl: Batch job submission failed: Invalid account"):
         submit_plan(plan, refuse_after_the_second)
     assert [record.submitit_id for record in read_state(plan.paths).records] == ["101", "102_0", "102_1", None, None, None, None]
+
+
+@pytest.mark.parametrize(("name", "raised"), [("INT", KeyboardInterrupt), ("TERM", Stopped)])
+def test_a_job_that_slurm_got_while_the_command_was_stopped_is_known(plan, slurm, name, raised):
+    slurm.stop_while_submitting(102, name)
+    with pytest.raises(raised), StopRequests().listening():
+        submit_plan(plan, lambda line: None)
+    numbers = [record.submitit_id for record in read_state(plan.paths).records]
+    assert numbers == ["101", "102_0", "102_1", None, None, None, None]
+    assert not (slurm.folder / "script-103").exists()
 
 
 def test_a_dry_run_shows_every_script_and_every_command_and_writes_nothing(plan, slurm, tmp_path):
@@ -136,6 +146,11 @@ def test_what_waits_for_a_job_that_failed_is_replaced_with_it():
 def test_a_job_that_waits_to_do_what_is_done_is_taken_out_of_the_queue():
     ids = {NAMES[1]: "2_0", NAMES[2]: "2_1"}
     assert find_live(JOBS, frozenset(ids), study(ids), {"2_0": WAITING, "2_1": RUNNING}) == ({}, frozenset({"2_0"}))
+
+
+def test_a_table_that_is_being_made_without_runs_to_come_is_made_again():
+    queue = {"2_0": FAILED, "4": RUNNING}
+    assert find_live(JOBS, frozenset(), study({NAMES[1]: "2_0", "aggregate": "4"}), queue) == ({}, frozenset())
 
 
 def test_jobs_that_were_cancelled_or_never_submitted_are_not_live():
