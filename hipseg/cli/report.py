@@ -21,6 +21,7 @@ from hipseg.report.budget import describe_fit, fit_cases
 from hipseg.report.collect import Collection, collect, find_folds
 from hipseg.report.compose import (
     FIGURES,
+    SHORT_DIGEST,
     Drawing,
     describe_checks,
     describe_provenance,
@@ -191,6 +192,9 @@ def _view_cases(
         manifest = read_manifest(dataset)
     except HipsegError as error:
         return {}, f"No pictures: {error}; name the packed data with --shards."
+    if manifest.data_digest != first.data_digest:
+        found, scored = manifest.data_digest[:SHORT_DIGEST], first.data_digest[:SHORT_DIGEST]
+        return {}, f"No pictures: the packed data ({found}) is not what was scored ({scored}); name that with --shards."
     look = Look(settings.feed.window_hu, settings.target_labels, max(FEWEST_SLICES, pictures // len(patients)))
     views, lacking = {}, []
     for row in patients:

@@ -49,9 +49,8 @@ def write_run(root, fold, case, dataset, manifest):
     answer = np.roll(truth, 1 if fold else 0, axis=2)
     train = [other for other in CASES if other != case]
     patients = {one: f"p{one[1:]}" for one in CASES}
-    run = write_fold(
-        root / "results", "unet", fold, {case: count(truth, answer)}, train=train, patients=patients, folds=len(CASES)
-    )
+    facts = {"folds": len(CASES), "data_digest": manifest.data_digest}
+    run = write_fold(root / "results", "unet", fold, {case: count(truth, answer)}, train=train, patients=patients, **facts)
     run.predictions.mkdir()
     write_volume(run.prediction(case), answer.astype(np.uint8), record.grid)
     run.settings.write_text(dump_settings(settings))
@@ -127,6 +126,18 @@ def test_without_the_packed_data_the_page_says_why_it_has_no_pictures(study, tmp
     assert cases == []
     assert re.search(r"No pictures: .*manifest.*; name the packed data with --shards", text)
     assert str(tmp_path) not in text
+
+
+def test_other_packed_data_than_was_scored_gives_no_pictures_and_the_page_says_why(study, tmp_path):
+    """As after masks were mended and packed anew: the scores are of the masks of before."""
+    _, other = pack_discs(tmp_path / "mended", len(CASES), first=1)
+    scored = json.loads(study.fold("unet", 0).summary.read_text())["hipseg"]["data_digest"]
+    ended = report(study.root, "--shards", tmp_path / "mended")
+    assert ended.exit_code == 0, ended.output
+    text, cases = read_page(study)
+    assert cases == []
+    assert f"No pictures: the packed data ({other.data_digest[:12]}) is not what was scored ({scored[:12]})" in text
+    assert not (study.figures / "examples.svg").exists()
 
 
 def test_pictures_can_be_left_out(study):
