@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from hipseg.errors import ReportError
+from hipseg.errors import MaskError, ReportError
 from hipseg.fsio import write_text
 from hipseg.runs import Answer
 from hipseg.score import overlap
@@ -243,6 +243,8 @@ def from_json(line: str) -> CaseScore:
         value = _parse_json(line)
         found = {**value["metrics"], **value["volumes"], **value["distances"]}
         score = _rebuild(value, found)
+    except MaskError as error:
+        raise ReportError(f"damaged line of scores ({error}); evaluate the fold again") from error
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(
             f"damaged line of scores ({type(error).__name__}: {error}): {line[:80]!r}; evaluate the fold again"

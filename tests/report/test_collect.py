@@ -163,6 +163,12 @@ def count_without_end(paths):
     return "fold 1 of arm unet is damaged (damaged line of scores (OverflowError: "
 
 
+def count_less_than_nothing(paths):
+    run = paths.fold("unet", 1)
+    run.scores.write_text(run.scores.read_text().replace('"tp": 0', '"tp": -4'))
+    return "fold 1 of arm unet is damaged (damaged line of scores (impossible voxel counts Counts(tp=-4, "
+
+
 def train_without_end(paths):
     change_summary(paths.fold("unet", 1), epochs=math.inf)
     return "fold 1 of arm unet is damaged (cannot convert float infinity to integer)"
@@ -191,6 +197,7 @@ GAPS = [
     lose_the_facts,
     lose_one_fact,
     count_without_end,
+    count_less_than_nothing,
     train_without_end,
     call_a_structure_what_a_terminal_obeys,
 ]

@@ -157,6 +157,7 @@ def test_score_that_does_not_follow_from_its_line_is_refused(part, name, value, 
         to_json(SCORE)[:-2] + "]",
         to_json(SCORE).replace('"fold": ', '"fold": 1e999'),
         json.dumps({**json.loads(to_json(SCORE)), "counts": {"tp": float("inf"), "fp": 0, "fn": 0, "tn": 0}}),
+        json.dumps({**json.loads(to_json(SCORE)), "counts": {"tp": -1, "fp": 0, "fn": 0, "tn": 19}}),
     ],
 )
 def test_damaged_line_is_refused(line):
