@@ -38,6 +38,8 @@ NEEDED_FACTS = frozenset(
 )
 """What the table needs of a summary's own part."""
 NOT_CLEANED = "null"
+MOST_FOLDS = 10_000
+"""A wrong number of folds in one summary would have so many folds looked for as it says."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,8 @@ def _make_fold(facts: Mapping[str, Any], sides: Sides, lines: tuple[CaseScore, .
 
 def _check_lines(fold: FoldResult, run: tuple[str, int, int]) -> None:
     """Refuse lines of another run, and cases, structures or answers that are missing or doubled."""
+    if not 1 <= fold.folds <= MOST_FOLDS:
+        raise ReportError(f"its summary says {fold.folds} folds; between 1 and {MOST_FOLDS} are possible")
     runs = {(fold.arm, fold.fold, fold.repeat), *((line.arm, line.fold, line.repeat) for line in fold.lines)}
     if others := sorted(name_run(*other) for other in runs - {run}):
         raise ReportError(f"its folder holds results of {', '.join(others)}")

@@ -174,6 +174,16 @@ def train_without_end(paths):
     return "fold 1 of arm unet is damaged (cannot convert float infinity to integer)"
 
 
+def be_dealt_into_more_folds_than_any_study_has(paths):
+    change_summary(paths.fold("unet", 1), folds=2_000_000_000)
+    return "fold 1 of arm unet is damaged (its summary says 2000000000 folds; between 1 and 10000 are possible)"
+
+
+def be_dealt_into_no_fold(paths):
+    change_summary(paths.fold("unet", 1), folds=0)
+    return "fold 1 of arm unet is damaged (its summary says 0 folds; between 1 and 10000 are possible)"
+
+
 def call_a_structure_what_a_terminal_obeys(paths):
     write_fold(paths.root, "unet", 1, POOR[1], structures=("\x1b[31m",), labels=[{"name": "\x1b[31m", "numbers": [1]}])
     return "fold 1 of arm unet is damaged (case c2 is not scored (?[31m, raw), 2 of 2 lines are missing)"
@@ -199,6 +209,8 @@ GAPS = [
     count_without_end,
     count_less_than_nothing,
     train_without_end,
+    be_dealt_into_more_folds_than_any_study_has,
+    be_dealt_into_no_fold,
     call_a_structure_what_a_terminal_obeys,
 ]
 
