@@ -7,9 +7,10 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,8 @@ from typing import IO, Any
 from hipseg.errors import ConfigError, HipsegError
 
 LOCK_POLL_S = 0.2
+FOLDERS = re.compile(r"(?<![\w./])/(?:[^\s/:;,'\"]+/)+")
+"""The folders of an absolute path."""
 
 
 @contextlib.contextmanager
@@ -80,7 +83,9 @@ def read_json(path: Path, error: type[HipsegError], what: str) -> Any:
     except FileNotFoundError as cause:
         raise error(f"no {what} at {path}") from cause
     except (OSError, ValueError) as cause:
-        raise error(f"cannot read {what} at {path}: {cause}") from cause
+        # The system's words would name the path once more.
+        reason = cause.strerror if isinstance(cause, OSError) else cause
+        raise error(f"cannot read {what} at {path}: {reason}") from cause
 
 
 def without_nan(value: Any) -> Any:
@@ -97,6 +102,19 @@ def without_nan(value: Any) -> Any:
 def printable(text: str) -> str:
     """Take what a terminal would obey out of a file's words: controls and marks of direction become ?, runs of space one."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def hide_folders(text: str, roots: Iterable[Path] = ()) -> str:
+    """Take the folders out of every absolute path in a text, since they tell of the machine and of its users.
+
+    Args:
+        text: such as the message of an error.
+        roots: folders whose files keep their place within them, as `unet/fold_0/history.csv`.
+    """
+    known = {str(form) for root in roots for form in (root.absolute(), root.resolve()) if form.name}
+    for root in sorted(known, key=len, reverse=True):
+        text = text.replace(f"{root}/", "").replace(root, Path(root).name)
+    return FOLDERS.sub("", text)
 
 
 def digest_json(value: Any) -> str:

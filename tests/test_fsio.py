@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from hipseg.errors import ConfigError, ReportError
 from hipseg.fsio import (
     digest_file,
     digest_json,
+    hide_folders,
     locked,
     printable,
     read_json,
@@ -141,3 +143,17 @@ def test_who_waits_gets_the_lock_once_it_is_given_back(tmp_path):
         assert not other.is_alive() or other.join(1) is None
     with locked(lock, "the data set"), pytest.raises(ConfigError, match="at work"), locked(lock, "the data set", wait_s=0.1):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("no file /scratch/jane/x/a.json; mend it", "no file a.json; mend it"),
+        ("in /a b/results/unet/fold_0/history.csv", "in unet/fold_0/history.csv"),
+        ("no results at /a b/results", "no results at results"),
+        ("1/2 of unet/fold_0, see https://example.org/a/b", "1/2 of unet/fold_0, see https://example.org/a/b"),
+        ("'/scratch/user/c.h5'", "'c.h5'"),
+    ],
+)
+def test_no_folder_of_the_machine_stays_in_a_text(text, hidden):
+    assert hide_folders(text, [Path("/a b/results")]) == hidden

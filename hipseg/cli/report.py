@@ -11,7 +11,7 @@ import click
 from hipseg.cli.standing import put_blindness_in_words, put_in_words
 from hipseg.config import load_settings
 from hipseg.errors import HipsegError, ReportError
-from hipseg.fsio import write_text
+from hipseg.fsio import hide_folders, write_text
 from hipseg.gallery import Look, view_case
 from hipseg.launch.graph import REPORT
 from hipseg.launch.progress import read_progress
@@ -27,7 +27,6 @@ from hipseg.report.compose import (
     describe_provenance,
     draw_study,
     headline_scores,
-    hide_folders,
 )
 from hipseg.report.curves import Curve, read_curves
 from hipseg.report.fold import name_run

@@ -8,7 +8,7 @@ from itertools import chain
 
 from hipseg.config import NOT_ARMS
 from hipseg.errors import ReportError
-from hipseg.fsio import read_json
+from hipseg.fsio import hide_folders, read_json
 from hipseg.report.agreement import Pretraining, check_agreement
 from hipseg.report.fold import CaseLists, FoldResult, name_run, read_fold, read_organs
 from hipseg.runs import StudyPaths
@@ -91,7 +91,8 @@ def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, 
             try:
                 folds.append(read_fold(paths.fold(arm, number, repeat), arm, number, repeat, case_lists))
             except ReportError as error:
-                gaps.append(str(error))
+                # The table carries it, and is made to be passed on.
+                gaps.append(hide_folders(str(error), [paths.root]))
     gaps += _find_missing(folds, found, planned)
     if gaps and not allow_partial:
         raise ReportError(f"{'; '.join(gaps)}; {CURE}")

@@ -1,9 +1,8 @@
 """What the page and the figures of a study show, chosen from what was collected."""
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ PLACES = ("best", "median", "worst")
 SHORT_DIGEST = 12
 UNKNOWN = "unknown"
 DOUBTFUL: Sequence[Verdict] = ("at the edge", "cannot be")
-FOLDERS = re.compile(r"(?<![\w./])/(?:[^\s/:;,'\"]+/)+")
-"""The folders of an absolute path."""
 
 
 @dataclass(frozen=True)
@@ -150,19 +147,6 @@ def describe_provenance(collection: Collection, paths: StudyPaths) -> dict[str, 
         "Gone on after a stop": f"{sum(bool(record.get('resumed')) for record in records)} of {len(records)} runs",
         "Runs whose record can be read": f"{len(records)} of {len(folds)}",
     }
-
-
-def hide_folders(text: str, roots: Iterable[Path] = ()) -> str:
-    """Take the folders out of every absolute path in a text, since they tell of the machine and of its users.
-
-    Args:
-        text: such as the message of an error.
-        roots: folders whose files keep their place within them, as `unet/fold_0/history.csv`.
-    """
-    known = {str(form) for root in roots for form in (root.absolute(), root.resolve()) if form.name}
-    for root in sorted(known, key=len, reverse=True):
-        text = text.replace(f"{root}/", "").replace(root, Path(root).name)
-    return FOLDERS.sub("", text)
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class CaseLists:
         try:
             found = digest_file(run.cases)
         except OSError as error:
-            raise ReportError(f"cannot read {run.cases.name}: {error}") from error
+            raise ReportError(f"cannot read {run.cases.name}: {error.strerror}") from error
         if found != digest:
             raise ReportError(f"{run.cases.name} is not the one that {run.summary.name} was made of")
         if found not in self._read:

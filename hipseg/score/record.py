@@ -246,14 +246,14 @@ def from_json(line: str) -> CaseScore:
     except MaskError as error:
         raise ReportError(f"damaged line of scores ({error}); evaluate the fold again") from error
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
-        raise ReportError(
-            f"damaged line of scores ({type(error).__name__}: {error}): {line[:80]!r}; evaluate the fold again"
-        ) from error
+        # Python's own words quote what they could not read, which may be a name.
+        raise ReportError(f"damaged line of scores ({type(error).__name__}); evaluate the fold again") from error
     values = score.values()
     for name, wanted in values.items() if found != values else ():
         number = found.get(name)
         if number != wanted and not (number is None and math.isnan(wanted)):
-            raise ReportError(f"{name} of case {score.case} is {number}, its counts give {wanted}; evaluate the fold again")
+            shown = number if isinstance(number, (int, float)) else "no number"
+            raise ReportError(f"{name} of case {score.case} is {shown}, its counts give {wanted}; evaluate the fold again")
     return score
 
 
@@ -323,5 +323,13 @@ def read_scores(path: Path) -> tuple[CaseScore, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ReportError(f"cannot read scores at {path}: {error}; evaluate the fold again") from error
-    return tuple(from_json(line) for line in lines)
+        reason = error.strerror if isinstance(error, OSError) else "no UTF-8"
+        raise ReportError(f"cannot read scores at {path}: {reason}; evaluate the fold again") from error
+    return tuple(_read_line(line, f"line {number} of {path.name}") for number, line in enumerate(lines, start=1))
+
+
+def _read_line(line: str, where: str) -> CaseScore:
+    try:
+        return from_json(line)
+    except ReportError as error:
+        raise ReportError(f"{where}: {error}") from error

@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from hipseg.cli.aggregate import command
@@ -60,6 +61,19 @@ def test_allowing_partial_folds_stamps_every_output(tmp_path):
     assert ended.output.startswith(stamp)
     for form in FORMS:
         assert stamp in paths.comparison(form).read_text()
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text('{"case": "c2", "patient": "pc2"')])
+def test_no_form_tells_of_the_machine_its_users_or_a_line_of_the_scores(tmp_path, damage):
+    paths = StudyPaths(tmp_path / "jane doe" / "results")
+    write_results(paths.root)
+    damage(paths.fold("unet", 1).scores)
+    assert aggregate(paths.root, "--allow-partial").exit_code == 0
+    for form in FORMS:
+        text = paths.comparison(form).read_text()
+        assert "PARTIAL: fold 1 of arm unet is damaged (" in text
+        assert "jane" not in text
+        assert "pc2" not in text
 
 
 def test_every_form_holds_the_same_means(tmp_path):

@@ -142,7 +142,7 @@ def copy_another_fold(paths):
 
 def lose_the_scores(paths):
     paths.fold("unet", 1).scores.unlink()
-    return "fold 1 of arm unet is damaged (cannot read scores at "
+    return "fold 1 of arm unet is damaged (cannot read scores at unet/fold_1/scores.jsonl: No such file or directory; evaluate"
 
 
 def lose_the_facts(paths):
@@ -160,13 +160,13 @@ def lose_one_fact(paths):
 def count_without_end(paths):
     run = paths.fold("unet", 1)
     run.scores.write_text(run.scores.read_text().replace('"tp": 0', '"tp": Infinity'))
-    return "fold 1 of arm unet is damaged (damaged line of scores (OverflowError: "
+    return "fold 1 of arm unet is damaged (line 1 of scores.jsonl: damaged line of scores (OverflowError); evaluate"
 
 
 def count_less_than_nothing(paths):
     run = paths.fold("unet", 1)
     run.scores.write_text(run.scores.read_text().replace('"tp": 0', '"tp": -4'))
-    return "fold 1 of arm unet is damaged (damaged line of scores (impossible voxel counts Counts(tp=-4, "
+    return "fold 1 of arm unet is damaged (line 1 of scores.jsonl: damaged line of scores (impossible voxel counts Counts(tp=-4, "
 
 
 def train_without_end(paths):
@@ -324,7 +324,9 @@ def test_organs_that_are_not_scored_or_scored_twice_are_refused(paths, change):
 def test_a_line_of_an_organ_that_was_edited_is_refused(paths):
     run = write_pretraining(paths.root, val=("x2", "x3"), organs=ORGANS)
     run.scores.write_text(run.scores.read_text().replace('"dice": 0.5', '"dice": 0.6'))
-    with pytest.raises(ReportError, match=r"the pretraining is damaged \(dice of case x3 is 0.6, its counts give 0.5"):
+    with pytest.raises(
+        ReportError, match=r"the pretraining is damaged \(line 3 of scores.jsonl: dice of case x3 is 0.6, its counts give 0.5"
+    ):
         collect(paths)
 
 
