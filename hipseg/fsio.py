@@ -82,7 +82,7 @@ def read_json(path: Path, error: type[HipsegError], what: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise error(f"no {what} at {path}") from cause
-    except (OSError, ValueError) as cause:
+    except (OSError, ValueError, RecursionError) as cause:
         # The system's words would name the path once more.
         reason = cause.strerror if isinstance(cause, OSError) else cause
         raise error(f"cannot read {what} at {path}: {reason}") from cause

@@ -24,6 +24,12 @@ from hipseg.fsio import (
 )
 
 
+def test_json_nested_beyond_reading_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(ReportError, match=r"cannot read summary at .*a\.json: "):
+        read_json(tmp_path / "a.json", ReportError, "summary")
+
+
 def test_a_text_is_read_back_and_nothing_else_is_left(tmp_path):
     write_text(tmp_path / "new" / "a.txt", "één\n")
     assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "één\n"

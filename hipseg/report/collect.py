@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from hipseg.config import NOT_ARMS
-from hipseg.errors import ReportError
+from hipseg.errors import ConfigError, ReportError
 from hipseg.fsio import hide_folders, read_json
 from hipseg.report.agreement import Pretraining, check_agreement
 from hipseg.report.fold import CaseLists, FoldResult, name_run, read_fold, read_organs
@@ -154,14 +154,14 @@ def _find_missing(
 
 def _read_pretraining(paths: StudyPaths, case_lists: CaseLists) -> Pretraining | None:
     run = paths.pretraining
-    if not run.is_complete:
-        return None
     try:
+        if not run.is_complete:
+            return None
         summary = read_json(run.summary, ReportError, "summary")
         sides = case_lists.read(run, summary["cases_digest"])
         lines = read_organs(run, summary, sides) if "scores_digest" in summary else ()
         return Pretraining(str(summary["model_digest"]), sides, lines)
-    except (ReportError, TypeError, KeyError) as error:
+    except (ConfigError, ReportError, TypeError, KeyError) as error:
         raise ReportError(f"the pretraining is damaged ({error}); run `hipseg pretrain` again") from error
 
 

@@ -64,7 +64,7 @@ def read_curves(paths: StudyPaths, runs: Iterable[tuple[str, int, int]]) -> tupl
     curves = []
     for arm, repeat, fold in runs:
         path = paths.fold(arm, fold, repeat).history
-        if path.is_file() and (rows := _read_rows(path)):
+        if rows := _read_rows(path):
             values = {name: np.array([row[name] for row in rows]) for name in COLUMNS}
             curves.append(Curve(arm, fold, repeat, np.array([row["epoch"] for row in rows], np.int64), values))
     return tuple(curves)
@@ -93,12 +93,14 @@ def join_folds(curves: Iterable[Curve], column: str) -> Band:
 
 
 def _read_rows(path: Path) -> list[dict[str, float]]:
-    """Read the lines of a history, but for one at its end that a running training is still writing."""
+    """Read the lines of a history, if there is one, but for one at its end that a running training is still writing."""
     try:
         whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
         rows = [{name: float(row[name]) for name in ("epoch", *COLUMNS)} for row in csv.DictReader(whole.splitlines())]
         if any(row["epoch"] != number for number, row in enumerate(rows, start=1)):
             raise ValueError("its epochs are not 1, 2, 3 and so on")
         return rows
+    except FileNotFoundError:
+        return []
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ReportError(f"history at {path} is damaged ({type(error).__name__}: {error}); train the fold again") from error

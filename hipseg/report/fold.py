@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from hipseg.errors import ReportError
+from hipseg.errors import ConfigError, ReportError
 from hipseg.fsio import digest_file, printable, read_json
 from hipseg.runs import Answer, FoldPaths
 from hipseg.score.record import CaseScore, read_scores
@@ -167,7 +167,11 @@ def read_fold(run: FoldPaths, arm: str, number: int, repeat: int, case_lists: Ca
             answer.
     """
     where = name_run(arm, number, repeat)
-    if not run.is_complete:
+    try:
+        is_complete = run.is_complete
+    except ConfigError as error:
+        raise ReportError(f"{where} is damaged ({error})") from error
+    if not is_complete:
         raise ReportError(f"{where} is partial (no {run.summary.name})")
     if arm != printable(arm):
         raise ReportError(f"{where} lies in a folder whose name a terminal would obey; give the arm a plain name")

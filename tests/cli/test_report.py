@@ -20,7 +20,7 @@ from hipseg.score.overlap import count
 from hipseg.shards.reader import open_reader
 
 from ..learn.builders import pack_discs, small_settings
-from ..report.results import write_fold
+from ..report.results import forbid, write_fold
 from ..report.test_curves import HEADING, epoch
 
 CASES = ("c0", "c1", "c2")
@@ -176,6 +176,18 @@ def test_runs_with_other_seeds_are_no_folds_of_the_curves(study):
     shutil.copytree(study.fold("unet", 0).root, study.fold("unet", 0, 1).root)
     assert report(study.root).exit_code == 0
     assert "unet (3 folds)" in (study.figures / "learning-curves.svg").read_text()
+
+
+def test_a_fold_that_may_not_be_read_is_named_and_the_others_are_shown(study, monkeypatch):
+    forbid(monkeypatch, study.fold("unet", 1).root)
+    ended = report(study.root)
+    assert ended.exit_code == 0, ended.output
+    text, cases = read_page(study)
+    assert {one["case"] for one in cases} == {"c0", "c2"}
+    assert "PARTIAL: fold 1 of arm unet is damaged (cannot look into unet/fold_1: Permission denied" in text
+    assert '<th scope="row">fold 1 of arm unet</th><td>cannot look into unet/fold_1: Permission denied' in text
+    assert "history at unet/fold_1/history.csv is damaged (PermissionError" in text
+    assert str(study.root) not in text
 
 
 def test_a_damaged_history_is_named_and_the_other_folds_are_drawn(study):

@@ -10,7 +10,7 @@ from hipseg.report.collect import collect, find_folds
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
 
-from .results import PERFECT, POOR, write_fold, write_pretraining, write_results
+from .results import PERFECT, POOR, forbid, write_fold, write_pretraining, write_results
 
 
 @pytest.fixture
@@ -231,6 +231,21 @@ def test_what_is_not_whole_is_left_out_and_named_when_allowed(paths, damage):
     assert [[fold.fold for fold in arm.folds] for arm in collection.arms] == [[0], [0, 1]]
     assert len(collection.gaps) == 1
     assert collection.gaps[0].startswith(words)
+
+
+def test_a_fold_that_may_not_be_read_is_a_gap_like_others(paths, monkeypatch):
+    forbid(monkeypatch, paths.fold("unet", 1).root)
+    words = "fold 1 of arm unet is damaged (cannot look into unet/fold_1: Permission denied; ask its owner for leave to read it)"
+    with pytest.raises(ReportError) as caught:
+        collect(paths)
+    assert str(caught.value).startswith(words)
+    assert collect(paths, allow_partial=True).gaps == (words,)
+
+
+def test_a_pretraining_that_may_not_be_read_is_refused_by_name(paths, monkeypatch):
+    forbid(monkeypatch, paths.pretraining.root)
+    with pytest.raises(ReportError, match=r"^the pretraining is damaged \(cannot look into .*pretraining: Permission denied"):
+        collect(paths)
 
 
 def test_an_arm_whose_folder_a_terminal_would_obey_is_refused(paths):
