@@ -18,8 +18,10 @@ from typing import IO, Any
 from hipseg.errors import ConfigError, HipsegError
 
 LOCK_POLL_S = 0.2
-FOLDERS = re.compile(r"(?<![\w./])/(?:[^\s/:;,'\"]+/)+")
-"""The folders of an absolute path."""
+IN_A_NAME = r"(?:[^/\n:;,'\"]|[:;,'\"](?=\w))"
+"""A letter of a folder's name, which may have blanks and, within a word, punctuation; else that ends the path."""
+FOLDERS = re.compile(rf"(?<![\w./~])(?:file://|~\w*|\.{{1,2}})?/(?:{IN_A_NAME}*(?![\s/]){IN_A_NAME}/)+")
+"""The folders of a path from the root, a home or a folder above; what stands between two paths of one clause may go with them."""
 
 
 @contextlib.contextmanager
@@ -105,13 +107,15 @@ def printable(text: str) -> str:
 
 
 def hide_folders(text: str, roots: Iterable[Path] = ()) -> str:
-    """Take the folders out of every absolute path in a text, since they tell of the machine and of its users.
+    """Take the folders out of every path in a text that does not begin here, since they tell of the machine and of its users.
 
     Args:
-        text: such as the message of an error.
+        text: such as the message of an error. Where a path of unknown folders ends can only be guessed: words are lost, not names
+            kept.
         roots: folders whose files keep their place within them, as `unet/fold_0/history.csv`.
     """
-    known = {str(form) for root in roots for form in (root.absolute(), root.resolve()) if form.name}
+    forms = (form for root in roots for form in (root, root.absolute(), root.resolve()))
+    known = {str(form) for form in forms if form.name and len(form.parts) > 1}
     for root in sorted(known, key=len, reverse=True):
         text = text.replace(f"{root}/", "").replace(root, Path(root).name)
     return FOLDERS.sub("", text)

@@ -159,7 +159,18 @@ def test_who_waits_gets_the_lock_once_it_is_given_back(tmp_path):
         ("no results at /a b/results", "no results at results"),
         ("1/2 of unet/fold_0, see https://example.org/a/b", "1/2 of unet/fold_0, see https://example.org/a/b"),
         ("'/scratch/user/c.h5'", "'c.h5'"),
+        ("at /srv/Dr Jane Doe/st/shards/manifest.json; mend it", "at manifest.json; mend it"),
+        ("'/scratch/mueller,anna/run/s.json'", "'s.json'"),
+        ("/data/O'Brien^Mary/shards/m.json, mend it", "m.json, mend it"),
+        ("no weights in /a/b/c.h5 nor in /d/e/f.h5: none", "no weights in c.h5 nor in f.h5: none"),
+        ("at ../../home/jane/m.json; nor at ~jane/x/n.json", "at m.json; nor at n.json"),
+        ("see file:///home/jane/x.csv", "see x.csv"),
     ],
 )
 def test_no_folder_of_the_machine_stays_in_a_text(text, hidden):
     assert hide_folders(text, [Path("/a b/results")]) == hidden
+
+
+def test_a_folder_given_by_a_path_that_is_not_absolute_keeps_its_files_places():
+    assert hide_folders("at ../jane/results/unet/a.csv", [Path("../jane/results")]) == "at unet/a.csv"
+    assert hide_folders("at results/unet/a.csv", [Path("results")]) == "at results/unet/a.csv"

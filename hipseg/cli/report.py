@@ -198,7 +198,7 @@ def _view_cases(
     try:
         manifest = read_manifest(dataset)
     except HipsegError as error:
-        return {}, f"No pictures: {error}; name the packed data with --shards."
+        return {}, hide_folders(f"No pictures: {error}; name the packed data with --shards.", [dataset.root])
     if manifest.data_digest != first.data_digest:
         found, scored = manifest.data_digest[:SHORT_DIGEST], first.data_digest[:SHORT_DIGEST]
         return {}, f"No pictures: the packed data ({found}) is not what was scored ({scored}); name that with --shards."
@@ -208,7 +208,7 @@ def _view_cases(
         try:
             views[row.case] = view_case(dataset, manifest.record(row.case), _find_predictions(paths, collection, row.case), look)
         except HipsegError as error:
-            lacking.append(f"case {row.case} ({error})")
+            lacking.append(hide_folders(f"case {row.case} ({error})", [paths.root, dataset.root]))
     return views, f"No pictures of {'; '.join(lacking)}." if lacking else ""
 
 

@@ -140,6 +140,17 @@ def test_other_packed_data_than_was_scored_gives_no_pictures_and_the_page_says_w
     assert not (study.figures / "examples.svg").exists()
 
 
+def test_where_the_packed_data_lay_is_not_told(study, tmp_path):
+    """The settings name a folder whose name has blanks, commas and quotes, and which is gone."""
+    for fold in range(len(CASES)):
+        settings = small_settings(tmp_path, shards=tmp_path / "Doe, Jane's scans: 2" / "shards")
+        study.fold("unet", fold).settings.write_text(dump_settings(settings))
+    assert report(study.root).exit_code == 0
+    text, _ = read_page(study)
+    assert "No pictures: no manifest of a packed data set at manifest.json" in text
+    assert "Doe" not in text
+
+
 def test_pictures_can_be_left_out(study):
     assert report(study.root, "--pictures", 0).exit_code == 0
     text, cases = read_page(study)
