@@ -8,7 +8,14 @@ from hipseg import __version__
 from hipseg.report.collect import ArmResult, Collection
 from hipseg.report.pairs import PairedComparison, compare_pairs
 from hipseg.report.repeats import VarianceComponents, separate_arm
-from hipseg.report.statistics import CONFIDENCE, ArmStatistics, OrganStatistics, Spread, summarise, summarise_organs
+from hipseg.report.statistics import (
+    CONFIDENCE,
+    ArmStatistics,
+    OrganStatistics,
+    Spread,
+    summarise,
+    summarise_organs,
+)
 from hipseg.score.slicewise import Reading
 
 METRIC_TITLES = {
@@ -61,8 +68,9 @@ UNKNOWN = "n/a"
 PERCENT = f"{CONFIDENCE:.0%}"
 DEFINITION = (
     "Unit: a case is one whole CT volume in its original grid, scored from its counts of TP, FP, FN and TN. Averaging: mean ±"
-    f" sample SD over the validation cases of all folds; over folds, of the folds' means; intervals are {PERCENT} t intervals,"
-    " which take cases, or folds, for independent and are not cut at 0 and 1."
+    " sample SD over the validation cases of all folds; over patients, of the means of each patient's cases; over folds, of the"
+    f" folds' means. Intervals are {PERCENT} t intervals over patients or over folds, which take these for independent and are "
+    "not cut at 0 and 1; there is none over cases, since a patient's cases are alike."
     " Empties: where truth and prediction are both empty a score is undefined, "
     "left out of the mean and counted; where one of them is empty overlap and NSD are 0, HD95 and ASSD are undefined, and 'or"
     " diagonal' puts the image's diagonal in their place; a miss is an empty prediction of a structure that is there. "
@@ -171,7 +179,7 @@ def blocks(comparison: Comparison) -> tuple[Block, ...]:
         Block(
             "Organs of pretraining over its held-out cases",
             ("Organ",),
-            ("Cases", "Misses", "Undefined", *ORGAN_TITLES.values()),
+            ("Cases", "Patients", "Misses", "Undefined", *ORGAN_TITLES.values()),
             tuple(_organ_row(row) for row in comparison.organs),
         ),
     )
@@ -189,13 +197,13 @@ def _blocks_over_cases(rows: Sequence[ArmStatistics]) -> tuple[Block, ...]:
         Block(
             "Cases behind them",
             ("Study", "Method", "Arm", "Scored"),
-            ("Folds", "Cases", "Misses", "Undefined"),
+            ("Folds", "Cases", "Patients", "Misses", "Undefined"),
             tuple((*_names(row), _scored(row), *_counts(row)) for row in rows),
         ),
         Block(
-            "Dice over cases and over folds",
+            "Dice over cases, patients and folds",
             ("Arm", "Scored"),
-            ("Over cases", f"{PERCENT} interval", "Over folds", f"{PERCENT} interval"),
+            ("Over cases", "Over patients", f"{PERCENT} interval", "Over folds", f"{PERCENT} interval"),
             tuple((row.result.arm, _scored(row), *_intervals(row)) for row in rows),
         ),
         Block(
@@ -230,13 +238,15 @@ def _counts(row: ArmStatistics) -> Sequence[Cell]:
     return (
         f"{len(row.result.folds)}/{row.result.folds[0].folds}",
         str(row.cases),
+        str(row.patients),
         str(row.misses),
         str(row.over_cases["dice"].undefined),
     )
 
 
 def _intervals(row: ArmStatistics) -> Iterator[Cell]:
-    for values in (row.over_cases["dice"], row.over_folds["dice"]):
+    yield _spread(row.over_cases["dice"])
+    for values in (row.over_patients["dice"], row.over_folds["dice"]):
         yield _spread(values)
         yield _interval(values.low, values.high)
 
@@ -270,7 +280,8 @@ def _slice_rows(rows: Iterable[ArmStatistics]) -> Iterator[tuple[Cell, ...]]:
 
 def _organ_row(row: OrganStatistics) -> tuple[Cell, ...]:
     means = (_spread(row.over_cases[name]) for name in ORGAN_TITLES)
-    return row.organ, str(row.cases), str(row.misses), str(row.over_cases["dice"].undefined), *means
+    counts = (row.cases, row.patients, row.misses, row.over_cases["dice"].undefined)
+    return row.organ, *map(str, counts), *means
 
 
 def _repeat_numbers(parts: VarianceComponents) -> Sequence[Cell]:

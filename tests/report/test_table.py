@@ -41,9 +41,9 @@ def test_numbers_are_rounded_to_three_decimals(comparison):
 
 def test_every_row_says_how_many_cases_misses_and_undefined_values_it_has(comparison):
     behind = block(comparison, "Cases behind")
-    assert behind.numbers == ("Folds", "Cases", "Misses", "Undefined")
-    assert behind.rows[0] == ("[18]", "U-Net", "unet", "hip, raw", "2/2", "4", "1", "1")
-    assert behind.rows[1][4:] == ("2/2", "4", "0", "1")
+    assert behind.numbers == ("Folds", "Cases", "Patients", "Misses", "Undefined")
+    assert behind.rows[0] == ("[18]", "U-Net", "unet", "hip, raw", "2/2", "4", "4", "1", "1")
+    assert behind.rows[1][4:] == ("2/2", "4", "4", "0", "1")
 
 
 def test_every_block_is_as_wide_as_its_titles(full_comparison):
@@ -80,7 +80,7 @@ def test_what_is_not_defined_is_said_so(tmp_path):
     comparison = compare(collect(StudyPaths(tmp_path)))
     scores, intervals = block(comparison, "Scores over cases").rows[0], block(comparison, "Dice over cases").rows[0]
     assert (scores[3], scores[-1]) == ("n/a", "n/a")
-    assert intervals[3] == "n/a"
+    assert intervals[4] == "n/a"
 
 
 def test_organs_of_the_pretraining_have_a_block_of_their_own(tmp_path):
@@ -89,12 +89,12 @@ def test_organs_of_the_pretraining_have_a_block_of_their_own(tmp_path):
     write_pretraining(tmp_path, val=("x2", "x3"), organs={"bladder": bladders, "liver": livers})
     comparison = compare(collect(StudyPaths(tmp_path)))
     (block,) = [one for one in blocks(comparison) if one.title == "Organs of pretraining over its held-out cases"]
-    assert block.numbers == ("Cases", "Misses", "Undefined", "Dice", "IoU", "HD95 mm", "NSD 2 mm")
+    assert block.numbers == ("Cases", "Patients", "Misses", "Undefined", "Dice", "IoU", "HD95 mm", "NSD 2 mm")
     # Of the bladder one case is a miss and the other has none; two livers of Dice 1 and 0.5, 2 mm apart or not.
     zero = Joined("0.000", "±", "n/a")
     means = (("0.750", "0.354"), ("0.667", "0.471"), ("1.000", "1.414"), ("0.938", "0.088"))
     liver = [Joined(mean, "±", sd) for mean, sd in means]
-    assert block.rows == (("bladder", "2", "1", "1", zero, zero, "n/a", zero), ("liver", "2", "0", "0", *liver))
+    assert block.rows == (("bladder", "2", "2", "1", "1", zero, zero, "n/a", zero), ("liver", "2", "2", "0", "0", *liver))
 
 
 def test_whole_results_have_no_stamp_and_partial_ones_name_what_is_left_out(tmp_path):
@@ -106,6 +106,7 @@ def test_whole_results_have_no_stamp_and_partial_ones_name_what_is_left_out(tmp_
 
 
 def test_the_definition_names_unit_averaging_empties_spacing_and_implementation():
+    assert "over patients, of the means of each patient's cases" in DEFINITION
     for words in ("Unit: ", "Averaging: ", "Empties: ", "Spacing: ", f"Implementation: hipseg {__version__}"):
         assert words in DEFINITION
 
@@ -162,10 +163,12 @@ def test_every_cell_over_cases_follows_from_the_lines(full_comparison, tmp_path,
     )
     assert set(METRIC_TITLES) < set(lines)
     behind = block(full_comparison, "Cases behind").rows[place][4:]
-    assert behind == ("2/2", str(len(lines)), str(lines["is_miss"].sum()), str(lines["dice"].isna().sum()))
-    fold_means = lines.groupby("fold")["dice"].mean()
-    over_cases, _, over_folds, _ = block(full_comparison, "Dice over cases").rows[place][2:]
-    assert (over_cases, over_folds) == (in_words(lines["dice"]), in_words(fold_means))
+    patients = lines["patient"].nunique()
+    assert behind == ("2/2", str(len(lines)), str(patients), str(lines["is_miss"].sum()), str(lines["dice"].isna().sum()))
+    patient_means, fold_means = (lines.groupby(key)["dice"].mean() for key in ("patient", "fold"))
+    over_cases, over_patients, _, over_folds, _ = block(full_comparison, "Dice over cases").rows[place][2:]
+    assert (over_cases, over_patients) == (in_words(lines["dice"]), in_words(patient_means))
+    assert over_folds == in_words(fold_means)
     distances = block(full_comparison, "Distances").rows[place][2:]
     assert distances == (*(in_words(lines[name]) for name in DISTANCE_TITLES), str(lines["hd95_mm"].isna().sum()))
     assert block(full_comparison, "Volumes").rows[place][2:] == tuple(in_words(lines[name]) for name in VOLUME_TITLES)

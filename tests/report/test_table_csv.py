@@ -34,7 +34,11 @@ def test_a_row_over_cases_has_every_number_in_full(comparison):
         "[18]", "U-Net", "0.5", "0.4444444444444444", "0.9", "0.5", "0.5", "0.5", "0.5",
     ]  # fmt: skip
     assert [row[name] for name in ("arm", "structure", "answer", "unit")] == ["unet", "hip", "raw", "case"]
-    assert [row[name] for name in ("folds", "folds_of", "cases", "misses", "undefined")] == ["2", "2", "4", "1", "1"]
+    assert [row[name] for name in ("folds", "folds_of", "cases", "patients", "misses", "undefined")] == [
+        "2", "2", "4", "4", "1", "1",
+    ]  # fmt: skip
+    # Dice 1, 1/2 and 0 of three patients: 1/2 ± 4.3027 * 0.5 / sqrt(3).
+    assert float(row["dice_patients_high"]) == pytest.approx(0.5 + 4.3027 * 0.5 / 3**0.5, abs=1e-4)
     # The SDs are the roots of 9/32 and 7/27; HD95 is 0 and 2 mm in the two cases that have one.
     assert float(row["dice_folds_sd"]) ** 2 == pytest.approx(9 / 32)
     assert float(row["iou_sd"]) ** 2 == pytest.approx(7 / 27)

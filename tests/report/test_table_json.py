@@ -14,10 +14,12 @@ from .results import write_pretraining, write_results
 
 def test_numbers_are_whole_and_lead_back_to_the_files_of_scores(comparison, tmp_path):
     value = json.loads(to_json(comparison))
-    assert (value["format_version"], value["partial"], value["definition"], value["confidence"]) == (3, None, DEFINITION, 0.95)
+    assert (value["format_version"], value["partial"], value["definition"], value["confidence"]) == (4, None, DEFINITION, 0.95)
     unet, transfer = value["rows"]
     assert (unet["arm"], transfer["arm"], unet["study"], unet["folds_of"]) == ("unet", "modified-unet-tl", "[18]", 2)
-    assert (unet["structure"], unet["answer"], unet["cases"], unet["misses"]) == ("hip", "raw", 4, 1)
+    assert (unet["structure"], unet["answer"], unet["cases"], unet["patients"], unet["misses"]) == ("hip", "raw", 4, 4, 1)
+    assert set(unet["over_cases"]["dice"]) == {"mean", "sd", "counted", "undefined"}
+    assert unet["over_patients"]["dice"]["low"] == pytest.approx(0.5 - 4.3027 * 0.5 / 3**0.5, abs=1e-4)
     iou = unet["over_cases"]["iou"]
     assert (iou["mean"], iou["sd"]) == pytest.approx((4 / 9, 0.5091750772173156))
     assert (iou["counted"], iou["undefined"]) == (3, 1)

@@ -34,23 +34,23 @@ This study (with TL) & U-Net & hip, raw & ONE & ONE & ONE & SHARE & ONE & ONE & 
 \par\bigskip\noindent
 \textbf{Cases behind them}\par\smallskip\noindent
 SHRINK
-\begin{tabular}{llllrrrr}
+\begin{tabular}{llllrrrrr}
 \toprule
-Study & Method & Arm & Scored & Folds & Cases & Misses & Undefined \\
+Study & Method & Arm & Scored & Folds & Cases & Patients & Misses & Undefined \\
 \midrule
-{[}18{]} & U-Net & unet & hip, raw & 2/2 & 4 & 1 & 1 \\
-This study (with TL) & U-Net & modified-unet-tl & hip, raw & 2/2 & 4 & 0 & 1 \\
+{[}18{]} & U-Net & unet & hip, raw & 2/2 & 4 & 4 & 1 & 1 \\
+This study (with TL) & U-Net & modified-unet-tl & hip, raw & 2/2 & 4 & 4 & 0 & 1 \\
 \bottomrule
 \end{tabular}}
 \par\bigskip\noindent
-\textbf{Dice over cases and over folds}\par\smallskip\noindent
+\textbf{Dice over cases, patients and folds}\par\smallskip\noindent
 SHRINK
-\begin{tabular}{llrrrr}
+\begin{tabular}{llrrrrr}
 \toprule
-Arm & Scored & Over cases & 95\% interval & Over folds & 95\% interval \\
+Arm & Scored & Over cases & Over patients & 95\% interval & Over folds & 95\% interval \\
 \midrule
-unet & hip, raw & HALF & -0.742 to 1.742 & 0.375 $\pm$ 0.530 & -4.390 to 5.140 \\
-modified-unet-tl & hip, raw & ONE & 1.000 to 1.000 & ONE & 1.000 to 1.000 \\
+unet & hip, raw & HALF & HALF & -0.742 to 1.742 & 0.375 $\pm$ 0.530 & -4.390 to 5.140 \\
+modified-unet-tl & hip, raw & ONE & ONE & 1.000 to 1.000 & ONE & 1.000 to 1.000 \\
 \bottomrule
 \end{tabular}}
 \par\bigskip\noindent

@@ -14,17 +14,17 @@ TABLE = f"""\
 
 **Cases behind them**
 
-| Study | Method | Arm | Scored | Folds | Cases | Misses | Undefined |
-| --- | --- | --- | --- | ---: | ---: | ---: | ---: |
-| \\[18\\] | U-Net | unet | hip, raw | 2/2 | 4 | 1 | 1 |
-| This study (with TL) | U-Net | modified-unet-tl | hip, raw | 2/2 | 4 | 0 | 1 |
+| Study | Method | Arm | Scored | Folds | Cases | Patients | Misses | Undefined |
+| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |
+| \\[18\\] | U-Net | unet | hip, raw | 2/2 | 4 | 4 | 1 | 1 |
+| This study (with TL) | U-Net | modified-unet-tl | hip, raw | 2/2 | 4 | 4 | 0 | 1 |
 
-**Dice over cases and over folds**
+**Dice over cases, patients and folds**
 
-| Arm | Scored | Over cases | 95% interval | Over folds | 95% interval |
-| --- | --- | ---: | ---: | ---: | ---: |
-| unet | hip, raw | {HALF} | -0.742 to 1.742 | 0.375 ± 0.530 | -4.390 to 5.140 |
-| modified-unet-tl | hip, raw | {ONE} | 1.000 to 1.000 | {ONE} | 1.000 to 1.000 |
+| Arm | Scored | Over cases | Over patients | 95% interval | Over folds | 95% interval |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |
+| unet | hip, raw | {HALF} | {HALF} | -0.742 to 1.742 | 0.375 ± 0.530 | -4.390 to 5.140 |
+| modified-unet-tl | hip, raw | {ONE} | {ONE} | 1.000 to 1.000 | {ONE} | 1.000 to 1.000 |
 
 **Distances over cases**
 
