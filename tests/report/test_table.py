@@ -106,6 +106,7 @@ def test_whole_results_have_no_stamp_and_partial_ones_name_what_is_left_out(tmp_
 
 
 def test_the_definition_names_unit_averaging_empties_spacing_and_implementation():
+    assert "Effect size is the matched-pairs rank-biserial correlation" in DEFINITION
     assert "over patients, of the means of each patient's cases" in DEFINITION
     for words in ("Unit: ", "Averaging: ", "Empties: ", "Spacing: ", f"Implementation: hipseg {__version__}"):
         assert words in DEFINITION

@@ -44,7 +44,7 @@ TABLE = f"""\
 
 | First | Second | Test | Patients | Cases left out | Median difference | 95% interval | Effect size | p | p by Holm |
 | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| unet | modified-unet-tl | {UNTESTED} | 3 | 1 | 0.500 | n/a | 1.000 | n/a | n/a |
+| unet | modified-unet-tl | {UNTESTED} | 3 | 1 | 0.500 | n/a | 0.833 | n/a | n/a |
 
 **Slice-wise, not to be compared with scores over cases**
 
