@@ -74,6 +74,8 @@ DEFINITION = (
     " Empties: where truth and prediction are both empty a score is undefined, "
     "left out of the mean and counted; where one of them is empty overlap and NSD are 0, HD95 and ASSD are undefined, and 'or"
     " diagonal' puts the image's diagonal in their place; a miss is an empty prediction of a structure that is there. "
+    "Weights: of the epoch with the highest Dice on the fold's validation cases, which are the cases scored here, so that all "
+    "scores are optimistic, the more so the more an arm fluctuates from epoch to epoch; so it is with organs of pretraining. "
     "Spacing: distances are in mm by each case's own spacing, from both surfaces together; NSD is the share of both surfaces "
     "within 1 or 2 mm; volume difference is prediction minus truth. F1 is the same number as Dice. Accuracy counts background"
     " too; all-background accuracy is what an answer without any foreground would score. Loss is the mean over folds of the "
@@ -179,7 +181,7 @@ def blocks(comparison: Comparison) -> tuple[Block, ...]:
             tuple((arm.arm, *_repeat_numbers(components)) for arm, components in comparison.repeats),
         ),
         Block(
-            "Organs of pretraining over its held-out cases",
+            "Organs of pretraining over its held-out cases, by which its epoch was chosen",
             ("Organ",),
             ("Cases", "Patients", "Misses", "Undefined", *ORGAN_TITLES.values()),
             tuple(_organ_row(row) for row in comparison.organs),
