@@ -60,7 +60,11 @@ def draw_study(scores: ArmScores, curves: Sequence[Curve], views: Mapping[str, C
         views: case -> its pictures, of those that have any.
     """
     if curves:
-        words = "Training (solid) and validation (dashed): mean over the folds, the band from the lowest to the highest fold."
+        words = (
+            "Training (solid) and validation (dashed): mean over the folds as far as all of them came, the band from the "
+            "lowest to the highest fold; thin lines are single folds that came farther. Accuracy and IoU are of all pixels of an "
+            "epoch together, in training while the weights change: they are not the table's."
+        )
         yield Drawing("learning-curves", "Learning curves", words, draw_curves(curves))
     if not scores:
         return

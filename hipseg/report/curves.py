@@ -35,19 +35,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Band:
-    """The folds of one arm together, epoch by epoch, as far as any fold came.
+    """The folds of one arm together, epoch by epoch, as far as all folds came: beyond, a mean would jump where a fold ends.
 
     Args:
         epochs: int64 (epoch,).
-        mean, low, high: float64 (epoch,), over the folds that have the epoch; NaN where none is defined.
-        folds: int64 (epoch,), how many they are.
+        mean, low, high: float64 (epoch,), over the folds; NaN where none is defined.
     """
 
     epochs: NDArray[np.int64]
     mean: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    folds: NDArray[np.int64]
 
 
 def read_curves(paths: StudyPaths, runs: Iterable[tuple[str, int, int]]) -> tuple[Curve, ...]:
@@ -78,18 +76,16 @@ def join_folds(curves: Iterable[Curve], column: str) -> Band:
         column: of history.csv.
     """
     members = list(curves)
-    epochs = np.arange(1, max(int(curve.epochs.max()) for curve in members) + 1)
-    table = np.full((len(members), len(epochs)), np.nan)
-    for line, curve in zip(table, members, strict=True):
-        line[curve.epochs - 1] = curve.values[column]
+    epochs = np.arange(1, min(curve.epochs.size for curve in members) + 1)
+    table = np.array([curve.values[column][: epochs.size] for curve in members])
     defined = ~np.isnan(table)
-    folds = defined.sum(axis=0)
+    counted = defined.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(defined, table, 0.0).sum(axis=0) / folds
+        mean = np.where(defined, table, 0.0).sum(axis=0) / counted
     low = np.where(defined, table, np.inf).min(axis=0)
     high = np.where(defined, table, -np.inf).max(axis=0)
-    nothing = folds == 0
-    return Band(epochs, mean, np.where(nothing, np.nan, low), np.where(nothing, np.nan, high), folds)
+    nothing = counted == 0
+    return Band(epochs, mean, np.where(nothing, np.nan, low), np.where(nothing, np.nan, high))
 
 
 def _read_rows(path: Path) -> list[dict[str, float]]:
