@@ -313,6 +313,17 @@ def test_a_damaged_pretraining_is_refused(paths):
         collect(paths)
 
 
+def test_a_damaged_pretraining_that_no_fold_started_from_is_told_and_left_out(tmp_path):
+    for fold in (0, 1):
+        write_fold(tmp_path, "unet", fold, POOR[fold])
+    write_pretraining(tmp_path, val=("x2", "x3"), organs=ORGANS).cases.write_text("[]")
+    collection = collect(StudyPaths(tmp_path))
+    assert collection.organs == ()
+    assert collection.warnings == (
+        "the pretraining is damaged (cases.json is not the one that summary.json was made of); run `hipseg pretrain` again",
+    )
+
+
 ORGANS = {"liver": (Counts(4, 0, 0, 6), Counts(1, 1, 1, 7)), "lungs": (Counts(2, 0, 0, 8), Counts(2, 0, 0, 8))}
 
 
