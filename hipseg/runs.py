@@ -195,6 +195,10 @@ class StudyPaths:
         """The comparison table, in one of its forms: csv, json, md, tex."""
         return self.root / f"comparison.{suffix}"
 
+    def stale_comparison(self, suffix: str) -> Path:
+        """A table of before, when none can be made any more."""
+        return self.root / f"comparison.{suffix}.stale"
+
     @property
     def figures(self) -> Path:
         """Folder of the figures, as PNG and SVG."""

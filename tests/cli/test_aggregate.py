@@ -41,6 +41,23 @@ def test_a_partial_fold_is_an_error_and_no_table_is_written(tmp_path):
     assert not any(paths.comparison(form).exists() for form in FORMS)
 
 
+def test_a_refusal_sets_the_table_of_before_aside(tmp_path):
+    """It would stand there as if it held."""
+    write_results(tmp_path)
+    paths = StudyPaths(tmp_path)
+    assert aggregate(tmp_path).exit_code == 0
+    before, scores = paths.comparison("csv").read_text(), paths.fold("unet", 1).scores.read_text()
+    paths.fold("unet", 1).scores.write_text("")
+    ended = aggregate(tmp_path)
+    assert isinstance(ended.exception, ReportError)
+    assert str(ended.exception).endswith(f"; the table of before is set aside as {tmp_path}/comparison.*.stale")
+    assert not any(paths.comparison(form).exists() for form in FORMS)
+    assert paths.stale_comparison("csv").read_text() == before
+    paths.fold("unet", 1).scores.write_text(scores)
+    assert aggregate(tmp_path).exit_code == 0
+    assert not any(paths.stale_comparison(form).exists() for form in FORMS)
+
+
 def test_an_arm_that_was_submitted_and_never_begun_is_an_error(tmp_path):
     write_results(tmp_path)
     job = Job("train modified-unet fold 0", ("train",), arm="modified-unet", fold=0)
