@@ -63,6 +63,8 @@ ORGAN_TITLES = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 mm", "nsd_2mm": "
 READINGS: dict[Reading, str] = {"skipping": "left out", "empty_as_one": "counted as 1"}
 """Of slices where truth and prediction are both empty."""
 DECIMALS = 3
+P_DECIMALS = 4
+"""With fewer 0.0496 and 0.0504 would read alike, on either side of 0.05."""
 UNKNOWN = "n/a"
 """What stands where no number is defined."""
 PERCENT = f"{CONFIDENCE:.0%}"
@@ -306,4 +308,6 @@ def _number(value: float) -> str:
 
 
 def _p_value(value: float) -> str:
-    return UNKNOWN if math.isnan(value) else f"{value:.2g}"
+    if math.isnan(value):
+        return UNKNOWN
+    return f"{value:.{P_DECIMALS}f}" if value >= 10**-P_DECIMALS else f"< {10**-P_DECIMALS:.{P_DECIMALS}f}"

@@ -8,7 +8,18 @@ import pytest
 
 from hipseg import __version__
 from hipseg.report.collect import Collection, collect
-from hipseg.report.table import DEFINITION, DISTANCE_TITLES, METRIC_TITLES, SLICE_TITLES, VOLUME_TITLES, Joined, blocks, compare
+from hipseg.report.pairs import PairedComparison
+from hipseg.report.table import (
+    DEFINITION,
+    DISTANCE_TITLES,
+    METRIC_TITLES,
+    SLICE_TITLES,
+    VOLUME_TITLES,
+    Comparison,
+    Joined,
+    blocks,
+    compare,
+)
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
 
@@ -58,6 +69,16 @@ def test_a_study_without_repeats_has_no_block_of_them_and_one_arm_no_pairs(tmp_p
         write_fold(tmp_path, "unet", fold, POOR[fold])
     titles = [one.title for one in blocks(compare(collect(StudyPaths(tmp_path))))]
     assert not any("repeats" in title or "compared over" in title for title in titles)
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [(0.0496, "0.0496"), (0.0504, "0.0504"), (0.0001, "0.0001"), (0.00009, "< 0.0001"), (0.0, "< 0.0001"), (1.0, "1.0000")],
+)
+def test_p_has_four_decimals_and_is_never_0(p, words):
+    pair = PairedComparison("a", "b", 9, 0, 0, 0.1, 0.0, 0.2, 0.5, 0.0, "exact", p, p)
+    (found,) = [one for one in blocks(Comparison((), (pair,))) if one.title.startswith("Arms compared")]
+    assert found.rows[0][-2:] == (words, words)
 
 
 def test_cleaned_answers_are_further_rows_after_the_headline(full_comparison):
