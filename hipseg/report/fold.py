@@ -44,8 +44,14 @@ MOST_FOLDS = 10_000
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a split: the cases, their patients and the digests of their images."""
+    """One side of a split.
 
+    Args:
+        keys: case -> its patient and the digest of its image.
+        cases, patients, images: each by itself.
+    """
+
+    keys: Mapping[str, tuple[str, str]]
     cases: frozenset[str]
     patients: frozenset[str]
     images: frozenset[str]
@@ -152,7 +158,9 @@ class CaseLists:
 
 def _read_side(records: Iterable[Mapping[str, Any]]) -> Side:
     columns = [[str(record[name]) for record in records] for name in ("case", "patient", "image_digest")]
-    return Side(*(frozenset(column) for column in columns))
+    cases, patients, images = columns
+    keys = dict(zip(cases, zip(patients, images, strict=True), strict=True))
+    return Side(keys, *(frozenset(column) for column in columns))
 
 
 def read_fold(run: FoldPaths, arm: str, number: int, repeat: int, case_lists: CaseLists) -> FoldResult:
@@ -198,6 +206,7 @@ def read_organs(run: FoldPaths, summary: Mapping[str, Any], sides: Sides) -> tup
     found = Counter((line.case, line.label) for line in lines)
     if found != Counter((case, organ) for case in sides.val.cases for organ in summary["organs"]):
         raise ReportError(f"{run.scores.name} has not one line for each held-out case and organ")
+    _check_keys(lines, sides.val)
     return lines
 
 
@@ -257,5 +266,10 @@ def _check_lines(fold: FoldResult, run: tuple[str, int, int]) -> None:
     if beyond := sorted(found.keys() - wanted):
         case, label, answer = beyond[0]
         raise ReportError(f"case {case} is scored ({label}, {answer}) and is not of its validation side")
-    if any(line.patient not in fold.sides.val.patients or line.image_digest not in fold.sides.val.images for line in fold.lines):
+    _check_keys(fold.lines, fold.sides.val)
+
+
+def _check_keys(lines: Iterable[CaseScore], side: Side) -> None:
+    """Refuse a case under the patient or the image of another: it is paired with other arms by these."""
+    if any((line.patient, line.image_digest) != side.keys[line.case] for line in lines):
         raise ReportError("its scores name other patients or images than its validation side")

@@ -111,6 +111,16 @@ def exchange_an_image(paths):
     return "fold 1 of arm unet is damaged (its scores name other patients or images than its validation side)"
 
 
+def exchange_two_patients(paths):
+    def swap(value):
+        first, second = value["val"]
+        for name in ("patient", "image_digest"):
+            first[name], second[name] = second[name], first[name]
+
+    change_cases(paths.fold("unet", 1), swap)
+    return "fold 1 of arm unet is damaged (its scores name other patients or images than its validation side)"
+
+
 def edit_the_cases(paths):
     cases = paths.fold("unet", 1).cases
     cases.write_text(cases.read_text() + " ")
@@ -198,6 +208,7 @@ GAPS = [
     add_a_case,
     exchange_a_patient,
     exchange_an_image,
+    exchange_two_patients,
     edit_the_cases,
     lose_the_cases,
     score_nothing,
