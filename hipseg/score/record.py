@@ -129,6 +129,7 @@ class CaseScore:
         self._check_identity("IoU", self.iou, "D / (2 - D)", self.dice / (2 - self.dice))
         check_distances(self.case, self.distances, self.counts, _diagonal_mm(self.shape_zyx, self.spacing_mm_zyx))
         self._check_size()
+        self._check_slices()
 
     @property
     def distances(self) -> Distances:
@@ -152,6 +153,16 @@ class CaseScore:
             raise ReportError(
                 f"case {self.case} has shape {self.shape_zyx}, its counts are of {self.counts.total} voxels and "
                 f"{self.slices.slices} slices; all must fit"
+            )
+
+    def _check_slices(self) -> None:
+        """A case is empty where all of its slices are, and nothing is found in it where nothing is in any of them."""
+        slices, counts = self.slices, self.counts
+        is_empty, is_found = slices.both_empty == slices.slices, slices.sums["dice"] > 0
+        if is_empty != (counts.truth == counts.predicted == 0) or is_found != (counts.tp > 0):
+            raise ReportError(
+                f"slices of case {self.case} are {slices.slices}, {slices.both_empty} of them empty, with a sum of Dice of "
+                f"{slices.sums['dice']:.6g}: its counts say otherwise, {counts}"
             )
 
 

@@ -198,3 +198,12 @@ def test_missing_file_of_scores_is_refused(tmp_path):
 def test_a_distance_of_a_case_without_prediction_is_refused():
     with pytest.raises(ReportError, match=r"case c3.*empty mask"):
         made_score("c3", "p2", "unet", 2, Counts(0, 0, 5, 13), distances=Distances(1.0, 1.0, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("score", "slices"),
+    [(SCORE, EMPTY.slices), (EMPTY, SCORE.slices), (SCORE, MISSED.slices), (MISSED, SCORE.slices)],
+)
+def test_slices_that_found_something_else_than_the_case_are_refused(score, slices):
+    with pytest.raises(ReportError, match=rf"slices of case {score.case} are .* its counts"):
+        dataclasses.replace(score, slices=slices)
