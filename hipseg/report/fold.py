@@ -187,6 +187,8 @@ def read_fold(run: FoldPaths, arm: str, number: int, repeat: int, case_lists: Ca
         facts = _read_facts(read_json(run.summary, ReportError, "summary"))
         fold = _make_fold(facts, case_lists.read(run, facts["cases_digest"]), read_scores(run.scores))
         _check_lines(fold, (arm, number, repeat))
+        if facts["cases"] != (scored := len(fold.sides.val.cases)):
+            raise ReportError(f"its summary does not say that it has {scored} cases, as its validation side has")
         if digest_file(run.scores) != facts["scores_digest"]:
             raise ReportError(f"{run.scores.name} is not the one that {run.summary.name} was made of")
     except (ReportError, OSError, TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
@@ -231,7 +233,7 @@ def _make_fold(facts: Mapping[str, Any], sides: Sides, lines: tuple[CaseScore, .
         method=printable(str(facts["method"])),
         folds=int(facts["folds"]),
         epochs=int(facts["epochs"]),
-        val_loss=math.nan if facts["val_loss"] is None else float(facts["val_loss"]),
+        val_loss=_read_loss(facts["val_loss"]),
         data_digest=str(facts["data_digest"]),
         split_digest=str(facts["split_digest"]),
         settings_digest=str(facts["settings_digest"]),
@@ -244,6 +246,16 @@ def _make_fold(facts: Mapping[str, Any], sides: Sides, lines: tuple[CaseScore, .
         sides=sides,
         lines=lines,
     )
+
+
+def _read_loss(value: Any) -> float:
+    """Read a loss; one that is infinite would be printed by some forms of the table and not by others."""
+    if value is None:
+        return math.nan
+    is_number = isinstance(value, (int, float))
+    if not is_number or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ReportError(f"its val_loss is {value if is_number else 'no number'}; a number from 0 on is needed, or null")
+    return float(value)
 
 
 def _check_lines(fold: FoldResult, run: tuple[str, int, int]) -> None:

@@ -184,6 +184,23 @@ def train_without_end(paths):
     return "fold 1 of arm unet is damaged (cannot convert float infinity to integer)"
 
 
+def lose_the_loss(value):
+    def damage(paths):
+        change_summary(paths.fold("unet", 1), val_loss=value)
+        shown = "no number" if isinstance(value, str) else value
+        return f"fold 1 of arm unet is damaged (its val_loss is {shown}; a number from 0 on is needed, or null"
+
+    return damage
+
+
+def miscount_the_cases(value):
+    def damage(paths):
+        change_summary(paths.fold("unet", 1), cases=value)
+        return "fold 1 of arm unet is damaged (its summary does not say that it has 2 cases, as its validation side has)"
+
+    return damage
+
+
 def be_dealt_into_more_folds_than_any_study_has(paths):
     change_summary(paths.fold("unet", 1), folds=2_000_000_000)
     return "fold 1 of arm unet is damaged (its summary says 2000000000 folds; between 1 and 10000 are possible)"
@@ -220,6 +237,13 @@ GAPS = [
     count_without_end,
     count_less_than_nothing,
     train_without_end,
+    lose_the_loss(math.inf),
+    lose_the_loss(math.nan),
+    lose_the_loss(-5),
+    lose_the_loss(True),
+    lose_the_loss("0.1"),
+    miscount_the_cases(3),
+    miscount_the_cases(None),
     be_dealt_into_more_folds_than_any_study_has,
     be_dealt_into_no_fold,
     call_a_structure_what_a_terminal_obeys,
