@@ -7,13 +7,17 @@ from rich.text import Text
 
 from hipseg.report.table import DEFINITION, Block, Cell, Comparison, blocks
 
+FEWEST_COLUMNS = 80
+
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the table block by block; the stamp and the warnings first, the definition last.
 
     The second number of a cell stands below the first and titles break at their spaces, so that the table fits on 80 columns.
-    Words out of the settings are set as they are: square brackets in them are no markup.
+    A narrower terminal breaks its lines: fewer columns would cut numbers. Words out of the settings are set as they are: square
+    brackets in them are no markup.
     """
+    console.width = max(console.width, FEWEST_COLUMNS)
     if comparison.stamp:
         console.print(Text(comparison.stamp, style="bold red"))
     for warning in comparison.warnings:

@@ -52,11 +52,13 @@ def test_a_name_is_no_markup(hostile_comparison):
     assert "-arm<script>" in shown
 
 
+@pytest.mark.parametrize("width", [80, 60, 20])
 @pytest.mark.parametrize("which", ["comparison", "full_comparison"])
-def test_no_number_is_cut_on_a_narrow_terminal(which, request):
+def test_no_number_is_cut_on_a_narrow_terminal(which, width, request):
     comparison = request.getfixturevalue(which)
-    shown = show(comparison, width=80)
+    shown = show(comparison, width=width)
     assert "…" not in shown
+    # A narrower terminal breaks the lines, where less would cut the numbers.
     assert max(map(len, shown.splitlines())) <= 80
     for block in blocks(comparison):
         for row in block.rows:
