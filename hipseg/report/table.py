@@ -196,9 +196,9 @@ def _blocks_over_cases(rows: Sequence[ArmStatistics]) -> tuple[Block, ...]:
     return (
         Block(
             "Scores over cases",
-            ("Study", "Method", "Scored"),
+            ("Study", "Method", "Arm", "Scored"),
             (*SCORE_TITLES.values(), "Loss"),
-            tuple((*_names(row)[:2], _scored(row), *_means(row, SCORE_TITLES), _number(row.loss.mean)) for row in rows),
+            tuple((*_names(row), _scored(row), *_means(row, SCORE_TITLES), _number(row.loss.mean)) for row in rows),
         ),
         Block(
             "Cases behind them",

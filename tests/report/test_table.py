@@ -37,6 +37,7 @@ def test_numbers_are_rounded_to_three_decimals(comparison):
     assert scores.rows[0] == (
         "[18]",
         "U-Net",
+        "unet",
         "hip, raw",
         half,
         Joined("0.444", "±", "0.509"),
@@ -83,7 +84,7 @@ def test_p_has_four_decimals_and_is_never_0(p, words):
 
 def test_cleaned_answers_are_further_rows_after_the_headline(full_comparison):
     rows = block(full_comparison, "Scores over cases").rows
-    assert [row[2] for row in rows] == ["hip, raw", "hip, raw", "hip, cleaned", "hip, cleaned"]
+    assert [row[3] for row in rows] == ["hip, raw", "hip, raw", "hip, cleaned", "hip, cleaned"]
     assert [row[-1] for row in rows] == ["0.500", "0.500", "n/a", "n/a"]
 
 
@@ -92,7 +93,7 @@ def test_further_structures_are_further_rows(tmp_path):
     for fold in (0, 1):
         write_fold(tmp_path, "unet", fold, POOR[fold], structures=("hip", "femur"), labels=labels)
     rows = block(compare(collect(StudyPaths(tmp_path))), "Scores over cases").rows
-    assert [row[2] for row in rows] == ["hip, raw", "femur, raw"]
+    assert [row[3] for row in rows] == ["hip, raw", "femur, raw"]
 
 
 def test_what_is_not_defined_is_said_so(tmp_path):
@@ -100,7 +101,7 @@ def test_what_is_not_defined_is_said_so(tmp_path):
         write_fold(tmp_path, "unet", fold, {f"c{fold}": Counts(0, 0, 0, 10)}, val_loss=None)
     comparison = compare(collect(StudyPaths(tmp_path)))
     scores, intervals = block(comparison, "Scores over cases").rows[0], block(comparison, "Dice over cases").rows[0]
-    assert (scores[3], scores[-1]) == ("n/a", "n/a")
+    assert (scores[4], scores[-1]) == ("n/a", "n/a")
     assert intervals[4] == "n/a"
 
 
@@ -181,7 +182,7 @@ def in_words(values):
 def test_every_cell_over_cases_follows_from_the_lines(full_comparison, tmp_path, arm, answer):
     lines = read_lines(tmp_path, arm, answer)
     place = [(row.result.arm, row.answer) for row in full_comparison.rows].index((arm, answer))
-    scores = block(full_comparison, "Scores over cases").rows[place][3:-1]
+    scores = block(full_comparison, "Scores over cases").rows[place][4:-1]
     assert scores == tuple(
         in_words(lines[name]) for name in ("dice", "iou", "accuracy", "background_accuracy", "precision", "recall", "f1")
     )

@@ -23,12 +23,12 @@ DOCUMENT = r"""\documentclass{article}
 \noindent
 \textbf{Scores over cases}\par\smallskip\noindent
 SHRINK
-\begin{tabular}{lllrrrrrrrr}
+\begin{tabular}{llllrrrrrrrr}
 \toprule
-Study & Method & Scored & Dice & IoU & Accuracy & All-background accuracy & Precision & Recall & F1 & Loss \\
+Study & Method & Arm & Scored & Dice & IoU & Accuracy & All-background accuracy & Precision & Recall & F1 & Loss \\
 \midrule
-{[}18{]} & U-Net & hip, raw & HALF & 0.444 $\pm$ 0.509 & 0.900 $\pm$ 0.115 & SHARE & HALF & HALF & HALF & 0.500 \\
-This study (with TL) & U-Net & hip, raw & ONE & ONE & ONE & SHARE & ONE & ONE & ONE & 0.020 \\
+{[}18{]} & U-Net & unet & hip, raw & HALF & 0.444 $\pm$ 0.509 & 0.900 $\pm$ 0.115 & SHARE & HALF & HALF & HALF & 0.500 \\
+This study (with TL) & U-Net & modified-unet-tl & hip, raw & ONE & ONE & ONE & SHARE & ONE & ONE & ONE & 0.020 \\
 \bottomrule
 \end{tabular}}
 \par\bigskip\noindent
