@@ -23,7 +23,8 @@ from hipseg.views import CaseView
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#666666"
 """Source: Okabe and Ito, Color Universal Design, 2008."""
 ARM_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
-MARKERS = ("o", "s", "^", "D", "v")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""As many as share no divisor with the colours: 35 arms differ in one or the other."""
 PAGE_WIDTH_IN = 6.9
 """Text width of an A4 page with 17 mm margins."""
 DPI = 200

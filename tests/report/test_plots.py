@@ -63,6 +63,12 @@ def test_an_arm_without_any_defined_dice_keeps_its_place():
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["unet\n0 patients", "other\n1 patient"]
 
 
+def test_many_arms_differ_in_colour_or_in_marker():
+    figure = draw_dice({f"arm {number}": SCORES["unet"] for number in range(12)})
+    dots = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
+    assert len({(line.get_color(), line.get_marker()) for line in dots}) == len(dots) == 12
+
+
 def test_volumes_show_bias_and_limits_of_agreement():
     figure = draw_volumes(SCORES)
     dots, bias, low, high = (line.get_ydata() for line in figure.axes[0].lines)
