@@ -68,7 +68,10 @@ def draw_study(scores: ArmScores, curves: Sequence[Curve], views: Mapping[str, C
         yield Drawing("learning-curves", "Learning curves", words, draw_curves(curves))
     if not scores:
         return
-    words = "A dot is one patient with a defined Dice; the box spans the quartiles, its line is the median."
+    words = (
+        "A dot is one patient with a defined Dice; the box spans the quartiles, its line is the median, its whiskers reach the "
+        "farthest dots within 1.5 times the box's height from it."
+    )
     yield Drawing("dice", "Dice of each patient by arm", words, draw_dice(scores))
     words = (
         "Difference over mean of predicted and true volume; the line is the bias, dotted are the limits of agreement (1.96 SD)."
