@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito, told apart by readers of every colour vision
 own, so that a print in grey is readable. Arms and cases may have any name: none is read as a formula.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,13 +203,11 @@ def _sample(label: str, colour: str, style: LineStyle) -> Any:
 
 
 def _dice_of_patients(lines: Sequence[CaseScore]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    patients = sorted({line.patient for line in lines})
-    means = [
-        np.mean([one.dice for one in lines if one.patient == patient and not np.isnan(one.dice)] or [np.nan])
-        for patient in patients
-    ]
-    values = np.array(means, dtype=np.float64)
-    return values[~np.isnan(values)]
+    of_patient: defaultdict[str, list[float]] = defaultdict(list)
+    for line in lines:
+        if not np.isnan(line.dice):
+            of_patient[line.patient].append(line.dice)
+    return np.array([np.mean(of_patient[patient]) for patient in sorted(of_patient)], dtype=np.float64)
 
 
 def _plain(name: str) -> str:
