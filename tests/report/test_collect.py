@@ -201,14 +201,12 @@ def miscount_the_cases(value):
     return damage
 
 
-def be_dealt_into_more_folds_than_any_study_has(paths):
-    change_summary(paths.fold("unet", 1), folds=2_000_000_000)
-    return "fold 1 of arm unet is damaged (its summary says 2000000000 folds; between 1 and 10000 are possible)"
+def be_dealt_into(folds):
+    def damage(paths):
+        change_summary(paths.fold("unet", 1), folds=folds)
+        return f"fold 1 of arm unet is damaged (its summary says {folds} folds; between 1 and 10000 are possible)"
 
-
-def be_dealt_into_no_fold(paths):
-    change_summary(paths.fold("unet", 1), folds=0)
-    return "fold 1 of arm unet is damaged (its summary says 0 folds; between 1 and 10000 are possible)"
+    return damage
 
 
 def call_a_structure_what_a_terminal_obeys(paths):
@@ -237,15 +235,9 @@ GAPS = [
     count_without_end,
     count_less_than_nothing,
     train_without_end,
-    lose_the_loss(math.inf),
-    lose_the_loss(math.nan),
-    lose_the_loss(-5),
-    lose_the_loss(True),
-    lose_the_loss("0.1"),
-    miscount_the_cases(3),
-    miscount_the_cases(None),
-    be_dealt_into_more_folds_than_any_study_has,
-    be_dealt_into_no_fold,
+    *map(lose_the_loss, (math.inf, math.nan, -5, True, "0.1")),
+    *map(miscount_the_cases, (3, None)),
+    *map(be_dealt_into, (2_000_000_000, 0)),
     call_a_structure_what_a_terminal_obeys,
 ]
 
