@@ -86,7 +86,8 @@ DEFINITION = (
     f"distribution-free {PERCENT} interval of the median difference; folds are not tested. Effect size is the matched-pairs "
     "rank-biserial correlation: ranks for the second arm minus ranks for the first, as a share of all ranks, with those of "
     "patients without a difference, so that 1 means that the second is better in every patient. Repeats: an analysis of "
-    "variance of Dice, cases and seeds crossed within folds; a negative estimate counts as 0. Slice-wise scores average over "
+    "variance of Dice, cases and seeds crossed within folds; a negative estimate counts as 0; other numbers are of the first "
+    "seed, and all repeats share one pretraining. Slice-wise scores average over "
     f"single slices of all cases and compare with no other block. Implementation: hipseg {__version__}, surfaces by DeepMind's"
     " surface-distance."
 )

@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hipseg.report.table import DEFINITION, compare
 from hipseg.report.table_csv import to_csv
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
+from hipseg.score.record import MEASURES
 
+from .metrics_page import PAGE, named
 from .results import write_fold
 
 THESIS_COLUMNS = ["study", "method", "dice", "iou", "accuracy", "precision", "recall", "f1", "loss"]
@@ -119,3 +122,15 @@ def test_the_audit_accuses_no_study_of_ours_whatever_its_cases_lack(seed, tmp_pa
     assert len(rows) == 6
     for row in rows:
         assert worst(audit_row(row).findings["means"]) == "possible"
+
+
+def test_every_column_has_its_place_on_the_page_of_metrics_and_every_name_there_a_column(full_comparison):
+    columns, scores = set(next(csv.reader(io.StringIO(to_csv(full_comparison))))), named("Scores of a case")
+    assert set(MEASURES) <= scores
+    spreads = {f"{name}_{kind}" for name in (*MEASURES, "loss") for kind in ("sd", "undefined")}
+    assert columns - spreads - set(MEASURES) <= named("comparison.csv")
+    titles = {
+        name for row in re.findall(r"^\|([^|]+)\|", PAGE.split("| column |")[1], re.M) for name in re.findall("`([a-z_]+)`", row)
+    }
+    assert len(titles) > 20
+    assert titles <= columns

@@ -1,14 +1,19 @@
+import dataclasses
 import json
 
 import pytest
 
 from hipseg.fsio import digest_file
 from hipseg.report.collect import collect
+from hipseg.report.statistics import summarise_organs
 from hipseg.report.table import DEFINITION, compare
 from hipseg.report.table_json import to_json
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
+from hipseg.score.record import MEASURES
 
+from ..score.builders import made_score
+from .metrics_page import PAGE, named
 from .results import write_pretraining, write_results
 
 
@@ -60,3 +65,16 @@ def test_a_partial_table_says_so(partial_comparison):
     value = json.loads(to_json(partial_comparison))
     assert value["partial"] == "PARTIAL: fold 1 of arm unet is partial (no summary.json)"
     assert value["rows"][0]["over_folds"]["dice"]["sd"] is None
+
+
+def keys_of(value):
+    if isinstance(value, dict):
+        return {*value, *(key for one in value.values() for key in keys_of(one))}
+    return {key for one in value for key in keys_of(one)} if isinstance(value, list) else set()
+
+
+def test_every_key_has_its_place_on_the_page_of_metrics(full_comparison):
+    lines = [made_score("x0", "p0", "pretraining", 0, Counts(1, 1, 1, 7), label="liver")]
+    value = json.loads(to_json(dataclasses.replace(full_comparison, organs=summarise_organs(lines))))
+    assert keys_of(value) - {*MEASURES, "mean_iou"} <= named("comparison.json")
+    assert f"Format {value['format_version']} " in PAGE
