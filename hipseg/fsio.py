@@ -7,9 +7,10 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,10 @@ from typing import IO, Any
 from hipseg.errors import ConfigError, HipsegError
 
 LOCK_POLL_S = 0.2
+IN_A_NAME = r"(?:[^/\n:;,'\"]|[:;,'\"](?=\w))"
+"""A letter of a folder's name, which may have blanks and, within a word, punctuation; else that ends the path."""
+FOLDERS = re.compile(rf"(?<![\w./~])(?:file://|~\w*|\.{{1,2}})?/(?:{IN_A_NAME}*(?![\s/]){IN_A_NAME}/)+")
+"""The folders of a path from the root, a home or a folder above; what stands between two paths of one clause may go with them."""
 
 
 @contextlib.contextmanager
@@ -94,8 +99,10 @@ def read_json(path: Path, error: type[HipsegError], what: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise error(f"no {what} at {path}") from cause
-    except (OSError, ValueError) as cause:
-        raise error(f"cannot read {what} at {path}: {cause}") from cause
+    except (OSError, ValueError, RecursionError) as cause:
+        # The system's words would name the path once more.
+        reason = cause.strerror if isinstance(cause, OSError) else cause
+        raise error(f"cannot read {what} at {path}: {reason}") from cause
 
 
 def without_nan(value: Any) -> Any:
@@ -112,6 +119,21 @@ def without_nan(value: Any) -> Any:
 def printable(text: str) -> str:
     """Take what a terminal would obey out of a file's words: controls and marks of direction become ?, runs of space one."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def hide_folders(text: str, roots: Iterable[Path] = ()) -> str:
+    """Take the folders out of every path in a text that does not begin here, since they tell of the machine and of its users.
+
+    Args:
+        text: such as the message of an error. Where a path of unknown folders ends can only be guessed: words are lost, not names
+            kept.
+        roots: folders whose files keep their place within them, as `unet/fold_0/history.csv`.
+    """
+    forms = (form for root in roots for form in (root, root.absolute(), root.resolve()))
+    known = {str(form) for form in forms if form.name and len(form.parts) > 1}
+    for root in sorted(known, key=len, reverse=True):
+        text = text.replace(f"{root}/", "").replace(root, Path(root).name)
+    return FOLDERS.sub("", text)
 
 
 def digest_json(value: Any) -> str:

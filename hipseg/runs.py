@@ -137,8 +137,11 @@ class FoldPaths:
 
     @property
     def is_complete(self) -> bool:
-        """Say whether the run came to its end."""
-        return self.summary.is_file()
+        """Say whether the run came to its end; raises ConfigError where its folder may not be read."""
+        try:
+            return self.summary.is_file()
+        except OSError as error:
+            raise ConfigError(f"cannot look into {self.root}: {error.strerror}; ask its owner for leave to read it") from error
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,10 @@ class StudyPaths:
     def comparison(self, suffix: str) -> Path:
         """The comparison table, in one of its forms: csv, json, md, tex."""
         return self.root / f"comparison.{suffix}"
+
+    def stale_comparison(self, suffix: str) -> Path:
+        """A table of before, when none can be made any more."""
+        return self.root / f"comparison.{suffix}.stale"
 
     @property
     def figures(self) -> Path:

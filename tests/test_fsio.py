@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from hipseg.errors import ConfigError, ReportError
 from hipseg.fsio import (
     digest_file,
     digest_json,
+    hide_folders,
     locked,
     printable,
     read_json,
@@ -20,6 +22,12 @@ from hipseg.fsio import (
     write_json,
     write_text,
 )
+
+
+def test_json_nested_beyond_reading_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(ReportError, match=r"cannot read summary at .*a\.json: "):
+        read_json(tmp_path / "a.json", ReportError, "summary")
 
 
 def test_a_text_is_read_back_and_nothing_else_is_left(tmp_path):
@@ -141,3 +149,28 @@ def test_who_waits_gets_the_lock_once_it_is_given_back(tmp_path):
         assert not other.is_alive() or other.join(1) is None
     with locked(lock, "the data set"), pytest.raises(ConfigError, match="at work"), locked(lock, "the data set", wait_s=0.1):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("no file /scratch/jane/x/a.json; mend it", "no file a.json; mend it"),
+        ("in /a b/results/unet/fold_0/history.csv", "in unet/fold_0/history.csv"),
+        ("no results at /a b/results", "no results at results"),
+        ("1/2 of unet/fold_0, see https://example.org/a/b", "1/2 of unet/fold_0, see https://example.org/a/b"),
+        ("'/scratch/user/c.h5'", "'c.h5'"),
+        ("at /srv/Dr Jane Doe/st/shards/manifest.json; mend it", "at manifest.json; mend it"),
+        ("'/scratch/mueller,anna/run/s.json'", "'s.json'"),
+        ("/data/O'Brien^Mary/shards/m.json, mend it", "m.json, mend it"),
+        ("no weights in /a/b/c.h5 nor in /d/e/f.h5: none", "no weights in c.h5 nor in f.h5: none"),
+        ("at ../../home/jane/m.json; nor at ~jane/x/n.json", "at m.json; nor at n.json"),
+        ("see file:///home/jane/x.csv", "see x.csv"),
+    ],
+)
+def test_no_folder_of_the_machine_stays_in_a_text(text, hidden):
+    assert hide_folders(text, [Path("/a b/results")]) == hidden
+
+
+def test_a_folder_given_by_a_path_that_is_not_absolute_keeps_its_files_places():
+    assert hide_folders("at ../jane/results/unet/a.csv", [Path("../jane/results")]) == "at unet/a.csv"
+    assert hide_folders("at results/unet/a.csv", [Path("results")]) == "at results/unet/a.csv"

@@ -10,8 +10,8 @@ import click
 
 from hipseg.cli.standing import put_blindness_in_words, put_in_words
 from hipseg.config import load_settings
-from hipseg.errors import HipsegError, ReportError
-from hipseg.fsio import write_text
+from hipseg.errors import ConfigError, HipsegError, ReportError
+from hipseg.fsio import hide_folders, write_text
 from hipseg.gallery import Look, view_case
 from hipseg.launch.graph import REPORT
 from hipseg.launch.progress import read_progress
@@ -21,12 +21,12 @@ from hipseg.report.budget import describe_fit, fit_cases
 from hipseg.report.collect import Collection, collect, find_folds
 from hipseg.report.compose import (
     FIGURES,
+    SHORT_DIGEST,
     Drawing,
     describe_checks,
     describe_provenance,
     draw_study,
     headline_scores,
-    hide_folders,
 )
 from hipseg.report.curves import Curve, read_curves
 from hipseg.report.fold import name_run
@@ -36,7 +36,7 @@ from hipseg.report.plots import FORMS, save_figure
 from hipseg.report.published import parse_published
 from hipseg.report.table import DEFINITION, Comparison, blocks, compare
 from hipseg.report.table_csv import to_csv
-from hipseg.runs import DatasetPaths, StudyPaths
+from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
 from hipseg.shards.manifest import read_manifest
 from hipseg.views import CaseView
 
@@ -44,6 +44,7 @@ Run = tuple[str, int, int]
 """Arm, repeat, fold."""
 FEWEST_SLICES = 5
 BYTES_A_MEGABYTE = 1_000_000
+NOT_COMPLETE = "not complete"
 NOTE_BYTES = 500
 """Most that the note of what was left out takes."""
 
@@ -106,7 +107,7 @@ def command(results: Path, shards: Path | None, pictures: int, megabytes: int) -
 
 def _collect(paths: StudyPaths, runs: Sequence[Run]) -> tuple[Collection, str]:
     """Collect what is complete; say why where there is nothing to make a table of."""
-    if not any(paths.fold(arm, fold).is_complete for arm, _, fold in runs):
+    if all(_tell_state(paths.fold(arm, fold)) == NOT_COMPLETE for arm, _, fold in runs):
         return Collection(()), "No fold is complete yet."
     try:
         return collect(paths, planned_runs(paths), allow_partial=True), ""
@@ -170,9 +171,16 @@ def _list_standings(paths: StudyPaths, runs: Iterable[Run]) -> tuple[list[Standi
         except HipsegError as error:
             fault = str(error)
     return [
-        Standing(name_run(arm, fold, repeat), "done" if paths.fold(arm, fold, repeat).is_complete else "not complete", fault)
-        for arm, repeat, fold in runs
+        Standing(name_run(arm, fold, repeat), _tell_state(paths.fold(arm, fold, repeat)), fault) for arm, repeat, fold in runs
     ], []
+
+
+def _tell_state(run: FoldPaths) -> str:
+    """Say how far a run is by its folder alone, which may be another user's."""
+    try:
+        return "done" if run.is_complete else NOT_COMPLETE
+    except ConfigError as error:
+        return str(error)
 
 
 def _view_cases(
@@ -190,14 +198,17 @@ def _view_cases(
     try:
         manifest = read_manifest(dataset)
     except HipsegError as error:
-        return {}, f"No pictures: {error}; name the packed data with --shards."
+        return {}, hide_folders(f"No pictures: {error}; name the packed data with --shards.", [dataset.root])
+    if manifest.data_digest != first.data_digest:
+        found, scored = manifest.data_digest[:SHORT_DIGEST], first.data_digest[:SHORT_DIGEST]
+        return {}, f"No pictures: the packed data ({found}) is not what was scored ({scored}); name that with --shards."
     look = Look(settings.feed.window_hu, settings.target_labels, max(FEWEST_SLICES, pictures // len(patients)))
     views, lacking = {}, []
     for row in patients:
         try:
             views[row.case] = view_case(dataset, manifest.record(row.case), _find_predictions(paths, collection, row.case), look)
         except HipsegError as error:
-            lacking.append(f"case {row.case} ({error})")
+            lacking.append(hide_folders(f"case {row.case} ({error})", [paths.root, dataset.root]))
     return views, f"No pictures of {'; '.join(lacking)}." if lacking else ""
 
 

@@ -1,5 +1,6 @@
 """Which folds no table may hold side by side, refused by name, and what may differ but is to be known."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from hipseg.score.record import CaseScore
 EVALUATE_AGAIN = "score both folds again with `hipseg evaluate`"
 SEED = "train.seed"
 """The one setting in which the repeats of an arm differ."""
+MEANT_TO_DIFFER = ("arms", "pretrain.", "train.epochs")
+"""Beginnings of settings that arms differ in for their own sake, and epochs, which have a warning of what was trained."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def check_agreement(folds: Sequence[FoldResult], paths: StudyPaths, pretraining:
         paths: the results, for the settings of folds that differ.
         pretraining: that of the results; None where there is none.
     Returns:
-        What may differ and bears on the comparison, one sentence each: versions of libraries, epochs of two arms, and salts.
+        What may differ and bears on the comparison, one sentence each: versions of libraries, epochs and other settings of two
+        arms, and salts.
     Raises:
         ReportError: naming the two folds and what differs.
     """
@@ -63,7 +67,13 @@ def check_agreement(folds: Sequence[FoldResult], paths: StudyPaths, pretraining:
         of_arm = [fold for fold in folds if fold.arm == first.arm]
         _check_settings(of_arm, paths)
         _check_seeds(of_arm)
-    return (*_warn_of_versions(folds), *_warn_of_epochs(list(first_of_arm.values())), *_warn_of_salts(folds, pretraining))
+    first_folds = list(first_of_arm.values())
+    return (
+        *_warn_of_versions(folds),
+        *_warn_of_epochs(first_folds),
+        *_warn_of_settings(first_folds, paths),
+        *_warn_of_salts(folds, pretraining),
+    )
 
 
 SAME_EVERYWHERE: Mapping[str, Callable[[FoldResult], object]] = {
@@ -194,6 +204,28 @@ def _warn_of_epochs(first_folds: Sequence[FoldResult]) -> Iterator[str]:
         yield "arms were trained for different numbers of epochs: " + ", ".join(
             f"{fold.arm} {fold.epochs}" for fold in first_folds
         )
+
+
+def _warn_of_settings(first_folds: Sequence[FoldResult], paths: StudyPaths) -> Iterator[str]:
+    """Name what arms were trained with alike in kind and differently in value: that, too, may be why their scores differ.
+
+    What only one of them has, as the filters of its network, is no difference.
+    """
+    first_folds = [fold for fold in first_folds if fold.repeat == 0]
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for fold in first_folds if len({fold.settings_digest for fold in first_folds}) > 1 else ():
+        try:
+            settings = _read_decisive(fold, paths)
+        except ReportError:
+            yield f"the settings of arm {fold.arm} cannot be read: whether it was trained as the other arms cannot be told"
+            continue
+        for key, value in settings.items():
+            if not key.startswith(MEANT_TO_DIFFER):
+                found[key][fold.arm] = json.dumps(value)
+    different = {key: values for key, values in sorted(found.items()) if len(set(values.values())) > 1}
+    words = (f"{key} {', '.join(f'{arm} {value}' for arm, value in values.items())}" for key, values in different.items())
+    if different:
+        yield f"arms were trained with different settings: {'; '.join(words)}"
 
 
 def _warn_of_salts(folds: Sequence[FoldResult], pretraining: Pretraining | None) -> Iterator[str]:

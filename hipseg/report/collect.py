@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from hipseg.config import NOT_ARMS
-from hipseg.errors import ReportError
-from hipseg.fsio import read_json
+from hipseg.errors import ConfigError, ReportError
+from hipseg.fsio import hide_folders, printable, read_json
 from hipseg.report.agreement import Pretraining, check_agreement
 from hipseg.report.fold import CaseLists, FoldResult, name_run, read_fold, read_organs
 from hipseg.runs import StudyPaths
@@ -91,14 +91,16 @@ def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, 
             try:
                 folds.append(read_fold(paths.fold(arm, number, repeat), arm, number, repeat, case_lists))
             except ReportError as error:
-                gaps.append(str(error))
+                # The table carries it, and is made to be passed on.
+                gaps.append(hide_folders(str(error), [paths.root]))
     gaps += _find_missing(folds, found, planned)
     if gaps and not allow_partial:
         raise ReportError(f"{'; '.join(gaps)}; {CURE}")
     if not any(fold.repeat == 0 for fold in folds):
         raise ReportError(f"no complete fold in {paths.root}: {'; '.join(gaps)}; a table needs at least one")
-    pretraining = _read_pretraining(paths, case_lists)
-    warnings = check_agreement(folds, paths, pretraining)
+    is_needed = any(fold.pretraining is not None for fold in folds)
+    pretraining, damage = _read_pretraining(paths, case_lists, is_needed=is_needed)
+    warnings = (*check_agreement(folds, paths, pretraining), *damage)
     return Collection(_group(folds), tuple(gaps), warnings, pretraining.lines if pretraining else ())
 
 
@@ -151,17 +153,21 @@ def _find_missing(
     return [f"{name_run(arm, number, repeat)} is missing" for arm, repeat, number in sorted(wanted - set(found))]
 
 
-def _read_pretraining(paths: StudyPaths, case_lists: CaseLists) -> Pretraining | None:
+def _read_pretraining(paths: StudyPaths, case_lists: CaseLists, *, is_needed: bool) -> tuple[Pretraining | None, tuple[str, ...]]:
+    """Read the pretraining, if there is one; say what is wrong with it where no fold needs it, and refuse it where one does."""
     run = paths.pretraining
-    if not run.is_complete:
-        return None
     try:
+        if not run.is_complete:
+            return None, ()
         summary = read_json(run.summary, ReportError, "summary")
         sides = case_lists.read(run, summary["cases_digest"])
         lines = read_organs(run, summary, sides) if "scores_digest" in summary else ()
-        return Pretraining(str(summary["model_digest"]), sides, lines)
-    except (ReportError, TypeError, KeyError) as error:
-        raise ReportError(f"the pretraining is damaged ({error}); run `hipseg pretrain` again") from error
+        return Pretraining(str(summary["model_digest"]), sides, lines), ()
+    except (ConfigError, ReportError, TypeError, KeyError) as error:
+        words = f"the pretraining is damaged ({error}); run `hipseg pretrain` again"
+        if is_needed:
+            raise ReportError(words) from error
+        return None, (printable(hide_folders(words, [paths.root])),)
 
 
 def _group(folds: Iterable[FoldResult]) -> tuple[ArmResult, ...]:

@@ -1,9 +1,8 @@
 """What the page and the figures of a study show, chosen from what was collected."""
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ PLACES = ("best", "median", "worst")
 SHORT_DIGEST = 12
 UNKNOWN = "unknown"
 DOUBTFUL: Sequence[Verdict] = ("at the edge", "cannot be")
-FOLDERS = re.compile(r"(?<![\w./])/(?:[^\s/:;,'\"]+/)+")
-"""The folders of an absolute path."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +60,18 @@ def draw_study(scores: ArmScores, curves: Sequence[Curve], views: Mapping[str, C
         views: case -> its pictures, of those that have any.
     """
     if curves:
-        words = "Training (solid) and validation (dashed): mean over the folds, the band from the lowest to the highest fold."
+        words = (
+            "Training (solid) and validation (dashed): mean over the folds as far as all of them came, the band from the "
+            "lowest to the highest fold; thin lines are single folds that came farther. Accuracy and IoU are of all pixels of an "
+            "epoch together, in training while the weights change: they are not the table's."
+        )
         yield Drawing("learning-curves", "Learning curves", words, draw_curves(curves))
     if not scores:
         return
-    words = "A dot is one patient with a defined Dice; the box spans the quartiles, its line is the median."
+    words = (
+        "A dot is one patient with a defined Dice; the box spans the quartiles, its line is the median, its whiskers reach the "
+        "farthest dots within 1.5 times the box's height from it."
+    )
     yield Drawing("dice", "Dice of each patient by arm", words, draw_dice(scores))
     words = (
         "Difference over mean of predicted and true volume; the line is the bias, dotted are the limits of agreement (1.96 SD)."
@@ -150,19 +154,6 @@ def describe_provenance(collection: Collection, paths: StudyPaths) -> dict[str, 
         "Gone on after a stop": f"{sum(bool(record.get('resumed')) for record in records)} of {len(records)} runs",
         "Runs whose record can be read": f"{len(records)} of {len(folds)}",
     }
-
-
-def hide_folders(text: str, roots: Iterable[Path] = ()) -> str:
-    """Take the folders out of every absolute path in a text, since they tell of the machine and of its users.
-
-    Args:
-        text: such as the message of an error.
-        roots: folders whose files keep their place within them, as `unet/fold_0/history.csv`.
-    """
-    known = {str(form) for root in roots for form in (root.absolute(), root.resolve()) if form.name}
-    for root in sorted(known, key=len, reverse=True):
-        text = text.replace(f"{root}/", "").replace(root, Path(root).name)
-    return FOLDERS.sub("", text)
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -35,19 +35,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Band:
-    """The folds of one arm together, epoch by epoch, as far as any fold came.
+    """The folds of one arm together, epoch by epoch, as far as all folds came: beyond, a mean would jump where a fold ends.
 
     Args:
         epochs: int64 (epoch,).
-        mean, low, high: float64 (epoch,), over the folds that have the epoch; NaN where none is defined.
-        folds: int64 (epoch,), how many they are.
+        mean, low, high: float64 (epoch,), over the folds; NaN where none is defined.
     """
 
     epochs: NDArray[np.int64]
     mean: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    folds: NDArray[np.int64]
 
 
 def read_curves(paths: StudyPaths, runs: Iterable[tuple[str, int, int]]) -> tuple[Curve, ...]:
@@ -64,7 +62,7 @@ def read_curves(paths: StudyPaths, runs: Iterable[tuple[str, int, int]]) -> tupl
     curves = []
     for arm, repeat, fold in runs:
         path = paths.fold(arm, fold, repeat).history
-        if path.is_file() and (rows := _read_rows(path)):
+        if rows := _read_rows(path):
             values = {name: np.array([row[name] for row in rows]) for name in COLUMNS}
             curves.append(Curve(arm, fold, repeat, np.array([row["epoch"] for row in rows], np.int64), values))
     return tuple(curves)
@@ -78,27 +76,27 @@ def join_folds(curves: Iterable[Curve], column: str) -> Band:
         column: of history.csv.
     """
     members = list(curves)
-    epochs = np.arange(1, max(int(curve.epochs.max()) for curve in members) + 1)
-    table = np.full((len(members), len(epochs)), np.nan)
-    for line, curve in zip(table, members, strict=True):
-        line[curve.epochs - 1] = curve.values[column]
+    epochs = np.arange(1, min(curve.epochs.size for curve in members) + 1)
+    table = np.array([curve.values[column][: epochs.size] for curve in members])
     defined = ~np.isnan(table)
-    folds = defined.sum(axis=0)
+    counted = defined.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(defined, table, 0.0).sum(axis=0) / folds
+        mean = np.where(defined, table, 0.0).sum(axis=0) / counted
     low = np.where(defined, table, np.inf).min(axis=0)
     high = np.where(defined, table, -np.inf).max(axis=0)
-    nothing = folds == 0
-    return Band(epochs, mean, np.where(nothing, np.nan, low), np.where(nothing, np.nan, high), folds)
+    nothing = counted == 0
+    return Band(epochs, mean, np.where(nothing, np.nan, low), np.where(nothing, np.nan, high))
 
 
 def _read_rows(path: Path) -> list[dict[str, float]]:
-    """Read the lines of a history, but for one at its end that a running training is still writing."""
+    """Read the lines of a history, if there is one, but for one at its end that a running training is still writing."""
     try:
         whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
         rows = [{name: float(row[name]) for name in ("epoch", *COLUMNS)} for row in csv.DictReader(whole.splitlines())]
         if any(row["epoch"] != number for number, row in enumerate(rows, start=1)):
             raise ValueError("its epochs are not 1, 2, 3 and so on")
         return rows
+    except FileNotFoundError:
+        return []
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ReportError(f"history at {path} is damaged ({type(error).__name__}: {error}); train the fold again") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from hipseg.errors import ReportError
+from hipseg.errors import ConfigError, ReportError
 from hipseg.fsio import digest_file, printable, read_json
 from hipseg.runs import Answer, FoldPaths
 from hipseg.score.record import CaseScore, read_scores
@@ -38,12 +38,20 @@ NEEDED_FACTS = frozenset(
 )
 """What the table needs of a summary's own part."""
 NOT_CLEANED = "null"
+MOST_FOLDS = 10_000
+"""A wrong number of folds in one summary would have so many folds looked for as it says."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a split: the cases, their patients and the digests of their images."""
+    """One side of a split.
 
+    Args:
+        keys: case -> its patient and the digest of its image.
+        cases, patients, images: each by itself.
+    """
+
+    keys: Mapping[str, tuple[str, str]]
     cases: frozenset[str]
     patients: frozenset[str]
     images: frozenset[str]
@@ -139,7 +147,7 @@ class CaseLists:
         try:
             found = digest_file(run.cases)
         except OSError as error:
-            raise ReportError(f"cannot read {run.cases.name}: {error}") from error
+            raise ReportError(f"cannot read {run.cases.name}: {error.strerror}") from error
         if found != digest:
             raise ReportError(f"{run.cases.name} is not the one that {run.summary.name} was made of")
         if found not in self._read:
@@ -150,7 +158,9 @@ class CaseLists:
 
 def _read_side(records: Iterable[Mapping[str, Any]]) -> Side:
     columns = [[str(record[name]) for record in records] for name in ("case", "patient", "image_digest")]
-    return Side(*(frozenset(column) for column in columns))
+    cases, patients, images = columns
+    keys = dict(zip(cases, zip(patients, images, strict=True), strict=True))
+    return Side(keys, *(frozenset(column) for column in columns))
 
 
 def read_fold(run: FoldPaths, arm: str, number: int, repeat: int, case_lists: CaseLists) -> FoldResult:
@@ -165,7 +175,11 @@ def read_fold(run: FoldPaths, arm: str, number: int, repeat: int, case_lists: Ca
             answer.
     """
     where = name_run(arm, number, repeat)
-    if not run.is_complete:
+    try:
+        is_complete = run.is_complete
+    except ConfigError as error:
+        raise ReportError(f"{where} is damaged ({error})") from error
+    if not is_complete:
         raise ReportError(f"{where} is partial (no {run.summary.name})")
     if arm != printable(arm):
         raise ReportError(f"{where} lies in a folder whose name a terminal would obey; give the arm a plain name")
@@ -173,6 +187,8 @@ def read_fold(run: FoldPaths, arm: str, number: int, repeat: int, case_lists: Ca
         facts = _read_facts(read_json(run.summary, ReportError, "summary"))
         fold = _make_fold(facts, case_lists.read(run, facts["cases_digest"]), read_scores(run.scores))
         _check_lines(fold, (arm, number, repeat))
+        if facts["cases"] != (scored := len(fold.sides.val.cases)):
+            raise ReportError(f"its summary does not say that it has {scored} cases, as its validation side has")
         if digest_file(run.scores) != facts["scores_digest"]:
             raise ReportError(f"{run.scores.name} is not the one that {run.summary.name} was made of")
     except (ReportError, OSError, TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
@@ -192,6 +208,7 @@ def read_organs(run: FoldPaths, summary: Mapping[str, Any], sides: Sides) -> tup
     found = Counter((line.case, line.label) for line in lines)
     if found != Counter((case, organ) for case in sides.val.cases for organ in summary["organs"]):
         raise ReportError(f"{run.scores.name} has not one line for each held-out case and organ")
+    _check_keys(lines, sides.val)
     return lines
 
 
@@ -216,7 +233,7 @@ def _make_fold(facts: Mapping[str, Any], sides: Sides, lines: tuple[CaseScore, .
         method=printable(str(facts["method"])),
         folds=int(facts["folds"]),
         epochs=int(facts["epochs"]),
-        val_loss=math.nan if facts["val_loss"] is None else float(facts["val_loss"]),
+        val_loss=_read_loss(facts["val_loss"]),
         data_digest=str(facts["data_digest"]),
         split_digest=str(facts["split_digest"]),
         settings_digest=str(facts["settings_digest"]),
@@ -231,8 +248,20 @@ def _make_fold(facts: Mapping[str, Any], sides: Sides, lines: tuple[CaseScore, .
     )
 
 
+def _read_loss(value: Any) -> float:
+    """Read a loss; one that is infinite would be printed by some forms of the table and not by others."""
+    if value is None:
+        return math.nan
+    is_number = isinstance(value, (int, float))
+    if not is_number or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ReportError(f"its val_loss is {value if is_number else 'no number'}; a number from 0 on is needed, or null")
+    return float(value)
+
+
 def _check_lines(fold: FoldResult, run: tuple[str, int, int]) -> None:
     """Refuse lines of another run, and cases, structures or answers that are missing or doubled."""
+    if not 1 <= fold.folds <= MOST_FOLDS:
+        raise ReportError(f"its summary says {fold.folds} folds; between 1 and {MOST_FOLDS} are possible")
     runs = {(fold.arm, fold.fold, fold.repeat), *((line.arm, line.fold, line.repeat) for line in fold.lines)}
     if others := sorted(name_run(*other) for other in runs - {run}):
         raise ReportError(f"its folder holds results of {', '.join(others)}")
@@ -249,5 +278,10 @@ def _check_lines(fold: FoldResult, run: tuple[str, int, int]) -> None:
     if beyond := sorted(found.keys() - wanted):
         case, label, answer = beyond[0]
         raise ReportError(f"case {case} is scored ({label}, {answer}) and is not of its validation side")
-    if any(line.patient not in fold.sides.val.patients or line.image_digest not in fold.sides.val.images for line in fold.lines):
+    _check_keys(fold.lines, fold.sides.val)
+
+
+def _check_keys(lines: Iterable[CaseScore], side: Side) -> None:
+    """Refuse a case under the patient or the image of another: it is paired with other arms by these."""
+    if any((line.patient, line.image_digest) != side.keys[line.case] for line in lines):
         raise ReportError("its scores name other patients or images than its validation side")

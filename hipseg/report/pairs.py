@@ -34,8 +34,9 @@ class PairedComparison:
         zeros: patients without a difference.
         median_difference: over the patients; NaN of none.
         low, high: its distribution-free interval, from two order statistics; NaN of fewer than 6 patients, which give none.
-        effect_size: matched-pairs rank-biserial correlation, -1 where the first arm is better in every patient, 1 where the
-            second is; NaN where none differs.
+        effect_size: matched-pairs rank-biserial correlation: ranks for the second arm minus those for the first, over all ranks,
+            also those of patients without a difference. -1 where the first arm is better in every patient, 1 where the second
+            is, 0 where none differs; NaN of no patient.
         smallest_p: the smallest that so many patients who differ can give; 1 of none.
         method: how p was found; None where nothing was tested.
         p: two-sided, of the signed-rank test; NaN where nothing was tested.
@@ -153,5 +154,5 @@ def _median_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 def _rank_biserial(differences: npt.NDArray[np.float64]) -> float:
     ranks = stats.rankdata(np.abs(differences))
     for_second, for_first = ranks[differences > 0].sum(), ranks[differences < 0].sum()
-    total = for_second + for_first
-    return float((for_second - for_first) / total) if total else math.nan
+    # Over the ranks of those who differ alone one patient among many who do not would be an effect of 1.
+    return float((for_second - for_first) / ranks.sum()) if ranks.size else math.nan

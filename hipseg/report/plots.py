@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito, told apart by readers of every colour vision
 own, so that a print in grey is readable. Arms and cases may have any name: none is read as a formula.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,15 @@ from matplotlib.figure import Figure
 
 from hipseg.axes import SliceBool
 from hipseg.fsio import replacing
-from hipseg.report.curves import Band, Curve, join_folds
+from hipseg.report.curves import Curve, join_folds
 from hipseg.score.record import CaseScore
 from hipseg.views import CaseView
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#666666"
 """Source: Okabe and Ito, Color Universal Design, 2008."""
 ARM_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
-MARKERS = ("o", "s", "^", "D", "v")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""As many as share no divisor with the colours: 35 arms differ in one or the other."""
 PAGE_WIDTH_IN = 6.9
 """Text width of an A4 page with 17 mm margins."""
 DPI = 200
@@ -39,6 +41,8 @@ STYLE: Any = {
     "svg.fonttype": "none",
 }
 """The salt makes equal figures equal bytes."""
+VALIDATION = "val_"
+"""What columns of validation begin with in history.csv."""
 CURVE_TITLES = {"accuracy": "Accuracy", "loss": "Loss", "iou": "IoU"}
 LIMITS_OF_AGREEMENT_SD = 1.96
 """Source: Bland and Altman, Lancet 1986; 327: 307-310."""
@@ -82,8 +86,8 @@ def draw_curves(curves: Sequence[Curve]) -> Figure:
     for column, arm in enumerate(arms):
         members = [curve for curve in curves if curve.arm == arm]
         for axis, (name, title) in zip(axes[:, column], CURVE_TITLES.items(), strict=True):
-            _draw_band(axis, join_folds(members, name), "training", BLUE, "-")
-            _draw_band(axis, join_folds(members, f"val_{name}"), "validation", ORANGE, "--")
+            _draw_folds(axis, members, name)
+            _draw_folds(axis, members, f"{VALIDATION}{name}")
             axis.set_ylabel(title if column == 0 else "")
             axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0, column].set_title(f"{_plain(arm)} ({_count(len(members), 'fold')})")
@@ -175,10 +179,18 @@ def _make_figure(rows: int, columns: int, height_in: float, *, share_rows: bool 
     return figure, figure.subplots(rows, columns, squeeze=False, sharey="row" if share_rows else "none")
 
 
-def _draw_band(axis: Axes, band: Band, label: str, colour: str, style: str) -> None:
+def _draw_folds(axis: Axes, curves: Sequence[Curve], column: str) -> None:
+    """Draw the mean in its band as far as all folds came, and those that came farther as lines of their own."""
+    is_validation = column.startswith(VALIDATION)
+    label, colour, style = ("validation", ORANGE, "--") if is_validation else ("training", BLUE, "-")
+    band = join_folds(curves, column)
+    last = band.epochs.size
     axis.fill_between(band.epochs, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
     # A line of one epoch would not be seen.
-    axis.plot(band.epochs, band.mean, color=colour, linestyle=style, label=label, marker="." if band.epochs.size == 1 else None)
+    axis.plot(band.epochs, band.mean, color=colour, linestyle=style, label=label, marker="." if last == 1 else None)
+    for curve in curves:
+        if curve.epochs.size > last:
+            axis.plot(curve.epochs[last - 1 :], curve.values[column][last - 1 :], color=colour, linestyle=style, linewidth=0.5)
 
 
 def _outline(axis: Axes, mask: SliceBool, colour: str, style: LineStyle) -> None:
@@ -191,13 +203,11 @@ def _sample(label: str, colour: str, style: LineStyle) -> Any:
 
 
 def _dice_of_patients(lines: Sequence[CaseScore]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    patients = sorted({line.patient for line in lines})
-    means = [
-        np.mean([one.dice for one in lines if one.patient == patient and not np.isnan(one.dice)] or [np.nan])
-        for patient in patients
-    ]
-    values = np.array(means, dtype=np.float64)
-    return values[~np.isnan(values)]
+    of_patient: defaultdict[str, list[float]] = defaultdict(list)
+    for line in lines:
+        if not np.isnan(line.dice):
+            of_patient[line.patient].append(line.dice)
+    return np.array([np.mean(of_patient[patient]) for patient in sorted(of_patient)], dtype=np.float64)
 
 
 def _plain(name: str) -> str:

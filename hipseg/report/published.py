@@ -38,7 +38,7 @@ class Cell:
     """A printed score.
 
     Args:
-        text: as printed.
+        text: as printed, without what a terminal would obey.
         values: what was rounded to it, both ends included, since tables round halves either way; within 0..1.
     """
 
@@ -142,4 +142,4 @@ def read_cell(text: str, where: str) -> Cell:
     value = Fraction(number) * scale
     if value > 1:
         raise ReportError(f"{where} is {match['number']}; a score lies between 0 and 1, or ends in %")
-    return Cell(text, Range(max(value - half_unit * scale, Fraction(0)), min(value + half_unit * scale, Fraction(1))))
+    return Cell(printable(text), Range(max(value - half_unit * scale, Fraction(0)), min(value + half_unit * scale, Fraction(1))))

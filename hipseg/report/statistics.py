@@ -1,4 +1,4 @@
-"""Means, deviations and intervals of an arm, over its cases and over its folds, with what was left out counted."""
+"""Means, deviations and intervals of an arm, over its cases, patients and folds, with what was left out counted."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,21 +22,30 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, sample standard deviation (n - 1) and t interval of the values that are defined.
+    """Mean and sample standard deviation (n - 1) of the values that are defined.
 
     Args:
         mean: NaN where no value is defined.
         sd: NaN where fewer than two are.
         counted: number of values that are defined.
         undefined: number of NaN, which are left out.
-        low, high: ends of the interval of CONFIDENCE for the mean, by Student's t with counted - 1 degrees of freedom; NaN where
-            fewer than two values are defined. It is not cut at the ends of the score's range.
     """
 
     mean: float
     sd: float
     counted: int
     undefined: int
+
+
+@dataclass(frozen=True)
+class Estimate(Spread):
+    """A spread of values that may be taken for independent, with a t interval.
+
+    Args:
+        low, high: ends of the interval of CONFIDENCE for the mean, by Student's t with counted - 1 degrees of freedom; NaN where
+            fewer than two values are defined. It is not cut at the ends of the score's range.
+    """
+
     low: float
     high: float
 
@@ -49,11 +58,13 @@ class ArmStatistics:
         result: what the numbers are made of.
         label: the structure.
         answer: whether as the network gave it, or cleaned.
-        cases: number of cases.
+        cases, patients: how many.
         misses: cases whose prediction is empty and whose truth is not.
-        over_cases: measure -> spread over all cases of all folds; the headline.
-        over_folds: measure -> spread over the folds' means.
-        loss: spread over the folds of the validation loss of the best epoch; of the network's own answer to the first structure.
+        over_cases: measure -> spread over all cases of all folds; the headline. It has no interval, since cases of one patient
+            are alike.
+        over_patients: measure -> estimate over the means of each patient's cases.
+        over_folds: measure -> estimate over the folds' means.
+        loss: estimate over the folds' validation losses at the best epoch; of the network's own answer to the first structure.
         slices: scores of single slices, summed up over all cases; a block of its own.
     """
 
@@ -61,10 +72,12 @@ class ArmStatistics:
     label: str
     answer: Answer
     cases: int
+    patients: int
     misses: int
     over_cases: Mapping[str, Spread]
-    over_folds: Mapping[str, Spread]
-    loss: Spread
+    over_patients: Mapping[str, Estimate]
+    over_folds: Mapping[str, Estimate]
+    loss: Estimate
     slices: SliceSums
 
 
@@ -74,27 +87,35 @@ class OrganStatistics:
 
     Args:
         organ: its name, printable.
-        cases, misses, over_cases: as of an arm.
+        cases, patients, misses, over_cases: as of an arm.
     """
 
     organ: str
     cases: int
+    patients: int
     misses: int
     over_cases: Mapping[str, Spread]
 
 
 def spread(values: npt.ArrayLike) -> Spread:
-    """Give mean, sample standard deviation and t interval; NaN values are left out and counted.
-
-    Source: Student, Biometrika 6 (1908) 1.
-    """
+    """Give mean and sample standard deviation; NaN values are left out and counted."""
     everything = np.asarray(values, dtype=np.float64)
     defined = everything[~np.isnan(everything)]
     counted = defined.size
     mean = float(defined.mean()) if counted else math.nan
     sd = float(defined.std(ddof=1)) if counted > 1 else math.nan
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, counted - 1)) * sd / math.sqrt(counted) if counted > 1 else math.nan
-    return Spread(mean, sd, counted, everything.size - counted, mean - half, mean + half)
+    return Spread(mean, sd, counted, everything.size - counted)
+
+
+def estimate(values: npt.ArrayLike) -> Estimate:
+    """Give besides the t interval of the mean of independent values.
+
+    Source: Student, Biometrika 6 (1908) 1.
+    """
+    found = spread(values)
+    times = float(stats.t.ppf((1 + CONFIDENCE) / 2, found.counted - 1)) if found.counted > 1 else math.nan
+    half = times * found.sd / math.sqrt(found.counted) if found.counted > 1 else math.nan
+    return Estimate(**vars(found), low=found.mean - half, high=found.mean + half)
 
 
 def tabulate(scores: Sequence[CaseScore], measures: Sequence[str] = MEASURES) -> pd.DataFrame:
@@ -118,17 +139,19 @@ def summarise(result: ArmResult, label: str | None = None, answer: Answer = "raw
     label = headline if label is None else label
     scores = [one for fold in result.folds for one in fold.lines if (one.label, one.answer) == (label, answer)]
     frame = tabulate(scores)
-    fold_means = frame.groupby("fold")[list(MEASURES)].mean()
+    patient_means, fold_means = (frame.groupby(key)[list(MEASURES)].mean() for key in ("patient", "fold"))
     is_headline = (label, answer) == (headline, "raw")
     return ArmStatistics(
         result=result,
         label=label,
         answer=answer,
         cases=len(frame),
+        patients=len(patient_means),
         misses=int(frame["is_miss"].sum()),
         over_cases={name: spread(frame[name]) for name in MEASURES},
-        over_folds={name: spread(fold_means[name]) for name in MEASURES},
-        loss=spread([fold.val_loss if is_headline else math.nan for fold in result.folds]),
+        over_patients={name: estimate(patient_means[name]) for name in MEASURES},
+        over_folds={name: estimate(fold_means[name]) for name in MEASURES},
+        loss=estimate([fold.val_loss if is_headline else math.nan for fold in result.folds]),
         slices=reduce(add, (one.slices for one in scores)),
     )
 
@@ -139,5 +162,6 @@ def summarise_organs(lines: Sequence[CaseScore]) -> tuple[OrganStatistics, ...]:
     for organ in dict.fromkeys(line.label for line in lines):
         frame = tabulate([line for line in lines if line.label == organ])
         over_cases = {name: spread(frame[name]) for name in MEASURES}
-        rows.append(OrganStatistics(printable(organ), len(frame), int(frame["is_miss"].sum()), over_cases))
+        misses, patients = int(frame["is_miss"].sum()), frame["patient"].nunique()
+        rows.append(OrganStatistics(printable(organ), len(frame), patients, misses, over_cases))
     return tuple(rows)

@@ -8,7 +8,14 @@ from hipseg import __version__
 from hipseg.report.collect import ArmResult, Collection
 from hipseg.report.pairs import PairedComparison, compare_pairs
 from hipseg.report.repeats import VarianceComponents, separate_arm
-from hipseg.report.statistics import CONFIDENCE, ArmStatistics, OrganStatistics, Spread, summarise, summarise_organs
+from hipseg.report.statistics import (
+    CONFIDENCE,
+    ArmStatistics,
+    OrganStatistics,
+    Spread,
+    summarise,
+    summarise_organs,
+)
 from hipseg.score.slicewise import Reading
 
 METRIC_TITLES = {
@@ -56,23 +63,31 @@ ORGAN_TITLES = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 mm", "nsd_2mm": "
 READINGS: dict[Reading, str] = {"skipping": "left out", "empty_as_one": "counted as 1"}
 """Of slices where truth and prediction are both empty."""
 DECIMALS = 3
+P_DECIMALS = 4
+"""With fewer 0.0496 and 0.0504 would read alike, on either side of 0.05."""
 UNKNOWN = "n/a"
 """What stands where no number is defined."""
 PERCENT = f"{CONFIDENCE:.0%}"
 DEFINITION = (
     "Unit: a case is one whole CT volume in its original grid, scored from its counts of TP, FP, FN and TN. Averaging: mean ±"
-    f" sample SD over the validation cases of all folds; over folds, of the folds' means; intervals are {PERCENT} t intervals,"
-    " which take cases, or folds, for independent and are not cut at 0 and 1."
+    " sample SD over the validation cases of all folds; over patients, of the means of each patient's cases; over folds, of the"
+    f" folds' means. Intervals are {PERCENT} t intervals over patients or over folds, which take these for independent and are "
+    "not cut at 0 and 1; there is none over cases, since a patient's cases are alike."
     " Empties: where truth and prediction are both empty a score is undefined, "
     "left out of the mean and counted; where one of them is empty overlap and NSD are 0, HD95 and ASSD are undefined, and 'or"
     " diagonal' puts the image's diagonal in their place; a miss is an empty prediction of a structure that is there. "
+    "Weights: of the epoch with the highest Dice on the fold's validation cases, which are the cases scored here, so that all "
+    "scores are optimistic, the more so the more an arm fluctuates from epoch to epoch; so it is with organs of pretraining. "
     "Spacing: distances are in mm by each case's own spacing, from both surfaces together; NSD is the share of both surfaces "
     "within 1 or 2 mm; volume difference is prediction minus truth. F1 is the same number as Dice. Accuracy counts background"
     " too; all-background accuracy is what an answer without any foreground would score. Loss is the mean over folds of the "
     "validation loss at the best epoch. Neither accuracy nor loss ranks. Arms are compared over patients by Wilcoxon's "
     "signed-rank test of Dice (two-sided, zeros after Pratt), with Holm's correction over all pairs tested and a "
-    f"distribution-free {PERCENT} interval of the median difference; folds are not tested. Repeats: an analysis of "
-    "variance of Dice, cases and seeds crossed within folds; a negative estimate counts as 0. Slice-wise scores average over "
+    f"distribution-free {PERCENT} interval of the median difference; folds are not tested. Effect size is the matched-pairs "
+    "rank-biserial correlation: ranks for the second arm minus ranks for the first, as a share of all ranks, with those of "
+    "patients without a difference, so that 1 means that the second is better in every patient. Repeats: an analysis of "
+    "variance of Dice, cases and seeds crossed within folds; a negative estimate counts as 0; other numbers are of the first "
+    "seed, and all repeats share one pretraining. Slice-wise scores average over "
     f"single slices of all cases and compare with no other block. Implementation: hipseg {__version__}, surfaces by DeepMind's"
     " surface-distance."
 )
@@ -169,9 +184,9 @@ def blocks(comparison: Comparison) -> tuple[Block, ...]:
             tuple((arm.arm, *_repeat_numbers(components)) for arm, components in comparison.repeats),
         ),
         Block(
-            "Organs of pretraining over its held-out cases",
+            "Organs of pretraining over its held-out cases, by which its epoch was chosen",
             ("Organ",),
-            ("Cases", "Misses", "Undefined", *ORGAN_TITLES.values()),
+            ("Cases", "Patients", "Misses", "Undefined", *ORGAN_TITLES.values()),
             tuple(_organ_row(row) for row in comparison.organs),
         ),
     )
@@ -182,20 +197,20 @@ def _blocks_over_cases(rows: Sequence[ArmStatistics]) -> tuple[Block, ...]:
     return (
         Block(
             "Scores over cases",
-            ("Study", "Method", "Scored"),
+            ("Study", "Method", "Arm", "Scored"),
             (*SCORE_TITLES.values(), "Loss"),
-            tuple((*_names(row)[:2], _scored(row), *_means(row, SCORE_TITLES), _number(row.loss.mean)) for row in rows),
+            tuple((*_names(row), _scored(row), *_means(row, SCORE_TITLES), _number(row.loss.mean)) for row in rows),
         ),
         Block(
             "Cases behind them",
             ("Study", "Method", "Arm", "Scored"),
-            ("Folds", "Cases", "Misses", "Undefined"),
+            ("Folds", "Cases", "Patients", "Misses", "Undefined"),
             tuple((*_names(row), _scored(row), *_counts(row)) for row in rows),
         ),
         Block(
-            "Dice over cases and over folds",
+            "Dice over cases, patients and folds",
             ("Arm", "Scored"),
-            ("Over cases", f"{PERCENT} interval", "Over folds", f"{PERCENT} interval"),
+            ("Over cases", "Over patients", f"{PERCENT} interval", "Over folds", f"{PERCENT} interval"),
             tuple((row.result.arm, _scored(row), *_intervals(row)) for row in rows),
         ),
         Block(
@@ -230,13 +245,15 @@ def _counts(row: ArmStatistics) -> Sequence[Cell]:
     return (
         f"{len(row.result.folds)}/{row.result.folds[0].folds}",
         str(row.cases),
+        str(row.patients),
         str(row.misses),
         str(row.over_cases["dice"].undefined),
     )
 
 
 def _intervals(row: ArmStatistics) -> Iterator[Cell]:
-    for values in (row.over_cases["dice"], row.over_folds["dice"]):
+    yield _spread(row.over_cases["dice"])
+    for values in (row.over_patients["dice"], row.over_folds["dice"]):
         yield _spread(values)
         yield _interval(values.low, values.high)
 
@@ -270,7 +287,8 @@ def _slice_rows(rows: Iterable[ArmStatistics]) -> Iterator[tuple[Cell, ...]]:
 
 def _organ_row(row: OrganStatistics) -> tuple[Cell, ...]:
     means = (_spread(row.over_cases[name]) for name in ORGAN_TITLES)
-    return row.organ, str(row.cases), str(row.misses), str(row.over_cases["dice"].undefined), *means
+    counts = (row.cases, row.patients, row.misses, row.over_cases["dice"].undefined)
+    return row.organ, *map(str, counts), *means
 
 
 def _repeat_numbers(parts: VarianceComponents) -> Sequence[Cell]:
@@ -291,4 +309,6 @@ def _number(value: float) -> str:
 
 
 def _p_value(value: float) -> str:
-    return UNKNOWN if math.isnan(value) else f"{value:.2g}"
+    if math.isnan(value):
+        return UNKNOWN
+    return f"{value:.{P_DECIMALS}f}" if value >= 10**-P_DECIMALS else f"< {10**-P_DECIMALS:.{P_DECIMALS}f}"

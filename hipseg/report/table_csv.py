@@ -4,7 +4,7 @@ import csv
 import io
 import math
 
-from hipseg.report.statistics import ArmStatistics
+from hipseg.report.statistics import ArmStatistics, Estimate
 from hipseg.report.table import DEFINITION, METRIC_TITLES, READINGS, Comparison
 from hipseg.score.record import MEASURES
 from hipseg.score.slicewise import SLICE_METRICS, Reading
@@ -49,12 +49,12 @@ def _origin(row: ArmStatistics, unit: str) -> dict[str, str]:
         "folds": str(len(row.result.folds)),
         "folds_of": str(row.result.folds[0].folds),
         "cases": str(row.cases),
+        "patients": str(row.patients),
     }
 
 
 def _case_line(row: ArmStatistics) -> dict[str, str]:
     further = [name for name in MEASURES if name not in METRIC_TITLES]
-    over_folds = row.over_folds["dice"]
     return {
         **_names(row),
         **{name: _number(row.over_cases[name].mean) for name in METRIC_TITLES},
@@ -62,12 +62,8 @@ def _case_line(row: ArmStatistics) -> dict[str, str]:
         **_origin(row, "case"),
         "misses": str(row.misses),
         "undefined": str(row.over_cases["dice"].undefined),
-        "dice_low": _number(row.over_cases["dice"].low),
-        "dice_high": _number(row.over_cases["dice"].high),
-        "dice_folds_mean": _number(over_folds.mean),
-        "dice_folds_sd": _number(over_folds.sd),
-        "dice_folds_low": _number(over_folds.low),
-        "dice_folds_high": _number(over_folds.high),
+        **_estimate("dice_patients", row.over_patients["dice"]),
+        **_estimate("dice_folds", row.over_folds["dice"]),
         **{name: _number(row.over_cases[name].mean) for name in further},
         **{f"{name}_sd": _number(row.over_cases[name].sd) for name in (*METRIC_TITLES, *further)},
         **{f"{name}_undefined": str(row.over_cases[name].undefined) for name in further},
@@ -83,6 +79,10 @@ def _slice_line(row: ArmStatistics, reading: Reading) -> dict[str, str]:
         "slices": str(row.slices.slices),
         "empty_slices": str(row.slices.both_empty),
     }
+
+
+def _estimate(prefix: str, values: Estimate) -> dict[str, str]:
+    return {f"{prefix}_{name}": _number(getattr(values, name)) for name in ("mean", "sd", "low", "high")}
 
 
 def _text(value: str) -> str:

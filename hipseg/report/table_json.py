@@ -10,7 +10,7 @@ from hipseg.report.statistics import CONFIDENCE, ArmStatistics
 from hipseg.report.table import DEFINITION, READINGS, Comparison
 from hipseg.score.slicewise import SLICE_METRICS
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def to_json(comparison: Comparison) -> str:
@@ -42,8 +42,10 @@ def _describe(row: ArmStatistics) -> dict[str, Any]:
         "split_digest": first.split_digest,
         "code_digest": first.code_digest,
         "cases": row.cases,
+        "patients": row.patients,
         "misses": row.misses,
         "over_cases": {name: dataclasses.asdict(values) for name, values in row.over_cases.items()},
+        "over_patients": {name: dataclasses.asdict(values) for name, values in row.over_patients.items()},
         "over_folds": {name: dataclasses.asdict(values) for name, values in row.over_folds.items()},
         "loss": dataclasses.asdict(row.loss),
         "slices": {

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from hipseg.errors import ReportError
+from hipseg.errors import MaskError, ReportError
 from hipseg.fsio import write_text
 from hipseg.runs import Answer
 from hipseg.score import overlap
@@ -129,6 +129,7 @@ class CaseScore:
         self._check_identity("IoU", self.iou, "D / (2 - D)", self.dice / (2 - self.dice))
         check_distances(self.case, self.distances, self.counts, _diagonal_mm(self.shape_zyx, self.spacing_mm_zyx))
         self._check_size()
+        self._check_slices()
 
     @property
     def distances(self) -> Distances:
@@ -152,6 +153,16 @@ class CaseScore:
             raise ReportError(
                 f"case {self.case} has shape {self.shape_zyx}, its counts are of {self.counts.total} voxels and "
                 f"{self.slices.slices} slices; all must fit"
+            )
+
+    def _check_slices(self) -> None:
+        """A case is empty where all of its slices are, and nothing is found in it where nothing is in any of them."""
+        slices, counts = self.slices, self.counts
+        is_empty, is_found = slices.both_empty == slices.slices, slices.sums["dice"] > 0
+        if is_empty != (counts.truth == counts.predicted == 0) or is_found != (counts.tp > 0):
+            raise ReportError(
+                f"slices of case {self.case} are {slices.slices}, {slices.both_empty} of them empty, with a sum of Dice of "
+                f"{slices.sums['dice']:.6g}: its counts say otherwise, {counts}"
             )
 
 
@@ -243,15 +254,17 @@ def from_json(line: str) -> CaseScore:
         value = _parse_json(line)
         found = {**value["metrics"], **value["volumes"], **value["distances"]}
         score = _rebuild(value, found)
+    except MaskError as error:
+        raise ReportError(f"damaged line of scores ({error}); evaluate the fold again") from error
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
-        raise ReportError(
-            f"damaged line of scores ({type(error).__name__}: {error}): {line[:80]!r}; evaluate the fold again"
-        ) from error
+        # Python's own words quote what they could not read, which may be a name.
+        raise ReportError(f"damaged line of scores ({type(error).__name__}); evaluate the fold again") from error
     values = score.values()
     for name, wanted in values.items() if found != values else ():
         number = found.get(name)
         if number != wanted and not (number is None and math.isnan(wanted)):
-            raise ReportError(f"{name} of case {score.case} is {number}, its counts give {wanted}; evaluate the fold again")
+            shown = number if isinstance(number, (int, float)) else "no number"
+            raise ReportError(f"{name} of case {score.case} is {shown}, its counts give {wanted}; evaluate the fold again")
     return score
 
 
@@ -321,5 +334,13 @@ def read_scores(path: Path) -> tuple[CaseScore, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ReportError(f"cannot read scores at {path}: {error}; evaluate the fold again") from error
-    return tuple(from_json(line) for line in lines)
+        reason = error.strerror if isinstance(error, OSError) else "no UTF-8"
+        raise ReportError(f"cannot read scores at {path}: {reason}; evaluate the fold again") from error
+    return tuple(_read_line(line, f"line {number} of {path.name}") for number, line in enumerate(lines, start=1))
+
+
+def _read_line(line: str, where: str) -> CaseScore:
+    try:
+        return from_json(line)
+    except ReportError as error:
+        raise ReportError(f"{where}: {error}") from error

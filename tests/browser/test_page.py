@@ -76,6 +76,14 @@ def test_an_outline_can_be_hidden(opened, file):
     assert page.locator("#outlines path").count() == 2
 
 
+def test_a_switch_shows_the_dashes_of_its_outline(opened, file):
+    page = opened(file)
+    dashes = "all => all.map(one => [one.getAttribute('stroke'), one.getAttribute('stroke-dasharray')])"
+    switches, outlines = (page.locator(where).evaluate_all(dashes) for where in ("#arms line", "#outlines path"))
+    assert switches == outlines
+    assert len({dash for _, dash in switches}) == 3
+
+
 def test_the_dice_of_each_arm_stands_beside_the_pictures(opened, file):
     page = opened(file)
     page.get_by_role("button", name="Next").click()

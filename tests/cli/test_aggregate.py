@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from hipseg.cli.aggregate import command
@@ -40,6 +41,23 @@ def test_a_partial_fold_is_an_error_and_no_table_is_written(tmp_path):
     assert not any(paths.comparison(form).exists() for form in FORMS)
 
 
+def test_a_refusal_sets_the_table_of_before_aside(tmp_path):
+    """It would stand there as if it held."""
+    write_results(tmp_path)
+    paths = StudyPaths(tmp_path)
+    assert aggregate(tmp_path).exit_code == 0
+    before, scores = paths.comparison("csv").read_text(), paths.fold("unet", 1).scores.read_text()
+    paths.fold("unet", 1).scores.write_text("")
+    ended = aggregate(tmp_path)
+    assert isinstance(ended.exception, ReportError)
+    assert str(ended.exception).endswith(f"; the table of before is set aside as {tmp_path}/comparison.*.stale")
+    assert not any(paths.comparison(form).exists() for form in FORMS)
+    assert paths.stale_comparison("csv").read_text() == before
+    paths.fold("unet", 1).scores.write_text(scores)
+    assert aggregate(tmp_path).exit_code == 0
+    assert not any(paths.stale_comparison(form).exists() for form in FORMS)
+
+
 def test_an_arm_that_was_submitted_and_never_begun_is_an_error(tmp_path):
     write_results(tmp_path)
     job = Job("train modified-unet fold 0", ("train",), arm="modified-unet", fold=0)
@@ -60,6 +78,19 @@ def test_allowing_partial_folds_stamps_every_output(tmp_path):
     assert ended.output.startswith(stamp)
     for form in FORMS:
         assert stamp in paths.comparison(form).read_text()
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text('{"case": "c2", "patient": "pc2"')])
+def test_no_form_tells_of_the_machine_its_users_or_a_line_of_the_scores(tmp_path, damage):
+    paths = StudyPaths(tmp_path / "jane doe" / "results")
+    write_results(paths.root)
+    damage(paths.fold("unet", 1).scores)
+    assert aggregate(paths.root, "--allow-partial").exit_code == 0
+    for form in FORMS:
+        text = paths.comparison(form).read_text()
+        assert "PARTIAL: fold 1 of arm unet is damaged (" in text
+        assert "jane" not in text
+        assert "pc2" not in text
 
 
 def test_every_form_holds_the_same_means(tmp_path):

@@ -20,7 +20,7 @@ from hipseg.score.overlap import count
 from hipseg.shards.reader import open_reader
 
 from ..learn.builders import pack_discs, small_settings
-from ..report.results import write_fold
+from ..report.results import forbid, write_fold
 from ..report.test_curves import HEADING, epoch
 
 CASES = ("c0", "c1", "c2")
@@ -49,9 +49,8 @@ def write_run(root, fold, case, dataset, manifest):
     answer = np.roll(truth, 1 if fold else 0, axis=2)
     train = [other for other in CASES if other != case]
     patients = {one: f"p{one[1:]}" for one in CASES}
-    run = write_fold(
-        root / "results", "unet", fold, {case: count(truth, answer)}, train=train, patients=patients, folds=len(CASES)
-    )
+    facts = {"folds": len(CASES), "data_digest": manifest.data_digest}
+    run = write_fold(root / "results", "unet", fold, {case: count(truth, answer)}, train=train, patients=patients, **facts)
     run.predictions.mkdir()
     write_volume(run.prediction(case), answer.astype(np.uint8), record.grid)
     run.settings.write_text(dump_settings(settings))
@@ -129,6 +128,29 @@ def test_without_the_packed_data_the_page_says_why_it_has_no_pictures(study, tmp
     assert str(tmp_path) not in text
 
 
+def test_other_packed_data_than_was_scored_gives_no_pictures_and_the_page_says_why(study, tmp_path):
+    """As after masks were mended and packed anew: the scores are of the masks of before."""
+    _, other = pack_discs(tmp_path / "mended", len(CASES), first=1)
+    scored = json.loads(study.fold("unet", 0).summary.read_text())["hipseg"]["data_digest"]
+    ended = report(study.root, "--shards", tmp_path / "mended")
+    assert ended.exit_code == 0, ended.output
+    text, cases = read_page(study)
+    assert cases == []
+    assert f"No pictures: the packed data ({other.data_digest[:12]}) is not what was scored ({scored[:12]})" in text
+    assert not (study.figures / "examples.svg").exists()
+
+
+def test_where_the_packed_data_lay_is_not_told(study, tmp_path):
+    """The settings name a folder whose name has blanks, commas and quotes, and which is gone."""
+    for fold in range(len(CASES)):
+        settings = small_settings(tmp_path, shards=tmp_path / "Doe, Jane's scans: 2" / "shards")
+        study.fold("unet", fold).settings.write_text(dump_settings(settings))
+    assert report(study.root).exit_code == 0
+    text, _ = read_page(study)
+    assert "No pictures: no manifest of a packed data set at manifest.json" in text
+    assert "Doe" not in text
+
+
 def test_pictures_can_be_left_out(study):
     assert report(study.root, "--pictures", 0).exit_code == 0
     text, cases = read_page(study)
@@ -165,6 +187,18 @@ def test_runs_with_other_seeds_are_no_folds_of_the_curves(study):
     shutil.copytree(study.fold("unet", 0).root, study.fold("unet", 0, 1).root)
     assert report(study.root).exit_code == 0
     assert "unet (3 folds)" in (study.figures / "learning-curves.svg").read_text()
+
+
+def test_a_fold_that_may_not_be_read_is_named_and_the_others_are_shown(study, monkeypatch):
+    forbid(monkeypatch, study.fold("unet", 1).root)
+    ended = report(study.root)
+    assert ended.exit_code == 0, ended.output
+    text, cases = read_page(study)
+    assert {one["case"] for one in cases} == {"c0", "c2"}
+    assert "PARTIAL: fold 1 of arm unet is damaged (cannot look into unet/fold_1: Permission denied" in text
+    assert '<th scope="row">fold 1 of arm unet</th><td>cannot look into unet/fold_1: Permission denied' in text
+    assert "history at unet/fold_1/history.csv is damaged (PermissionError" in text
+    assert str(study.root) not in text
 
 
 def test_a_damaged_history_is_named_and_the_other_folds_are_drawn(study):

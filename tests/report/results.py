@@ -7,7 +7,10 @@
 | c3 | 1 | 0 0 0 10 | undefined | undefined | 1 | 1 |
 """
 
+import errno
 import json
+import os
+from pathlib import Path
 from types import MappingProxyType
 
 from hipseg.fsio import digest_file
@@ -103,3 +106,18 @@ def write_pretraining(root, train=("x0", "x1"), val=("x2",), model_digest=MODEL,
         summary |= {"organs": {organ: {} for organ in organs}, "scores_digest": digest_file(run.scores)}
     run.summary.write_text(json.dumps(summary))
     return run
+
+
+def forbid(monkeypatch, folder):
+    """Make a folder somebody else's, who lets nobody in; a real one would not keep root out."""
+
+    def refuse(act):
+        def guarded(path, *arguments, **options):
+            if folder in path.parents:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return act(path, *arguments, **options)
+
+        return guarded
+
+    for name in ("stat", "open"):
+        monkeypatch.setattr(Path, name, refuse(getattr(Path, name)))

@@ -129,6 +129,49 @@ def test_arms_of_different_numbers_of_epochs_are_told(paths):
     assert collect(paths).warnings == ("arms were trained for different numbers of epochs: unet 7, modified-unet-tl 3",)
 
 
+def give_arms(paths, **settings):
+    """Write arms of two folds, each trained with settings of its own."""
+    for place, (arm, values) in enumerate(settings.items()):
+        for fold in (0, 1):
+            run = write_fold(paths.root, arm, fold, POOR[fold], settings_digest=f"{place}" * 64)
+            run.settings.write_text(dump_settings(StudySettings.model_validate(values)))
+    return collect(paths).warnings
+
+
+def test_arms_trained_with_other_settings_are_told_by_the_settings(tmp_path):
+    mine = {"train": {"learning_rate": 0.1, "threshold": 0.2, "seed": 5}, "feed": {"window_hu": [0, 100]}}
+    (warning,) = give_arms(StudyPaths(tmp_path), **{"unet": {}, "modified-unet": mine})
+    assert warning == (
+        "arms were trained with different settings: feed.window_hu unet [-200.0, 1000.0], modified-unet [0.0, 100.0]; "
+        "train.learning_rate unet 0.001, modified-unet 0.1; train.seed unet 0, modified-unet 5; "
+        "train.threshold unet 0.5, modified-unet 0.2"
+    )
+
+
+def test_what_arms_are_meant_to_differ_in_is_no_warning(tmp_path):
+    arms = {"unet": {}, "modified-unet": {}, "modified-unet-tl": {"pretrain": {"freeze": ["enc"]}}}
+    write_pretraining(tmp_path)
+    assert give_arms(StudyPaths(tmp_path), **arms) == ()
+
+
+def test_two_arms_of_one_network_of_different_widths_are_told(tmp_path):
+    write_pretraining(tmp_path)
+    wide = {"networks": {"modified_unet": {"decoder_filters": [200, 100, 90, 80, 70, 60, 50]}}}
+    (warning,) = give_arms(StudyPaths(tmp_path), **{"modified-unet": {}, "modified-unet-tl": wide})
+    assert warning.startswith(
+        "arms were trained with different settings: networks.modified_unet.decoder_filters modified-unet-tl [200, "
+    )
+
+
+def test_settings_that_cannot_be_read_leave_the_table_and_are_told(tmp_path):
+    paths = StudyPaths(tmp_path)
+    give_arms(paths, **{"unet": {}, "modified-unet": {}})
+    paths.fold("unet", 0).settings.unlink()
+    assert collect(paths).warnings == (
+        "the settings of arm unet cannot be read: whether it was trained as the other arms cannot be told",
+    )
+
+
 def give_settings(paths, digests, **train):
     """Write other settings into fold 1 of `unet`."""
     settings = StudySettings()

@@ -10,7 +10,7 @@ from hipseg.report.collect import collect, find_folds
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
 
-from .results import PERFECT, POOR, write_fold, write_pretraining, write_results
+from .results import PERFECT, POOR, forbid, write_fold, write_pretraining, write_results
 
 
 @pytest.fixture
@@ -111,6 +111,16 @@ def exchange_an_image(paths):
     return "fold 1 of arm unet is damaged (its scores name other patients or images than its validation side)"
 
 
+def exchange_two_patients(paths):
+    def swap(value):
+        first, second = value["val"]
+        for name in ("patient", "image_digest"):
+            first[name], second[name] = second[name], first[name]
+
+    change_cases(paths.fold("unet", 1), swap)
+    return "fold 1 of arm unet is damaged (its scores name other patients or images than its validation side)"
+
+
 def edit_the_cases(paths):
     cases = paths.fold("unet", 1).cases
     cases.write_text(cases.read_text() + " ")
@@ -142,7 +152,7 @@ def copy_another_fold(paths):
 
 def lose_the_scores(paths):
     paths.fold("unet", 1).scores.unlink()
-    return "fold 1 of arm unet is damaged (cannot read scores at "
+    return "fold 1 of arm unet is damaged (cannot read scores at unet/fold_1/scores.jsonl: No such file or directory; evaluate"
 
 
 def lose_the_facts(paths):
@@ -160,12 +170,43 @@ def lose_one_fact(paths):
 def count_without_end(paths):
     run = paths.fold("unet", 1)
     run.scores.write_text(run.scores.read_text().replace('"tp": 0', '"tp": Infinity'))
-    return "fold 1 of arm unet is damaged (damaged line of scores (OverflowError: "
+    return "fold 1 of arm unet is damaged (line 1 of scores.jsonl: damaged line of scores (OverflowError); evaluate"
+
+
+def count_less_than_nothing(paths):
+    run = paths.fold("unet", 1)
+    run.scores.write_text(run.scores.read_text().replace('"tp": 0', '"tp": -4'))
+    return "fold 1 of arm unet is damaged (line 1 of scores.jsonl: damaged line of scores (impossible voxel counts Counts(tp=-4, "
 
 
 def train_without_end(paths):
     change_summary(paths.fold("unet", 1), epochs=math.inf)
     return "fold 1 of arm unet is damaged (cannot convert float infinity to integer)"
+
+
+def lose_the_loss(value):
+    def damage(paths):
+        change_summary(paths.fold("unet", 1), val_loss=value)
+        shown = "no number" if isinstance(value, str) else value
+        return f"fold 1 of arm unet is damaged (its val_loss is {shown}; a number from 0 on is needed, or null"
+
+    return damage
+
+
+def miscount_the_cases(value):
+    def damage(paths):
+        change_summary(paths.fold("unet", 1), cases=value)
+        return "fold 1 of arm unet is damaged (its summary does not say that it has 2 cases, as its validation side has)"
+
+    return damage
+
+
+def be_dealt_into(folds):
+    def damage(paths):
+        change_summary(paths.fold("unet", 1), folds=folds)
+        return f"fold 1 of arm unet is damaged (its summary says {folds} folds; between 1 and 10000 are possible)"
+
+    return damage
 
 
 def call_a_structure_what_a_terminal_obeys(paths):
@@ -182,6 +223,7 @@ GAPS = [
     add_a_case,
     exchange_a_patient,
     exchange_an_image,
+    exchange_two_patients,
     edit_the_cases,
     lose_the_cases,
     score_nothing,
@@ -191,7 +233,11 @@ GAPS = [
     lose_the_facts,
     lose_one_fact,
     count_without_end,
+    count_less_than_nothing,
     train_without_end,
+    *map(lose_the_loss, (math.inf, math.nan, -5, True, "0.1")),
+    *map(miscount_the_cases, (3, None)),
+    *map(be_dealt_into, (2_000_000_000, 0)),
     call_a_structure_what_a_terminal_obeys,
 ]
 
@@ -212,6 +258,21 @@ def test_what_is_not_whole_is_left_out_and_named_when_allowed(paths, damage):
     assert [[fold.fold for fold in arm.folds] for arm in collection.arms] == [[0], [0, 1]]
     assert len(collection.gaps) == 1
     assert collection.gaps[0].startswith(words)
+
+
+def test_a_fold_that_may_not_be_read_is_a_gap_like_others(paths, monkeypatch):
+    forbid(monkeypatch, paths.fold("unet", 1).root)
+    words = "fold 1 of arm unet is damaged (cannot look into unet/fold_1: Permission denied; ask its owner for leave to read it)"
+    with pytest.raises(ReportError) as caught:
+        collect(paths)
+    assert str(caught.value).startswith(words)
+    assert collect(paths, allow_partial=True).gaps == (words,)
+
+
+def test_a_pretraining_that_may_not_be_read_is_refused_by_name(paths, monkeypatch):
+    forbid(monkeypatch, paths.pretraining.root)
+    with pytest.raises(ReportError, match=r"^the pretraining is damaged \(cannot look into .*pretraining: Permission denied"):
+        collect(paths)
 
 
 def test_an_arm_whose_folder_a_terminal_would_obey_is_refused(paths):
@@ -279,6 +340,17 @@ def test_a_damaged_pretraining_is_refused(paths):
         collect(paths)
 
 
+def test_a_damaged_pretraining_that_no_fold_started_from_is_told_and_left_out(tmp_path):
+    for fold in (0, 1):
+        write_fold(tmp_path, "unet", fold, POOR[fold])
+    write_pretraining(tmp_path, val=("x2", "x3"), organs=ORGANS).cases.write_text("[]")
+    collection = collect(StudyPaths(tmp_path))
+    assert collection.organs == ()
+    assert collection.warnings == (
+        "the pretraining is damaged (cases.json is not the one that summary.json was made of); run `hipseg pretrain` again",
+    )
+
+
 ORGANS = {"liver": (Counts(4, 0, 0, 6), Counts(1, 1, 1, 7)), "lungs": (Counts(2, 0, 0, 8), Counts(2, 0, 0, 8))}
 
 
@@ -305,7 +377,9 @@ def test_organs_that_are_not_scored_or_scored_twice_are_refused(paths, change):
 def test_a_line_of_an_organ_that_was_edited_is_refused(paths):
     run = write_pretraining(paths.root, val=("x2", "x3"), organs=ORGANS)
     run.scores.write_text(run.scores.read_text().replace('"dice": 0.5', '"dice": 0.6'))
-    with pytest.raises(ReportError, match=r"the pretraining is damaged \(dice of case x3 is 0.6, its counts give 0.5"):
+    with pytest.raises(
+        ReportError, match=r"the pretraining is damaged \(line 3 of scores.jsonl: dice of case x3 is 0.6, its counts give 0.5"
+    ):
         collect(paths)
 
 

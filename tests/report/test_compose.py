@@ -1,12 +1,8 @@
 """What the page says was checked, chosen and drawn."""
 
-from pathlib import Path
-
-import pytest
-
 from hipseg.report.audit import audit_row
 from hipseg.report.collect import Collection, collect
-from hipseg.report.compose import describe_checks, hide_folders
+from hipseg.report.compose import describe_checks
 from hipseg.report.published import parse_published
 from hipseg.runs import StudyPaths
 
@@ -69,17 +65,3 @@ def test_rows_without_two_scores_are_not_called_possible(tmp_path):
     write_results(tmp_path)
     said = say_checks(tmp_path, "arm,dice,iou\nboth,0.8,0.7\nalone,0.5,\nnone,,\n")
     assert "1 possible, 0 doubtful, 2 with fewer than two scores to hold against each other." in said
-
-
-@pytest.mark.parametrize(
-    ("text", "hidden"),
-    [
-        ("no file /scratch/jane/x/a.json; mend it", "no file a.json; mend it"),
-        ("in /a b/results/unet/fold_0/history.csv", "in unet/fold_0/history.csv"),
-        ("no results at /a b/results", "no results at results"),
-        ("1/2 of unet/fold_0, see https://example.org/a/b", "1/2 of unet/fold_0, see https://example.org/a/b"),
-        ("'/scratch/user/c.h5'", "'c.h5'"),
-    ],
-)
-def test_no_folder_of_the_machine_stays_in_a_text(text, hidden):
-    assert hide_folders(text, [Path("/a b/results")]) == hidden

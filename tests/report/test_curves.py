@@ -48,14 +48,13 @@ def test_a_history_whose_epochs_are_no_count_is_named(tmp_path, number):
         read_curves(StudyPaths(tmp_path), [("unet", 0, 0)])
 
 
-def test_the_band_is_over_the_folds_that_have_the_epoch(tmp_path):
+def test_the_band_ends_where_the_first_fold_does(tmp_path):
     write_history(tmp_path, "unet", 0, [epoch(1, 0.5), epoch(2, 0.25), ""])
     write_history(tmp_path, "unet", 1, [epoch(1, 0.25), ""])
     band = join_folds(read_curves(StudyPaths(tmp_path), [("unet", 0, 0), ("unet", 0, 1)]), "loss")
-    assert band.epochs.tolist() == [1, 2]
-    assert band.mean.tolist() == [0.375, 0.25]
-    assert (band.low.tolist(), band.high.tolist()) == ([0.25, 0.25], [0.5, 0.25])
-    assert band.folds.tolist() == [2, 1]
+    assert band.epochs.tolist() == [1]
+    assert band.mean.tolist() == [0.375]
+    assert (band.low.tolist(), band.high.tolist()) == ([0.25], [0.5])
 
 
 def test_an_epoch_without_any_defined_value_has_no_band(tmp_path):

@@ -63,6 +63,12 @@ def test_a_study_without_any_result_has_a_page(page, tmp_path):
     assert "case-data" not in text.split("<script>")[0]
 
 
+def test_the_words_of_a_row_of_the_comparison_are_its_heads(page):
+    table = render_page(page).split("<caption>Scores over cases</caption>")[1].split("</table>")[0]
+    assert '<th scope="row" class="word">unet</th>' in table
+    assert '<td class="number">0.900 ± 0.100</td>' in table
+
+
 def test_arms_and_stamp_are_on_the_page(page):
     text = render_page(page)
     assert "PARTIAL: fold 1 of arm unet is missing" in text

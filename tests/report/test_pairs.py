@@ -97,6 +97,15 @@ def test_few_who_differ_among_many_who_tie_are_tested_exactly():
     # All 2^6 signs are equally likely, and two of them are as one-sided as this; 45 ties change neither.
     pair = compare(*[0.0] * 45, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
     assert (pair.patients, pair.zeros, pair.p, pair.smallest_p, pair.method) == (51, 45, 0.03125, 0.03125, "exact")
+    # The six have the ranks 46 to 51, 291 of 51 * 52 / 2 = 1326: nearly nobody differs, and the effect is small.
+    assert pair.effect_size == pytest.approx(291 / 1326)
+
+
+def test_the_effect_is_weighed_over_all_patients_also_those_without_a_difference():
+    # Ranks of 0, 0, 1, -2 and 3 tenths: 1.5, 1.5, 3, 4, 5; for the second 3 + 5, against 4, of 15.
+    assert compare(0.0, 0.0, 0.1, -0.2, 0.3).effect_size == pytest.approx((8 - 4) / 15)
+    assert compare(0.0, 0.0, 0.0).effect_size == 0
+    assert math.isnan(compare().effect_size)
 
 
 def test_differences_that_only_rounding_tells_apart_are_ties():

@@ -34,6 +34,18 @@ def test_curves_have_a_column_an_arm_and_a_row_a_quantity():
     assert (training.get_linestyle(), validation.get_linestyle()) == ("-", "--")
 
 
+def test_the_mean_ends_where_the_first_fold_does_and_the_others_go_on_as_thin_lines():
+    """Else the mean would fall where a good fold ends, which reads as a collapse."""
+    figure = draw_curves([curve("unet", 0, [0.2] * 4), curve("unet", 1, [0.8] * 2)])
+    means, beyond = ([line for line in figure.axes[1].lines if (line.get_linewidth() < 1) == thin] for thin in (False, True))
+    assert [line.get_xdata().tolist() for line in means] == [[1, 2], [1, 2]]
+    assert np.allclose(means[0].get_ydata(), [0.5, 0.5])
+    # One fold goes on, from the last epoch that both have: its training and its validation.
+    assert [line.get_xdata().tolist() for line in beyond] == [[2, 3, 4], [2, 3, 4]]
+    assert np.allclose(beyond[0].get_ydata(), [0.2, 0.2, 0.2])
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["training", "validation"]
+
+
 def test_a_run_of_one_epoch_is_a_visible_point():
     figure = draw_curves([curve("unet", 0, [0.5])])
     assert figure.axes[0].lines[0].get_marker() == "."
@@ -49,6 +61,12 @@ def test_a_dot_is_the_mean_of_a_patient_and_the_undefined_are_left_out():
 def test_an_arm_without_any_defined_dice_keeps_its_place():
     figure = draw_dice({"unet": [SCORES["unet"][3]], "other": SCORES["unet"][:1]})
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["unet\n0 patients", "other\n1 patient"]
+
+
+def test_many_arms_differ_in_colour_or_in_marker():
+    figure = draw_dice({f"arm {number}": SCORES["unet"] for number in range(12)})
+    dots = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
+    assert len({(line.get_color(), line.get_marker()) for line in dots}) == len(dots) == 12
 
 
 def test_volumes_show_bias_and_limits_of_agreement():

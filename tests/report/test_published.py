@@ -68,6 +68,11 @@ def test_columns_are_found_by_title_and_absent_cells_left_out(tmp_path):
     ]
 
 
+def test_a_cell_cannot_move_the_cursor():
+    cell = read_cell("0.95 (\x1b[2J\x1b[31m)", "dice in line 2")
+    assert cell.text == "0.95 (?[2J?[31m)"
+
+
 def test_a_name_cannot_move_the_cursor(tmp_path):
     (row,) = read_published(write(tmp_path, "method,dice,iou\n\x1b[31mred\x07,0.5,0.5\n"))
     assert row.name == "?[31mred?"

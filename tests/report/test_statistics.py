@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hipseg.report.collect import collect
-from hipseg.report.statistics import spread, summarise, tabulate
+from hipseg.report.statistics import estimate, spread, summarise, summarise_organs, tabulate
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
 from hipseg.score.record import MEASURES
 
+from ..score.builders import made_score
 from .results import LABELS, POOR, write_fold, write_results
 
 
@@ -29,36 +30,36 @@ def test_undefined_values_are_left_out_and_counted():
 
 def test_the_interval_is_students():
     # Mean 3, SD sqrt(2.5), t of 97.5 % with 4 degrees of freedom 2.776445, half width 2.776445 * sqrt(2.5 / 5) = 1.963243.
-    values = spread([1.0, 2.0, 3.0, 4.0, 5.0])
+    values = estimate([1.0, 2.0, 3.0, 4.0, 5.0])
     assert (values.low, values.high) == (pytest.approx(1.036757, abs=1e-6), pytest.approx(4.963243, abs=1e-6))
 
 
 def test_the_interval_of_five_folds_covers_the_mean_as_often_as_it_says():
     folds = np.random.default_rng(1).normal(0.9, 0.03, (2000, 5))
-    covered = np.mean([one.low <= 0.9 <= one.high for one in map(spread, folds)])
+    covered = np.mean([one.low <= 0.9 <= one.high for one in map(estimate, folds)])
     # Standard error of a share of 0.95 in 2,000 draws: 0.005.
     assert 0.935 <= covered <= 0.965
 
 
 def test_one_value_has_neither_deviation_nor_interval():
-    alone = spread([0.7])
+    alone = estimate([0.7])
     assert (alone.mean, alone.counted) == (0.7, 1)
     assert all(math.isnan(one) for one in (alone.sd, alone.low, alone.high))
 
 
 @pytest.mark.parametrize("values", [[], [math.nan]])
 def test_without_a_defined_value_there_is_no_mean(values):
-    nothing = spread(values)
+    nothing = estimate(values)
     assert math.isnan(nothing.mean)
     assert (nothing.counted, nothing.undefined) == (0, len(values))
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30), st.randoms())
 def test_order_does_not_matter_and_the_interval_is_around_the_mean(values, random):
-    whole = spread(values)
+    whole = estimate(values)
     shuffled = list(values)
     random.shuffle(shuffled)
-    assert read(spread(shuffled)) == pytest.approx(read(whole))
+    assert read(estimate(shuffled)) == pytest.approx(read(whole))
     assert whole.low <= whole.mean <= whole.high
 
 
@@ -85,7 +86,26 @@ def test_an_arm_is_summed_up_over_its_cases_and_over_its_folds(tmp_path):
     # Voxels of 10 mm3: 4, 2, 2 and 0 of them in the truth, 4, 2, 0 and 0 in the prediction.
     assert row.over_cases["volume_truth_ml"].mean == pytest.approx(0.02)
     assert row.over_cases["volume_difference_ml"].mean == pytest.approx(-0.005)
-    assert (row.cases, row.misses, row.label, row.answer) == (4, 1, "hip", "raw")
+    assert (row.cases, row.patients, row.misses, row.label, row.answer) == (4, 4, 1, "hip", "raw")
+
+
+def test_several_cases_of_a_patient_are_one_in_the_interval(tmp_path):
+    patients = {"c0": "p0", "c1": "p0"}
+    for fold in (0, 1):
+        write_fold(tmp_path, "unet", fold, POOR[fold], patients=patients)
+    row = summarise(collect(StudyPaths(tmp_path)).arms[0])
+    assert (row.cases, row.patients) == (4, 3)
+    assert read(row.over_cases["dice"]) == (pytest.approx(0.5), pytest.approx(0.5), 3, 1)
+    # p0 has 1 and 1/2, pc2 has 0, pc3 nothing: 3/4 and 0, with t of 97.5 % with 1 degree of freedom.
+    found = row.over_patients["dice"]
+    assert read(found) == (pytest.approx(0.375), pytest.approx(0.75 / math.sqrt(2)), 2, 1)
+    assert (found.low, found.high) == pytest.approx((0.375 - 12.7062 * 0.375, 0.375 + 12.7062 * 0.375), abs=1e-4)
+
+
+def test_patients_of_the_pretraining_are_counted_apart_from_its_cases():
+    lines = [made_score(case, "p0", "pretraining", 0, Counts(1, 1, 1, 7), label="liver") for case in ("x0", "x1")]
+    (liver,) = summarise_organs(lines)
+    assert (liver.cases, liver.patients) == (2, 1)
 
 
 def test_slices_are_pooled_over_cases(tmp_path):

@@ -8,7 +8,18 @@ import pytest
 
 from hipseg import __version__
 from hipseg.report.collect import Collection, collect
-from hipseg.report.table import DEFINITION, DISTANCE_TITLES, METRIC_TITLES, SLICE_TITLES, VOLUME_TITLES, Joined, blocks, compare
+from hipseg.report.pairs import PairedComparison
+from hipseg.report.table import (
+    DEFINITION,
+    DISTANCE_TITLES,
+    METRIC_TITLES,
+    SLICE_TITLES,
+    VOLUME_TITLES,
+    Comparison,
+    Joined,
+    blocks,
+    compare,
+)
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
 
@@ -26,6 +37,7 @@ def test_numbers_are_rounded_to_three_decimals(comparison):
     assert scores.rows[0] == (
         "[18]",
         "U-Net",
+        "unet",
         "hip, raw",
         half,
         Joined("0.444", "±", "0.509"),
@@ -41,9 +53,9 @@ def test_numbers_are_rounded_to_three_decimals(comparison):
 
 def test_every_row_says_how_many_cases_misses_and_undefined_values_it_has(comparison):
     behind = block(comparison, "Cases behind")
-    assert behind.numbers == ("Folds", "Cases", "Misses", "Undefined")
-    assert behind.rows[0] == ("[18]", "U-Net", "unet", "hip, raw", "2/2", "4", "1", "1")
-    assert behind.rows[1][4:] == ("2/2", "4", "0", "1")
+    assert behind.numbers == ("Folds", "Cases", "Patients", "Misses", "Undefined")
+    assert behind.rows[0] == ("[18]", "U-Net", "unet", "hip, raw", "2/2", "4", "4", "1", "1")
+    assert behind.rows[1][4:] == ("2/2", "4", "4", "0", "1")
 
 
 def test_every_block_is_as_wide_as_its_titles(full_comparison):
@@ -60,9 +72,19 @@ def test_a_study_without_repeats_has_no_block_of_them_and_one_arm_no_pairs(tmp_p
     assert not any("repeats" in title or "compared over" in title for title in titles)
 
 
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [(0.0496, "0.0496"), (0.0504, "0.0504"), (0.0001, "0.0001"), (0.00009, "< 0.0001"), (0.0, "< 0.0001"), (1.0, "1.0000")],
+)
+def test_p_has_four_decimals_and_is_never_0(p, words):
+    pair = PairedComparison("a", "b", 9, 0, 0, 0.1, 0.0, 0.2, 0.5, 0.0, "exact", p, p)
+    (found,) = [one for one in blocks(Comparison((), (pair,))) if one.title.startswith("Arms compared")]
+    assert found.rows[0][-2:] == (words, words)
+
+
 def test_cleaned_answers_are_further_rows_after_the_headline(full_comparison):
     rows = block(full_comparison, "Scores over cases").rows
-    assert [row[2] for row in rows] == ["hip, raw", "hip, raw", "hip, cleaned", "hip, cleaned"]
+    assert [row[3] for row in rows] == ["hip, raw", "hip, raw", "hip, cleaned", "hip, cleaned"]
     assert [row[-1] for row in rows] == ["0.500", "0.500", "n/a", "n/a"]
 
 
@@ -71,7 +93,7 @@ def test_further_structures_are_further_rows(tmp_path):
     for fold in (0, 1):
         write_fold(tmp_path, "unet", fold, POOR[fold], structures=("hip", "femur"), labels=labels)
     rows = block(compare(collect(StudyPaths(tmp_path))), "Scores over cases").rows
-    assert [row[2] for row in rows] == ["hip, raw", "femur, raw"]
+    assert [row[3] for row in rows] == ["hip, raw", "femur, raw"]
 
 
 def test_what_is_not_defined_is_said_so(tmp_path):
@@ -79,8 +101,8 @@ def test_what_is_not_defined_is_said_so(tmp_path):
         write_fold(tmp_path, "unet", fold, {f"c{fold}": Counts(0, 0, 0, 10)}, val_loss=None)
     comparison = compare(collect(StudyPaths(tmp_path)))
     scores, intervals = block(comparison, "Scores over cases").rows[0], block(comparison, "Dice over cases").rows[0]
-    assert (scores[3], scores[-1]) == ("n/a", "n/a")
-    assert intervals[3] == "n/a"
+    assert (scores[4], scores[-1]) == ("n/a", "n/a")
+    assert intervals[4] == "n/a"
 
 
 def test_organs_of_the_pretraining_have_a_block_of_their_own(tmp_path):
@@ -88,13 +110,14 @@ def test_organs_of_the_pretraining_have_a_block_of_their_own(tmp_path):
     livers, bladders = (Counts(4, 0, 0, 6), Counts(1, 1, 1, 7)), (Counts(0, 0, 2, 8), Counts(0, 0, 0, 10))
     write_pretraining(tmp_path, val=("x2", "x3"), organs={"bladder": bladders, "liver": livers})
     comparison = compare(collect(StudyPaths(tmp_path)))
-    (block,) = [one for one in blocks(comparison) if one.title == "Organs of pretraining over its held-out cases"]
-    assert block.numbers == ("Cases", "Misses", "Undefined", "Dice", "IoU", "HD95 mm", "NSD 2 mm")
+    (block,) = [one for one in blocks(comparison) if one.title.startswith("Organs of pretraining")]
+    assert block.title.endswith("over its held-out cases, by which its epoch was chosen")
+    assert block.numbers == ("Cases", "Patients", "Misses", "Undefined", "Dice", "IoU", "HD95 mm", "NSD 2 mm")
     # Of the bladder one case is a miss and the other has none; two livers of Dice 1 and 0.5, 2 mm apart or not.
     zero = Joined("0.000", "±", "n/a")
     means = (("0.750", "0.354"), ("0.667", "0.471"), ("1.000", "1.414"), ("0.938", "0.088"))
     liver = [Joined(mean, "±", sd) for mean, sd in means]
-    assert block.rows == (("bladder", "2", "1", "1", zero, zero, "n/a", zero), ("liver", "2", "0", "0", *liver))
+    assert block.rows == (("bladder", "2", "2", "1", "1", zero, zero, "n/a", zero), ("liver", "2", "2", "0", "0", *liver))
 
 
 def test_whole_results_have_no_stamp_and_partial_ones_name_what_is_left_out(tmp_path):
@@ -106,6 +129,9 @@ def test_whole_results_have_no_stamp_and_partial_ones_name_what_is_left_out(tmp_
 
 
 def test_the_definition_names_unit_averaging_empties_spacing_and_implementation():
+    assert "the highest Dice on the fold's validation cases, which are the cases scored here" in DEFINITION
+    assert "Effect size is the matched-pairs rank-biserial correlation" in DEFINITION
+    assert "over patients, of the means of each patient's cases" in DEFINITION
     for words in ("Unit: ", "Averaging: ", "Empties: ", "Spacing: ", f"Implementation: hipseg {__version__}"):
         assert words in DEFINITION
 
@@ -156,16 +182,18 @@ def in_words(values):
 def test_every_cell_over_cases_follows_from_the_lines(full_comparison, tmp_path, arm, answer):
     lines = read_lines(tmp_path, arm, answer)
     place = [(row.result.arm, row.answer) for row in full_comparison.rows].index((arm, answer))
-    scores = block(full_comparison, "Scores over cases").rows[place][3:-1]
+    scores = block(full_comparison, "Scores over cases").rows[place][4:-1]
     assert scores == tuple(
         in_words(lines[name]) for name in ("dice", "iou", "accuracy", "background_accuracy", "precision", "recall", "f1")
     )
     assert set(METRIC_TITLES) < set(lines)
     behind = block(full_comparison, "Cases behind").rows[place][4:]
-    assert behind == ("2/2", str(len(lines)), str(lines["is_miss"].sum()), str(lines["dice"].isna().sum()))
-    fold_means = lines.groupby("fold")["dice"].mean()
-    over_cases, _, over_folds, _ = block(full_comparison, "Dice over cases").rows[place][2:]
-    assert (over_cases, over_folds) == (in_words(lines["dice"]), in_words(fold_means))
+    patients = lines["patient"].nunique()
+    assert behind == ("2/2", str(len(lines)), str(patients), str(lines["is_miss"].sum()), str(lines["dice"].isna().sum()))
+    patient_means, fold_means = (lines.groupby(key)["dice"].mean() for key in ("patient", "fold"))
+    over_cases, over_patients, _, over_folds, _ = block(full_comparison, "Dice over cases").rows[place][2:]
+    assert (over_cases, over_patients) == (in_words(lines["dice"]), in_words(patient_means))
+    assert over_folds == in_words(fold_means)
     distances = block(full_comparison, "Distances").rows[place][2:]
     assert distances == (*(in_words(lines[name]) for name in DISTANCE_TITLES), str(lines["hd95_mm"].isna().sum()))
     assert block(full_comparison, "Volumes").rows[place][2:] == tuple(in_words(lines[name]) for name in VOLUME_TITLES)

@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hipseg.report.table import DEFINITION, compare
 from hipseg.report.table_csv import to_csv
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
+from hipseg.score.record import MEASURES
 
+from .metrics_page import PAGE, named
 from .results import write_fold
 
 THESIS_COLUMNS = ["study", "method", "dice", "iou", "accuracy", "precision", "recall", "f1", "loss"]
@@ -34,7 +37,11 @@ def test_a_row_over_cases_has_every_number_in_full(comparison):
         "[18]", "U-Net", "0.5", "0.4444444444444444", "0.9", "0.5", "0.5", "0.5", "0.5",
     ]  # fmt: skip
     assert [row[name] for name in ("arm", "structure", "answer", "unit")] == ["unet", "hip", "raw", "case"]
-    assert [row[name] for name in ("folds", "folds_of", "cases", "misses", "undefined")] == ["2", "2", "4", "1", "1"]
+    assert [row[name] for name in ("folds", "folds_of", "cases", "patients", "misses", "undefined")] == [
+        "2", "2", "4", "4", "1", "1",
+    ]  # fmt: skip
+    # Dice 1, 1/2 and 0 of three patients: 1/2 ± 4.3027 * 0.5 / sqrt(3).
+    assert float(row["dice_patients_high"]) == pytest.approx(0.5 + 4.3027 * 0.5 / 3**0.5, abs=1e-4)
     # The SDs are the roots of 9/32 and 7/27; HD95 is 0 and 2 mm in the two cases that have one.
     assert float(row["dice_folds_sd"]) ** 2 == pytest.approx(9 / 32)
     assert float(row["iou_sd"]) ** 2 == pytest.approx(7 / 27)
@@ -115,3 +122,15 @@ def test_the_audit_accuses_no_study_of_ours_whatever_its_cases_lack(seed, tmp_pa
     assert len(rows) == 6
     for row in rows:
         assert worst(audit_row(row).findings["means"]) == "possible"
+
+
+def test_every_column_has_its_place_on_the_page_of_metrics_and_every_name_there_a_column(full_comparison):
+    columns, scores = set(next(csv.reader(io.StringIO(to_csv(full_comparison))))), named("Scores of a case")
+    assert set(MEASURES) <= scores
+    spreads = {f"{name}_{kind}" for name in (*MEASURES, "loss") for kind in ("sd", "undefined")}
+    assert columns - spreads - set(MEASURES) <= named("comparison.csv")
+    titles = {
+        name for row in re.findall(r"^\|([^|]+)\|", PAGE.split("| column |")[1], re.M) for name in re.findall("`([a-z_]+)`", row)
+    }
+    assert len(titles) > 20
+    assert titles <= columns

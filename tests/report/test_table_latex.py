@@ -23,34 +23,34 @@ DOCUMENT = r"""\documentclass{article}
 \noindent
 \textbf{Scores over cases}\par\smallskip\noindent
 SHRINK
-\begin{tabular}{lllrrrrrrrr}
+\begin{tabular}{llllrrrrrrrr}
 \toprule
-Study & Method & Scored & Dice & IoU & Accuracy & All-background accuracy & Precision & Recall & F1 & Loss \\
+Study & Method & Arm & Scored & Dice & IoU & Accuracy & All-background accuracy & Precision & Recall & F1 & Loss \\
 \midrule
-{[}18{]} & U-Net & hip, raw & HALF & 0.444 $\pm$ 0.509 & 0.900 $\pm$ 0.115 & SHARE & HALF & HALF & HALF & 0.500 \\
-This study (with TL) & U-Net & hip, raw & ONE & ONE & ONE & SHARE & ONE & ONE & ONE & 0.020 \\
+{[}18{]} & U-Net & unet & hip, raw & HALF & 0.444 $\pm$ 0.509 & 0.900 $\pm$ 0.115 & SHARE & HALF & HALF & HALF & 0.500 \\
+This study (with TL) & U-Net & modified-unet-tl & hip, raw & ONE & ONE & ONE & SHARE & ONE & ONE & ONE & 0.020 \\
 \bottomrule
 \end{tabular}}
 \par\bigskip\noindent
 \textbf{Cases behind them}\par\smallskip\noindent
 SHRINK
-\begin{tabular}{llllrrrr}
+\begin{tabular}{llllrrrrr}
 \toprule
-Study & Method & Arm & Scored & Folds & Cases & Misses & Undefined \\
+Study & Method & Arm & Scored & Folds & Cases & Patients & Misses & Undefined \\
 \midrule
-{[}18{]} & U-Net & unet & hip, raw & 2/2 & 4 & 1 & 1 \\
-This study (with TL) & U-Net & modified-unet-tl & hip, raw & 2/2 & 4 & 0 & 1 \\
+{[}18{]} & U-Net & unet & hip, raw & 2/2 & 4 & 4 & 1 & 1 \\
+This study (with TL) & U-Net & modified-unet-tl & hip, raw & 2/2 & 4 & 4 & 0 & 1 \\
 \bottomrule
 \end{tabular}}
 \par\bigskip\noindent
-\textbf{Dice over cases and over folds}\par\smallskip\noindent
+\textbf{Dice over cases, patients and folds}\par\smallskip\noindent
 SHRINK
-\begin{tabular}{llrrrr}
+\begin{tabular}{llrrrrr}
 \toprule
-Arm & Scored & Over cases & 95\% interval & Over folds & 95\% interval \\
+Arm & Scored & Over cases & Over patients & 95\% interval & Over folds & 95\% interval \\
 \midrule
-unet & hip, raw & HALF & -0.742 to 1.742 & 0.375 $\pm$ 0.530 & -4.390 to 5.140 \\
-modified-unet-tl & hip, raw & ONE & 1.000 to 1.000 & ONE & 1.000 to 1.000 \\
+unet & hip, raw & HALF & HALF & -0.742 to 1.742 & 0.375 $\pm$ 0.530 & -4.390 to 5.140 \\
+modified-unet-tl & hip, raw & ONE & ONE & 1.000 to 1.000 & ONE & 1.000 to 1.000 \\
 \bottomrule
 \end{tabular}}
 \par\bigskip\noindent
@@ -82,7 +82,7 @@ SHRINK
 \toprule
 First & Second & Test & Patients & Cases left out & Median difference & 95\% interval & Effect size & p & p by Holm \\
 \midrule
-unet & modified-unet-tl & not tested, patients who differ: 2, p cannot fall below 0.5 & 3 & 1 & 0.500 & n/a & 1.000 & n/a & n/a \\
+unet & modified-unet-tl & not tested, patients who differ: 2, p cannot fall below 0.5 & 3 & 1 & 0.500 & n/a & 0.833 & n/a & n/a \\
 \bottomrule
 \end{tabular}}
 \par\bigskip\noindent

@@ -9,14 +9,14 @@ from hipseg.report.table_text import print_comparison
 FIRST = """\
 Scores over cases
 
-                                                                   All-
-                                                             background
- Study                Method Scored     Dice    IoU Accuracy   accuracy Precision Recall     F1  Loss
- ────────────────────────────────────────────────────────────────────────────────────────────────────
- [18]                 U-Net  hip, raw  0.500  0.444    0.900      0.800     0.500  0.500  0.500 0.500
-                                      ±0.500 ±0.509   ±0.115     ±0.163    ±0.500 ±0.500 ±0.500
- This study (with TL) U-Net  hip, raw  1.000  1.000    1.000      0.800     1.000  1.000  1.000 0.020
-                                      ±0.000 ±0.000   ±0.000     ±0.163    ±0.000 ±0.000 ±0.000
+                                                                           All-
+                                                                     background
+ Study          Method Arm           Scored     Dice    IoU Accuracy   accuracy Precision Recall     F1  Loss
+ ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ [18]           U-Net  unet          hip, raw  0.500  0.444    0.900      0.800     0.500  0.500  0.500 0.500
+                                              ±0.500 ±0.509   ±0.115     ±0.163    ±0.500 ±0.500 ±0.500
+ This study     U-Net  modified-unet hip, raw  1.000  1.000    1.000      0.800     1.000  1.000  1.000 0.020
+ (with TL)             -tl                    ±0.000 ±0.000   ±0.000     ±0.163    ±0.000 ±0.000 ±0.000
 
 """
 
@@ -29,6 +29,12 @@ def show(comparison, width=110):
 
 def test_the_first_block(comparison):
     assert show(comparison).split("Cases behind")[0] == FIRST
+
+
+def test_on_a_narrow_terminal_the_arm_alone_names_a_row(comparison):
+    titles = [line.split()[:3] for line in show(comparison, width=80).splitlines()]
+    assert ["Arm", "Scored", "Dice"] in titles
+    assert not any("Study" in title for title in titles)
 
 
 def test_every_block_is_shown_and_the_definition_last(full_comparison):
@@ -52,11 +58,13 @@ def test_a_name_is_no_markup(hostile_comparison):
     assert "-arm<script>" in shown
 
 
+@pytest.mark.parametrize("width", [80, 60, 20])
 @pytest.mark.parametrize("which", ["comparison", "full_comparison"])
-def test_no_number_is_cut_on_a_narrow_terminal(which, request):
+def test_no_number_is_cut_on_a_narrow_terminal(which, width, request):
     comparison = request.getfixturevalue(which)
-    shown = show(comparison, width=80)
+    shown = show(comparison, width=width)
     assert "…" not in shown
+    # A narrower terminal breaks the lines, where less would cut the numbers.
     assert max(map(len, shown.splitlines())) <= 80
     for block in blocks(comparison):
         for row in block.rows:

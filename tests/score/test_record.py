@@ -13,6 +13,7 @@ from hipseg.score.record import (
     NO_BACKGROUND,
     PREDICTION_EMPTY,
     TRUTH_EMPTY,
+    VOLUMES,
     from_json,
     read_scores,
     to_json,
@@ -157,11 +158,36 @@ def test_score_that_does_not_follow_from_its_line_is_refused(part, name, value, 
         to_json(SCORE)[:-2] + "]",
         to_json(SCORE).replace('"fold": ', '"fold": 1e999'),
         json.dumps({**json.loads(to_json(SCORE)), "counts": {"tp": float("inf"), "fp": 0, "fn": 0, "tn": 0}}),
+        json.dumps({**json.loads(to_json(SCORE)), "counts": {"tp": -1, "fp": 0, "fn": 0, "tn": 19}}),
     ],
 )
 def test_damaged_line_is_refused(line):
     with pytest.raises(ReportError, match="damaged line"):
         from_json(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"case": "John Doe',
+        to_json(SCORE).replace('"raw"', '"John Doe"'),
+        to_json(SCORE).replace('"tp": 3', '"tp": "John Doe"'),
+        to_json(SCORE).replace('"tp": 3', '"John Doe": 3'),
+        json.dumps({**json.loads(to_json(SCORE)), "metrics": {"dice": "John Doe"}}),
+        json.dumps({**json.loads(to_json(SCORE)), "volumes": dict.fromkeys(VOLUMES, "John Doe")}),
+    ],
+)
+def test_what_is_said_of_a_damaged_line_quotes_nothing_of_it(line):
+    with pytest.raises(ReportError) as caught:
+        from_json(line)
+    assert "Doe" not in str(caught.value)
+
+
+def test_a_damaged_line_is_named_by_its_number(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    path.write_text(f"{to_json(EMPTY)}\n{{\n")
+    with pytest.raises(ReportError, match=r"^line 2 of scores\.jsonl: damaged line of scores"):
+        read_scores(path)
 
 
 def test_missing_file_of_scores_is_refused(tmp_path):
@@ -172,3 +198,12 @@ def test_missing_file_of_scores_is_refused(tmp_path):
 def test_a_distance_of_a_case_without_prediction_is_refused():
     with pytest.raises(ReportError, match=r"case c3.*empty mask"):
         made_score("c3", "p2", "unet", 2, Counts(0, 0, 5, 13), distances=Distances(1.0, 1.0, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("score", "slices"),
+    [(SCORE, EMPTY.slices), (EMPTY, SCORE.slices), (SCORE, MISSED.slices), (MISSED, SCORE.slices)],
+)
+def test_slices_that_found_something_else_than_the_case_are_refused(score, slices):
+    with pytest.raises(ReportError, match=rf"slices of case {score.case} are .* its counts"):
+        dataclasses.replace(score, slices=slices)

@@ -1,7 +1,8 @@
 "use strict";
 (function () {
   const COLOURS = ["#E69F00", "#009E73", "#CC79A7", "#D55E00", "#F0E442"];
-  const DASHES = ["6 3", "2 2", "8 2 2 2", "4 4", "1 3"];
+  // As many as share no divisor with the colours: 35 arms differ in one or the other.
+  const DASHES = ["6 3", "2 2", "8 2 2 2", "4 4", "1 3", "12 4", "8 2 2 2 2 2"];
   const TRUTH_COLOUR = "#56B4E9";
   const SVG = "http://www.w3.org/2000/svg";
   const find = (id) => document.getElementById(id);
@@ -77,13 +78,17 @@
   }
 
   function makeSwitch(line) {
-    const label = document.createElement("label"), box = document.createElement("input"), swatch = document.createElement("span");
+    const label = document.createElement("label"), box = document.createElement("input");
+    const swatch = document.createElementNS(SVG, "svg"), stroke = document.createElementNS(SVG, "line");
     box.type = "checkbox";
     box.checked = !hidden.has(line.arm);
     box.addEventListener("change", () => { if (box.checked) hidden.delete(line.arm); else hidden.add(line.arm); drawSlice(); });
-    swatch.className = "swatch";
-    swatch.style.borderTopColor = line.colour;
-    swatch.style.borderTopStyle = line.dash ? "dashed" : "solid";
+    swatch.setAttribute("class", "swatch");
+    swatch.setAttribute("viewBox", "0 0 32 3");
+    swatch.setAttribute("aria-hidden", "true");
+    const drawn = {x2: 32, y1: 1.5, y2: 1.5, stroke: line.colour, "stroke-dasharray": line.dash, "stroke-width": 3};
+    for (const [name, value] of Object.entries(drawn)) stroke.setAttribute(name, value);
+    swatch.append(stroke);
     const dice = line.arm === null ? undefined : cases[current].dice[line.arm];
     label.append(box, swatch, line.name + (dice === undefined ? "" : ", Dice " + dice));
     return label;
