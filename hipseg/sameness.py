@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from hipseg.config import MACHINE_KEYS, StudySettings
+from hipseg.config import MACHINE_KEYS, StudySettings, load_settings
 
 
 def decisive_settings(settings: StudySettings, arm: str | None) -> dict[str, Any]:
@@ -47,6 +48,18 @@ def first_difference(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> str 
         if made.get(key) != wanted.get(key):
             return f"{key} was {_show(made, key)}, is now {_show(wanted, key)}"
     return None
+
+
+def compare_pretraining(made: Path, wanted: StudySettings) -> str | None:
+    """Say in words where a pretraining differs from the one that a study would make now; None where nowhere.
+
+    Args:
+        made: the settings file that the pretraining left.
+        wanted: the study.
+    Raises:
+        ConfigError: the file is missing or cannot be used.
+    """
+    return first_difference(*(decisive_settings(one, None) for one in (load_settings(made), wanted)))
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

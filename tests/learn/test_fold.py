@@ -5,9 +5,9 @@ import keras
 import numpy as np
 import pytest
 
-from hipseg.config import load_settings
+from hipseg.config import FeedSettings, dump_settings, load_settings
 from hipseg.errors import ConfigError, ShardError, TrainError
-from hipseg.fsio import digest_file, write_json
+from hipseg.fsio import digest_file, write_json, write_text
 from hipseg.learn.course import run_course
 from hipseg.learn.fold import prepare_fold
 from hipseg.learn.history import read_history
@@ -117,7 +117,10 @@ def test_complete_run_is_refused_and_stays(study, trained):
 def test_fine_tuning_starts_from_the_pretraining_and_says_so(study):
     pretraining = StudyPaths(study.results).pretraining
     save_model(build_network("modified-unet", study.networks, 256, outputs=2, seed=9), pretraining)
+    write_text(pretraining.settings, dump_settings(study))
     write_json(pretraining.summary, {"model_digest": digest_file(pretraining.model)})
+    with pytest.raises(TrainError, match="made with other settings"):
+        prepare_fold(study.model_copy(update={"feed": FeedSettings(input_side=256, window_hu=(0, 900))}), "modified-unet-tl", 0)
     paths, _ = train(
         study.model_copy(update={"pretrain": study.pretrain.model_copy(update={"freeze": ("enc",)})}), "modified-unet-tl", 0
     )
