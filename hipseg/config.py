@@ -141,11 +141,19 @@ class TrainSettings(Settings):
     """How long a rank may stay where it is while others wait for it; belongs to the machine, as `threads` does."""
 
 
+def _refuse_shared_number(organs: dict[str, int]) -> dict[str, int]:
+    first_of: dict[int, str] = {}
+    for organ, label in organs.items():
+        if (first := first_of.setdefault(label, organ)) != organ:
+            raise ValueError(f"{first} and {organ} have one number, {label}; each organ needs its own")
+    return organs
+
+
 class PretrainSettings(Settings):
     """The pretraining run: a sigmoid for each organ, then all but the head goes into fine-tuning."""
 
     shards: Path = Path("shards-pretrain")
-    organs: Annotated[dict[str, Label], Field(min_length=1)] = dict(ORGAN_LABELS)
+    organs: Annotated[dict[str, Label], Field(min_length=1), AfterValidator(_refuse_shared_number)] = dict(ORGAN_LABELS)
     freeze: tuple[str, ...] = ()
     """Layers held fixed in fine-tuning, by the beginning of their names."""
     train: TrainSettings = TrainSettings()

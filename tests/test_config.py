@@ -69,6 +69,7 @@ def test_an_override_is_laid_over_the_file(settings_file):
         ("target_labels: []", "target_labels"),
         ("target_labels: [256]", "target_labels.*255; found 256"),
         ("pretrain: {organs: {}}", "organs"),
+        ("pretrain: {organs: {liver: 1, bone: 1}}", "organs: liver and bone have one number, 1; each organ needs its own"),
         ("pretrain: {organs: {liver: 300}}", "organs.liver.*255; found 300"),
         ("feed: {window_hu: [.nan, 3]}", "window_hu.*finite"),
         ("train: {learning_rate: .inf}", "learning_rate.*finite"),
