@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -77,6 +78,16 @@ def test_run_leaves_history_checkpoints_and_the_best_model(feeds, tmp_path):
     assert len(lines) == 3
     assert lines[0].startswith("toy, epoch 1/3: ")
     assert lines[0].endswith("(best so far)")
+
+
+def test_run_with_nothing_to_find_in_validation_comes_to_its_end(feeds, tmp_path):
+    """Nothing there and nothing found: Dice is undefined, in memory and in the checkpoint that is read back."""
+    root = tmp_path / "shards"
+    paths, manifest = pack_discs(root, 1)
+    with open_feed(paths, manifest.cases, small_settings(root).feed, ((9,),)) as nothing:
+        _, history, run = train((feeds[0], nothing), tmp_path, "unet", epochs=1, threshold=1 - 1e-9)
+    assert math.isnan(history[0].val_dice)
+    assert run.model.is_file()
 
 
 def test_scores_of_the_history_are_those_of_all_pixels(feeds, tmp_path):
