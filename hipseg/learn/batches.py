@@ -156,6 +156,15 @@ def open_feed(paths: DatasetPaths, records: Sequence[CaseRecord], feed: FeedSett
         yield SliceFeed([stack.enter_context(open_reader(paths, record)) for record in records], feed, targets)
 
 
+def has_labels(records: Sequence[CaseRecord], targets: Targets) -> bool:
+    """Say whether any of the targets' labels occurs in any of some cases."""
+    return not {number for numbers in targets for number in numbers}.isdisjoint(_labels_of(records))
+
+
+def _labels_of(records: Sequence[CaseRecord]) -> set[int]:
+    return {label for record in records for label in record.label_voxels}
+
+
 def check_labels(records: Sequence[CaseRecord], targets: Targets, key: str) -> None:
     """Refuse to train where nothing is to be found: a wrong label number would pass for a network that learns nothing.
 
@@ -166,9 +175,8 @@ def check_labels(records: Sequence[CaseRecord], targets: Targets, key: str) -> N
     Raises:
         ConfigError: none of the labels occurs in any case.
     """
-    wanted = sorted({number for numbers in targets for number in numbers})
-    there = sorted({label for record in records for label in record.label_voxels})
-    if not set(wanted) & set(there):
+    if not has_labels(records, targets):
+        wanted, there = sorted({number for numbers in targets for number in numbers}), sorted(_labels_of(records))
         raise ConfigError(
             f"no voxel to learn from: {key} asks for {_list(wanted)}, the {len(records)} cases to train on have {_list(there)}; "
             f"set {key} to labels that are there (`hipseg inspect` shows them)"

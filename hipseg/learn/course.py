@@ -8,10 +8,11 @@ import keras
 
 from hipseg.config import StudySettings, TrainSettings
 from hipseg.fsio import write_json
-from hipseg.learn.batches import SliceFeed, Targets, open_feed
+from hipseg.learn.batches import SliceFeed, Targets, has_labels, open_feed
 from hipseg.learn.beginning import Beginning, make_ready
 from hipseg.learn.checkpoints import Identity
 from hipseg.learn.history import EpochRow
+from hipseg.learn.progress import say
 from hipseg.learn.provenance import Provenance, describe_run, end_record, list_cases
 from hipseg.learn.resume import find_start
 from hipseg.learn.session import Session
@@ -20,6 +21,10 @@ from hipseg.learn.transfer import Transfer, write_transfer
 from hipseg.runs import DatasetPaths, FoldPaths
 from hipseg.shards.manifest import Manifest
 from hipseg.splits import Split
+
+NOTHING_TO_FIND = (
+    "no case to choose the best epoch by has a voxel of what is learned, so that the epoch of the lowest validation loss is taken"
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ def run_course(course: Course, session: Session) -> Trained:
         course.paths, course.title, course.identity, session.resume, overwrite=session.overwrite, console=session.console
     )
     beginning = Beginning(course.identity, start)
+    if not has_labels([course.manifest.record(case) for case in course.split.val], course.targets):
+        say(session.console, f"WARNING {course.title}: {NOTHING_TO_FIND}")
     with ExitStack() as stack:
         feeds = Feeds(_open(course, course.split.train, stack), _open(course, course.split.val, stack))
         provenance = _make_ready(course, session, beginning)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -157,10 +158,25 @@ def test_missing_splits_are_refused_with_the_command(tmp_path):
 
 def test_earlier_run_stays_when_the_data_of_the_next_cannot_be_read(study, trained):
     trained.summary.write_text("{}")
-    course = prepare_fold(study, "unet", 0)
-    for record in course.manifest.cases:
-        DatasetPaths(study.shards).shard(record.shard).write_bytes(b"damaged")
+    course, session = with_damaged_shards(prepare_fold(study, "unet", 0)), quiet_session(overwrite=True)
     with pytest.raises(ShardError, match="damaged"):
-        run_course(course, quiet_session(overwrite=True))
+        run_course(course, session)
     assert trained.is_complete
     assert trained.model.exists()
+    assert session.console.file.getvalue() == ""
+
+
+def test_validation_side_without_what_is_learned_is_said_to_choose_by_its_loss(study):
+    course, session = with_damaged_shards(prepare_fold(study, "unet", 0)), quiet_session()
+    with pytest.raises(ShardError, match="damaged"):
+        run_course(dataclasses.replace(course, targets=((9,),)), session)
+    said = " ".join(session.console.file.getvalue().split())
+    assert said.startswith("WARNING unet fold 0: no case to choose the best epoch by")
+    assert said.endswith("the epoch of the lowest validation loss is taken")
+
+
+def with_damaged_shards(course):
+    """The same run, which ends as soon as it opens its data."""
+    for record in course.manifest.cases:
+        course.dataset.shard(record.shard).write_bytes(b"damaged")
+    return course
