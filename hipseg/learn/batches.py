@@ -52,10 +52,12 @@ class SliceFeed:
         feed: how a slice becomes a network's input.
         targets: the label numbers of each output.
     Raises:
-        ConfigError: a case is larger than the input.
+        ConfigError: a case is larger than the input, or is stored over a window that does not hold the one to feed.
     """
 
     def __init__(self, readers: Sequence[CaseReader], feed: FeedSettings, targets: Targets) -> None:
+        for reader in readers:
+            _check_window(reader.record, feed)
         self._readers = tuple(readers)
         self._fits = tuple(plan_fit(reader.record.case, reader.grid, feed) for reader in readers)
         self._ends = np.cumsum([reader.grid.shape_zyx[0] for reader in readers], dtype=np.int64)
@@ -148,12 +150,22 @@ def open_feed(paths: DatasetPaths, records: Sequence[CaseRecord], feed: FeedSett
         targets: the label numbers of each output.
     Raises:
         ShardError: a shard is missing or damaged, or there is no case.
-        ConfigError: a case is larger than the input.
+        ConfigError: a case is larger than the input, or is stored over a window that does not hold the one to feed.
     """
     if not records:
         raise ShardError(f"no case of {paths.root} to feed; each side of a split needs at least one case with a mask")
     with ExitStack() as stack:
         yield SliceFeed([stack.enter_context(open_reader(paths, record)) for record in records], feed, targets)
+
+
+def _check_window(record: CaseRecord, feed: FeedSettings) -> None:
+    """Refuse to feed what was cut off in packing: bone beyond the window would look like softer bone, air like fat."""
+    (low, high), (first, last) = feed.window_hu, record.window_hu or feed.window_hu
+    if not first <= low < high <= last:
+        raise ConfigError(
+            f"case {record.case} is stored as uint8 over {first} to {last} HU and feed.window_hu is {low:g} to {high:g}; "
+            "set feed.window_hu within the stored window, or pack anew with a wider --window or losslessly"
+        )
 
 
 def has_labels(records: Sequence[CaseRecord], targets: Targets) -> bool:

@@ -46,7 +46,7 @@ def test_slices_come_in_the_order_asked_for_windowed_and_padded(packed):
     assert truth.numpy().sum() == sum((disc_case(case)[1][z] > 0).sum() for case, z in [(1, 2), (0, 0), (0, SLICES - 1)])
 
 
-@pytest.mark.parametrize("stored_hu", [(-200, 1000), (-1024, 3071), (-1000, 400), (100, 900)])
+@pytest.mark.parametrize("stored_hu", [(-200, 1000), (-1024, 3071), (-1000, 1400), (-213, 1012)])
 def test_values_stored_over_a_window_give_the_batches_of_their_hounsfield_units(tmp_path, monkeypatch, stored_hu):
     paths, manifest = pack_discs(tmp_path, 2, storage=Storage("lz4", stored_hu))
     order = np.arange(2 * SLICES)
@@ -63,13 +63,24 @@ def test_stored_values_are_read_as_they_are_only_where_padding_stays_air(tmp_pat
         real = getattr(CaseReader, name)
         monkeypatch.setattr(CaseReader, name, lambda self, z, name=name, real=real: read.append(name) or real(self, z))
     for number, (stored_hu, first) in enumerate(
-        [(None, "read_image"), (FEED.window_hu, "read_stored_image"), ((0, 900), "read_image")]
+        [(None, "read_image"), (FEED.window_hu, "read_stored_image"), ((-1100, 1000), "read_image")]
     ):
+        # Padded with air, which is not what the network is to see beside -1100 HU.
+        feed_settings = FEED.model_copy(update={"window_hu": stored_hu or FEED.window_hu})
         paths, manifest = pack_discs(tmp_path / str(number), 1, storage=Storage("lz4", stored_hu))
         read.clear()
-        with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
+        with open_feed(paths, manifest.cases, feed_settings, ((1,),)) as feed:
             list(feed.batches(np.array([0]), 1))
         assert read[0] == first
+
+
+@pytest.mark.parametrize("fed_hu", [(-1000, 1000), (-201, 300), (-200, 301)])
+def test_window_that_the_stored_one_does_not_hold_is_refused_with_both(tmp_path, fed_hu):
+    paths, manifest = pack_discs(tmp_path, 1, storage=Storage("lz4", (-200, 300)))
+    feed = FEED.model_copy(update={"window_hu": fed_hu})
+    said = f"case c0 is stored as uint8 over -200 to 300 HU and feed.window_hu is {fed_hu[0]} to {fed_hu[1]}; "
+    with pytest.raises(ConfigError, match=said), open_feed(paths, manifest.cases, feed, ((1,),)):
+        pass
 
 
 @pytest.mark.parametrize("stored_hu", [(-200, 1300), (-1024, 3071), (-4096, 4095), (37, 1012)])
