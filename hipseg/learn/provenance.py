@@ -40,6 +40,7 @@ class Provenance:
         started: UTC, ISO 8601.
         seconds: at work until the model was saved; None while the run is not there yet.
         resumed: when the run was gone on with after a stop, as `started`.
+        model_digest: SHA-256 of the model; None while it is not there yet, and where an earlier version trained it.
     """
 
     versions: Mapping[str, str]
@@ -53,6 +54,7 @@ class Provenance:
     started: str
     seconds: float | None = None
     resumed: tuple[str, ...] = ()
+    model_digest: str | None = None
 
 
 def describe_run(
@@ -104,8 +106,8 @@ def continue_record(paths: FoldPaths, settings: StudySettings, provenance: Prove
 
 
 def end_record(paths: FoldPaths, provenance: Provenance, seconds: float) -> None:
-    """Write provenance.json again when the model is there."""
-    write_json(paths.provenance, asdict(replace(provenance, seconds=round(seconds, 3))))
+    """Write provenance.json again when the model is there, with its digest."""
+    write_json(paths.provenance, asdict(replace(provenance, seconds=round(seconds, 3), model_digest=digest_file(paths.model))))
 
 
 def read_provenance(paths: FoldPaths) -> Provenance:
