@@ -238,6 +238,19 @@ def repeat_settings(settings: StudySettings, repeat: int) -> StudySettings:
     return settings.model_copy(update={"train": settings.train.model_copy(update={"seed": seed})})
 
 
+def transfer_network(settings: StudySettings) -> NetworkName:
+    """Give the network that is pretrained: that of the arms with transfer.
+
+    Raises:
+        ConfigError: no arm has transfer, or two such arms have different networks.
+    """
+    networks = {arm.network for arm in settings.arms.values() if arm.transfer}
+    if len(networks) != 1:
+        found = " and ".join(sorted(networks)) or "no arm"
+        raise ConfigError(f"one network is pretrained, that of the arms with transfer: true; found {found}; one is needed")
+    return networks.pop()
+
+
 def load_settings(path: Path | None, overrides: tuple[str, ...] = ()) -> StudySettings:
     """Read an experiment's YAML file and lay `KEY=VALUE` overrides over it.
 

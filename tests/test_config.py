@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from hipseg.config import StudySettings, dump_settings, load_settings, repeat_settings
+from hipseg.config import ArmSettings, StudySettings, dump_settings, load_settings, repeat_settings, transfer_network
 from hipseg.errors import ConfigError
 
 
@@ -150,3 +150,29 @@ def test_a_repeat_differs_in_the_seed_of_training_alone():
 def test_a_repeat_without_a_seed_is_refused(seed, repeat):
     with pytest.raises(ConfigError, match=f"no repeat {repeat};"):
         repeat_settings(load_settings(None, (f"train.seed={seed}",)), repeat)
+
+
+def arms(**transfer):
+    return StudySettings(
+        arms={
+            name.replace("_", "-"): ArmSettings(network=net, transfer=has, study="s", method="m")
+            for name, (net, has) in transfer.items()
+        }
+    )
+
+
+def test_network_of_the_transfer_arms_is_pretrained():
+    assert transfer_network(StudySettings()) == "modified-unet"
+    assert transfer_network(arms(a=("unet", True), b=("modified-unet", False))) == "unet"
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (arms(a=("unet", False)), "no arm"),
+        (arms(a=("unet", True), b=("modified-unet", True)), "modified-unet and unet"),
+    ],
+)
+def test_pretraining_needs_one_network(settings, found):
+    with pytest.raises(ConfigError, match=found):
+        transfer_network(settings)

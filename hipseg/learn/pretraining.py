@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from hipseg.config import StudySettings
+from hipseg.config import StudySettings, transfer_network
 from hipseg.errors import ConfigError, ShardError
 from hipseg.learn.batches import Targets, check_labels
 from hipseg.learn.beginning import identify
 from hipseg.learn.course import Course
 from hipseg.learn.networks import build_network
 from hipseg.learn.runtime import prepare_runtime
-from hipseg.learn.transfer import transfer_network
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.shards.manifest import CaseRecord, read_manifest
 from hipseg.splits import Split, count_patients, digest_splits, split_patients

@@ -43,19 +43,6 @@ class Transfer:
     frozen: tuple[str, ...]
 
 
-def transfer_network(settings: StudySettings) -> NetworkName:
-    """Give the network that is pretrained: that of the arms with transfer.
-
-    Raises:
-        ConfigError: no arm has transfer, or two such arms have different networks.
-    """
-    networks = {arm.network for arm in settings.arms.values() if arm.transfer}
-    if len(networks) != 1:
-        found = " and ".join(sorted(networks)) or "no arm"
-        raise ConfigError(f"one network is pretrained, that of the arms with transfer: true; found {found}; one is needed")
-    return networks.pop()
-
-
 def load_pretrained(model: keras.Model, name: NetworkName, pretraining: FoldPaths, freeze: Sequence[str]) -> Transfer:
     """Give a fresh network the pretrained weights of all layers but its head's.
 

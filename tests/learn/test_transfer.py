@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from hipseg.config import ArmSettings, StudySettings, dump_settings, load_settings
+from hipseg.config import dump_settings, load_settings
 from hipseg.errors import ConfigError, TrainError
 from hipseg.fsio import digest_file, write_json, write_text
 from hipseg.learn.networks import build_network
@@ -12,7 +12,6 @@ from hipseg.learn.transfer import (
     check_pretraining,
     load_pretrained,
     read_source_digest,
-    transfer_network,
     write_transfer,
 )
 from hipseg.runs import FoldPaths, StudyPaths
@@ -139,29 +138,3 @@ def test_pretraining_of_another_network_is_refused_by_layer(tmp_path, pretrainin
     model = build_network("unet", small_settings(tmp_path).networks, 256)
     with pytest.raises(TrainError, match=r"layer enc1_conv1 .*no such layer"):
         load_pretrained(model, "unet", pretraining, ())
-
-
-def arms(**transfer):
-    return StudySettings(
-        arms={
-            name.replace("_", "-"): ArmSettings(network=net, transfer=has, study="s", method="m")
-            for name, (net, has) in transfer.items()
-        }
-    )
-
-
-def test_network_of_the_transfer_arms_is_pretrained():
-    assert transfer_network(StudySettings()) == "modified-unet"
-    assert transfer_network(arms(a=("unet", True), b=("modified-unet", False))) == "unet"
-
-
-@pytest.mark.parametrize(
-    ("settings", "found"),
-    [
-        (arms(a=("unet", False)), "no arm"),
-        (arms(a=("unet", True), b=("modified-unet", True)), "modified-unet and unet"),
-    ],
-)
-def test_pretraining_needs_one_network(settings, found):
-    with pytest.raises(ConfigError, match=found):
-        transfer_network(settings)
