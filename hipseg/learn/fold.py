@@ -4,6 +4,7 @@ from hipseg.config import StudySettings, repeat_settings
 from hipseg.learn.batches import check_labels
 from hipseg.learn.beginning import identify
 from hipseg.learn.course import Course
+from hipseg.learn.leaks import refuse_seen
 from hipseg.learn.networks import build_network
 from hipseg.learn.runtime import prepare_runtime
 from hipseg.learn.transfer import check_pretraining, load_pretrained
@@ -26,7 +27,8 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
         ConfigError: there is no such arm, fold or repeat, no case to train on has a target label, or the network cannot be
             built as the settings say.
         ShardError: data or splits are missing or damaged.
-        TrainError: the pretraining that the arm starts from is missing, was made with other settings, or does not fit.
+        TrainError: the pretraining that the arm starts from is missing, was made with other settings, has seen what
+            the fold is validated with, or does not fit.
     """
     settings = repeat_settings(settings, repeat)
     network, has_transfer = settings.arm(arm).network, settings.arm(arm).transfer
@@ -37,6 +39,7 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
     check_labels([manifest.record(case) for case in split.train], (settings.target_labels,), "target_labels")
     if has_transfer:
         check_pretraining(study.pretraining, settings)
+        refuse_seen(study.pretraining, manifest, split)
     prepare_runtime(settings.train)
     model = build_network(network, settings.networks, settings.feed.input_side, seed=settings.train.seed)
     transfer = load_pretrained(model, network, study.pretraining, settings.pretrain.freeze) if has_transfer else None

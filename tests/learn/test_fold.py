@@ -13,11 +13,11 @@ from hipseg.learn.course import run_course
 from hipseg.learn.fold import prepare_fold
 from hipseg.learn.history import read_history
 from hipseg.learn.networks import build_network
-from hipseg.learn.provenance import digest_settings, read_provenance
+from hipseg.learn.provenance import digest_settings, list_cases, read_provenance
 from hipseg.learn.training import save_model
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.shards.manifest import read_manifest
-from hipseg.splits import digest_splits, read_splits
+from hipseg.splits import Split, digest_splits, read_splits
 from tests.learn.builders import pack_discs, quiet_session, small_settings
 
 
@@ -119,9 +119,15 @@ def test_fine_tuning_starts_from_the_pretraining_and_says_so(study):
     pretraining = StudyPaths(study.results).pretraining
     save_model(build_network("modified-unet", study.networks, 256, outputs=2, seed=9), pretraining)
     write_text(pretraining.settings, dump_settings(study))
+    organs = pack_discs(study.pretrain.shards, 2, first=3)[1]
+    write_json(pretraining.cases, list_cases(organs, Split(("c3",), ("c4",))))
     write_json(pretraining.summary, {"model_digest": digest_file(pretraining.model)})
     with pytest.raises(TrainError, match="made with other settings"):
         prepare_fold(study.model_copy(update={"feed": FeedSettings(input_side=256, window_hu=(0, 900))}), "modified-unet-tl", 0)
+    write_json(pretraining.cases, list_cases(read_manifest(DatasetPaths(study.shards)), Split(("c0", "c1"), ("c2",))))
+    with pytest.raises(TrainError, match="was seen in pretraining"):
+        prepare_fold(study, "modified-unet-tl", 0)
+    write_json(pretraining.cases, list_cases(organs, Split(("c3",), ("c4",))))
     paths, _ = train(
         study.model_copy(update={"pretrain": study.pretrain.model_copy(update={"freeze": ("enc",)})}), "modified-unet-tl", 0
     )
