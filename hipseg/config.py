@@ -280,9 +280,28 @@ def dump_settings(settings: StudySettings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML would take the last without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        firsts: dict[tuple[str, str], yaml.ScalarNode] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (first := firsts.setdefault((key.tag, key.value), key)) is not key:
+                lines = (one.start_mark.line + 1 for one in (first, key))
+                raise ConfigError("key {!r} stands in line {} and again in line {}; give it once".format(key.value, *lines))
+        return node
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, _Loader)  # noqa: S506 - a safe one
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _parse(path.read_text(encoding="utf-8"))
+    except ConfigError as error:
+        raise ConfigError(f"settings file {path}: {error}") from error
     except FileNotFoundError as error:
         raise ConfigError(f"no settings file at {path}") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -306,7 +325,9 @@ def _lay_over(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"override {override!r}: {parent} holds a value, not further keys")
     try:
-        values[last] = yaml.safe_load(text)
+        values[last] = _parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"override {override!r}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not YAML") from error
 

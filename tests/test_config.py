@@ -85,6 +85,12 @@ def test_an_override_is_laid_over_the_file(settings_file):
         ("networks: {modified_unet: {decoder_filters: [7, 6, 5, 4, 3, 2, 1]}}", "decoder_filters .* the last above 1"),
         ("[1, 2]", "holds a list"),
         ("a: [", "is not YAML"),
+        (
+            "train: {epochs: 7}\nfolds: 3\ntrain:\n  batch_size: 4\n",
+            r"settings file \S+: key 'train' stands in line 1 and again in line 3; give it once",
+        ),
+        ("train:\n  seed: 1\n  seed: 1\n", "key 'seed' stands in line 2 and again in line 3"),
+        ("train: {seed: 1, 'seed': 2}", "key 'seed' stands in line 1 and again in line 1"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(settings_file, text, message):
@@ -93,12 +99,17 @@ def test_a_wrong_file_is_refused_in_one_line(settings_file, text, message):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_mapping_may_take_keys_of_another_and_replace_one(settings_file):
+    text = "train: &it {epochs: 7, seed: 3}\npretrain: {train: {<<: *it, seed: 4}}\n"
+    assert load_settings(settings_file(text)).pretrain.train.seed == 4
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"no settings file at .*nowhere\.yaml"):
         load_settings(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize("override", ["train.epochs", "=3", "folds.more=3"])
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "folds.more=3", "train={seed: 1, seed: 2}"])
 def test_a_wrong_override_is_refused(settings_file, override):
     with pytest.raises(ConfigError, match="override"):
         load_settings(settings_file("folds: 4"), (override,))
