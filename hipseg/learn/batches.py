@@ -1,9 +1,10 @@
 """Slices straight out of shards, in shuffled order, as batches for a network."""
 
+import resource
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,12 +151,22 @@ def open_feed(paths: DatasetPaths, records: Sequence[CaseRecord], feed: FeedSett
         targets: the label numbers of each output.
     Raises:
         ShardError: a shard is missing or damaged, or there is no case.
-        ConfigError: a case is larger than the input, or is stored over a window that does not hold the one to feed.
+        ConfigError: a case is larger than the input, or is stored over a window that does not hold the one to feed, or there are
+            more than this process may have open.
     """
     if not records:
         raise ShardError(f"no case of {paths.root} to feed; each side of a split needs at least one case with a mask")
+    _allow_open_files()
     with ExitStack() as stack:
         yield SliceFeed([stack.enter_context(open_reader(paths, record)) for record in records], feed, targets)
+
+
+def _allow_open_files() -> None:
+    """Take as many descriptors as this process may have: every case of a run keeps one, and the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Where no process may have so many, the limit stays, and a case beyond it is refused with the command to raise it.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _check_window(record: CaseRecord, feed: FeedSettings) -> None:

@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pytest
 
@@ -148,6 +150,18 @@ def test_readers_are_closed_with_the_feed(packed):
         pass
     with pytest.raises(ValueError, match="reader of case c0 is closed"):
         next(feed.batches(feed.all_slices(), 1))
+
+
+def test_soft_limit_of_open_files_does_not_bound_the_cases(packed):
+    paths, manifest = packed
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
+            assert len(feed) == 2 * SLICES
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_case_larger_than_the_input_is_refused_by_name(packed):
