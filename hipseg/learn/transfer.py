@@ -116,7 +116,7 @@ def read_source_digest(paths: FoldPaths) -> str:
 
 def _check_model(pretraining: FoldPaths) -> str:
     summary = read_json(pretraining.summary, TrainError, "summary of the pretraining")
-    expected = summary.get("model_digest")
+    expected = summary.get("model_digest") if isinstance(summary, dict) else None
     found = digest_file(pretraining.model) if pretraining.model.is_file() else "none"
     if found != expected:
         raise TrainError(

@@ -128,6 +128,13 @@ def test_pretrained_model_other_than_the_one_of_the_summary_is_refused(tmp_path,
         load_pretrained(network(tmp_path), "modified-unet", pretraining, ())
 
 
+@pytest.mark.parametrize("text", ["[]", "3", '{"network": "unet"}'])
+def test_summary_of_a_pretraining_that_names_no_model_is_refused(tmp_path, pretraining, text):
+    pretraining.summary.write_text(text)
+    with pytest.raises(TrainError, match=r"is not the model that its summary names.*run `hipseg pretrain`"):
+        load_pretrained(network(tmp_path), "modified-unet", pretraining, ())
+
+
 def test_pretraining_with_other_filters_is_refused_by_layer_and_both_shapes(tmp_path, pretraining):
     other = network(tmp_path, encoder_filters=(4, 6, 8, 9, 10, 11, 12, 20))
     with pytest.raises(TrainError, match=r"layer enc8_conv .*\(4, 4, 12, 13\).*\(4, 4, 12, 20\).*run `hipseg pretrain`"):
