@@ -8,20 +8,39 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from hipseg.errors import ConfigError
 from hipseg.labels import HIP_LABEL, ORGAN_LABELS
 
 NetworkName = Literal["unet", "modified-unet"]
 Normalisation = Literal["synchronised", "local"]
-Positive = Annotated[int, Field(ge=1)]
+
+
+def _refuse_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"a whole number is needed; found {str(value).lower()}")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_refuse_truth_value)]
+"""YAML's true is no 1: it stands where a number was forgotten."""
+Positive = Annotated[Whole, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Label = Annotated[int, Field(ge=1, le=255)]
+Label = Annotated[Whole, Field(ge=1, le=255)]
 """A label number of a mask, which shards hold as uint8."""
 SEEDS = 2**32
-Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+Seed = Annotated[Whole, Field(ge=0, lt=SEEDS)]
 BLOCKS = 8
 """Encoder blocks of the modified U-Net, and decoder blocks. Source: thesis section 3.1."""
 MIN_INPUT_SIDE = 256
@@ -84,7 +103,7 @@ class ModifiedUnetSettings(Settings):
 
     encoder_filters: tuple[Positive, ...] = (8, 16, 32, 64, 128, 256, 512, 1024)
     decoder_filters: tuple[Positive, ...] = (512, 256, 128, 64, 32, 16, 8)
-    leaky_slope: FiniteFloat = 0.02
+    leaky_slope: Annotated[float, Field(ge=0, le=1)] = 0.02
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     normalise_output: bool = False
 
@@ -123,7 +142,7 @@ class TrainSettings(Settings):
     learning_rate: PositiveFloat = 0.001
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     seed: Seed = 0
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[Whole, Field(ge=0)] = 0
     """Threads of each rank; 0 means one for each core that the process may use."""
     save_every_min: Annotated[float, Field(gt=0)] = 10.0
     """Minutes between checkpoints within an epoch; one is saved after every epoch besides. Belongs to the machine, too."""
@@ -135,10 +154,16 @@ class TrainSettings(Settings):
     """How the learning rate grows with `batch_size` over `learning_rate_batch`, the batch that it was chosen for.
     Source: Goyal et al., arXiv 1706.02677, section 2.1 (linear); Krizhevsky, arXiv 1404.5997, section 5 (square root)."""
     learning_rate_batch: Positive = 8
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    warmup_epochs: Annotated[Whole, Field(ge=0)] = 0
     """Epochs over which the learning rate rises from 0, step by step. Source: Goyal et al., section 2.2."""
     stall_limit_s: Annotated[float, Field(gt=0)] = 600.0
     """How long a rank may stay where it is while others wait for it; belongs to the machine, as `threads` does."""
+
+
+def _refuse_repeated(labels: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"{list(labels)} names a label more than once; give each once")
+    return labels
 
 
 def _refuse_shared_number(organs: dict[str, int]) -> dict[str, int]:
@@ -204,9 +229,9 @@ class StudySettings(Settings):
 
     shards: Path = Path("shards")
     results: Path = Path("results")
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[Whole, Field(ge=2)] = 5
     split_seed: Seed = 0
-    target_labels: Annotated[tuple[Label, ...], Field(min_length=1)] = (HIP_LABEL,)
+    target_labels: Annotated[tuple[Label, ...], Field(min_length=1), AfterValidator(_refuse_repeated)] = (HIP_LABEL,)
     """Labels of the mask that count as the hip, joined into one structure."""
     feed: FeedSettings = FeedSettings()
     networks: NetworkSettings = NetworkSettings()
