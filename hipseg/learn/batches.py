@@ -74,21 +74,16 @@ class SliceFeed:
         """Give every slice once, in order."""
         return np.arange(len(self), dtype=np.int64)
 
-    def batches(self, order: Indices, batch_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Give slices in an order, batch by batch, reading ahead of the network.
+    def load(self, groups: Sequence[Indices]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Give slices in the groups asked for, group by group, reading ahead of the network.
 
         Args:
-            order: which slices, and in what order.
-            batch_size: the most slices in a batch.
+            groups: the slices of each batch.
         Returns:
             Images, float32 (batch, side, side, 1) in 0..1, and truth, float32 (batch, side, side, outputs), 0 or 1.
         Raises:
             ShardError: a slice is damaged or has no mask.
         """
-        return self.load(share_out(order, batch_size))
-
-    def load(self, groups: Sequence[Indices]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Give slices in the groups asked for, reading ahead of the network; else as `batches`."""
         # tf.data would read one batch at a time: with deterministic operations it runs functions in Python one after another.
         with ThreadPoolExecutor(READING_THREADS, thread_name_prefix="read") as pool:
             waiting: deque[Future[tuple[tf.Tensor, tf.Tensor]]] = deque()

@@ -33,7 +33,7 @@ def test_slices_come_in_the_order_asked_for_windowed_and_padded(packed):
     order = np.array([SLICES + 2, 0, SLICES - 1])
     with open_feed(paths, manifest.cases, FEED, ((1,), (2,))) as feed:
         assert len(feed) == 2 * SLICES
-        ((images, truth),) = feed.batches(order, 8)
+        ((images, truth),) = feed.load(share_out(order, 8))
     assert images.shape == (3, 256, 256, 1)
     assert truth.shape == (3, 256, 256, 2)
     top, left = (256 - ROWS) // 2, (256 - COLUMNS) // 2
@@ -53,9 +53,9 @@ def test_values_stored_over_a_window_give_the_batches_of_their_hounsfield_units(
     paths, manifest = pack_discs(tmp_path, 2, storage=Storage("lz4", stored_hu))
     order = np.arange(2 * SLICES)
     with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
-        ((images, _),) = feed.batches(order, len(order))
+        ((images, _),) = feed.load(share_out(order, len(order)))
         monkeypatch.setattr(feed, "_stored_hu", None)
-        ((expected, _),) = feed.batches(order, len(order))
+        ((expected, _),) = feed.load(share_out(order, len(order)))
     assert np.array_equal(images, expected)
 
 
@@ -72,7 +72,7 @@ def test_stored_values_are_read_as_they_are_only_where_padding_stays_air(tmp_pat
         paths, manifest = pack_discs(tmp_path / str(number), 1, storage=Storage("lz4", stored_hu))
         read.clear()
         with open_feed(paths, manifest.cases, feed_settings, ((1,),)) as feed:
-            list(feed.batches(np.array([0]), 1))
+            list(feed.load(share_out(np.array([0]), 1)))
         assert read[0] == first
 
 
@@ -93,7 +93,7 @@ def test_hounsfield_units_of_stored_values_are_those_of_the_shards(stored_hu):
 def test_an_epoch_feeds_every_slice_once(packed):
     paths, manifest = packed
     with open_feed(paths, manifest.cases, FEED, ((1, 2),)) as feed:
-        batches = list(feed.batches(shuffled_order(len(feed), 0, 1), 4))
+        batches = list(feed.load(share_out(shuffled_order(len(feed), 0, 1), 4)))
         sums = sorted(float(slice_truth.numpy().sum()) for _, truth in batches for slice_truth in truth)
     assert [len(images) for images, _ in batches] == [4, 3, 3]
     assert sums == sorted(float((labels > 0).sum()) for case in (0, 1) for labels in disc_case(case)[1])
@@ -132,13 +132,13 @@ def test_damaged_slice_is_an_error_of_ours(tmp_path):
         with shard.open("r+b") as handle:
             handle.write(bytes(shard.stat().st_size))
         with pytest.raises(ShardError, match="case c0 is damaged"):
-            list(feed.batches(feed.all_slices(), 2))
+            list(feed.load(share_out(feed.all_slices(), 2)))
 
 
 def test_feed_can_be_left_before_its_end(packed):
     paths, manifest = packed
     with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
-        batches = feed.batches(feed.all_slices(), 1)
+        batches = feed.load(share_out(feed.all_slices(), 1))
         next(batches)
         batches.close()
         assert list(batches) == []
@@ -149,7 +149,7 @@ def test_readers_are_closed_with_the_feed(packed):
     with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
         pass
     with pytest.raises(ValueError, match="reader of case c0 is closed"):
-        next(feed.batches(feed.all_slices(), 1))
+        next(feed.load(share_out(feed.all_slices(), 1)))
 
 
 def test_soft_limit_of_open_files_does_not_bound_the_cases(packed):

@@ -8,7 +8,7 @@ import pytest
 
 from hipseg.config import TrainSettings
 from hipseg.errors import TrainError
-from hipseg.learn.batches import open_feed
+from hipseg.learn.batches import open_feed, share_out
 from hipseg.learn.beginning import Beginning
 from hipseg.learn.checkpoints import load_checkpoint
 from hipseg.learn.history import read_history
@@ -95,7 +95,7 @@ def test_scores_of_the_history_are_those_of_all_pixels(feeds, tmp_path):
     way = Way(feeds[1], feeds[1].all_slices(), 4, "validation")
     measured = run_pass(compile_validation(model, 0.5), way, ALONE, begin_tally(1)).measure()
     by_hand = NO_COUNTS
-    for images, truth in feeds[1].batches(feeds[1].all_slices(), 2):
+    for images, truth in feeds[1].load(share_out(feeds[1].all_slices(), 2)):
         ((tp, fp, fn, tn),) = count_pixels(truth, model(images), 0.5).numpy().tolist()
         by_hand += Counts(tp, fp, fn, tn)
     assert measured.pooled == by_hand
@@ -142,7 +142,7 @@ def dice_by_statistics(model, feed):
     scores = []
     for is_training in (False, True):
         counts = NO_COUNTS
-        for images, truth in feed.batches(feed.all_slices(), 8):
+        for images, truth in feed.load(share_out(feed.all_slices(), 8)):
             ((tp, fp, fn, tn),) = count_pixels(truth, model(images, training=is_training), 0.5).numpy().tolist()
             counts += Counts(tp, fp, fn, tn)
         scores.append(dice(counts))
