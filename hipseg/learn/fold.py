@@ -24,11 +24,9 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
     Returns:
         The run, ready to start.
     Raises:
-        ConfigError: there is no such arm, fold or repeat, no case to train on has a target label, or the network cannot be
-            built as the settings say.
+        ConfigError: there is no such arm, fold or repeat, no case has a target label, or the network cannot be built.
         ShardError: data or splits are missing or damaged.
-        TrainError: the pretraining that the arm starts from is missing, was made with other settings, has seen what
-            the fold is validated with, or does not fit.
+        TrainError: the pretraining is missing, was made with other settings, has seen what the fold validates, or does not fit.
     """
     settings = repeat_settings(settings, repeat)
     network, has_transfer = settings.arm(arm).network, settings.arm(arm).transfer
