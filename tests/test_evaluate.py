@@ -265,10 +265,21 @@ def test_other_folds_than_those_of_the_training_are_refused(trained):
         evaluate(trained)
 
 
+def test_list_of_cases_of_an_earlier_version_is_taken(trained):
+    paths = trained[1].fold("unet", 0)
+    cases = json.loads(paths.cases.read_text())
+    assert cases.pop("windows_hu") == [None]
+    paths.cases.write_text(json.dumps(cases))
+    assert len(evaluate(trained)) == 2
+
+
 def test_a_list_of_cases_that_was_edited_or_is_missing_is_refused(trained):
     paths = trained[1].fold("unet", 0)
     cases = json.loads(paths.cases.read_text())
     paths.cases.write_text(json.dumps({**cases, "train": cases["train"][1:]}))
+    with pytest.raises(TrainError, match="unet fold 0 was trained with other cases"):
+        evaluate(trained)
+    paths.cases.write_text("3")
     with pytest.raises(TrainError, match="unet fold 0 was trained with other cases"):
         evaluate(trained)
     paths.cases.unlink()

@@ -1,6 +1,7 @@
 """The course of a run, from its checked settings to its saved model; the same for a fold and for the pretraining."""
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ class Course:
         targets: the label numbers of each output.
         model: the network, with its first weights.
         transfer: what these come from; None without transfer.
+        warnings: what is to be told before it starts, one sentence each.
     """
 
     title: str
@@ -58,6 +60,7 @@ class Course:
     targets: Targets
     model: keras.Model
     transfer: Transfer | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ def run_course(course: Course, session: Session) -> Trained:
         course.paths, course.title, course.identity, session.resume, overwrite=session.overwrite, console=session.console
     )
     beginning = Beginning(course.identity, start)
-    if not has_labels([course.manifest.record(case) for case in course.split.val], course.targets):
-        say(session.console, f"WARNING {course.title}: {NOTHING_TO_FIND}")
+    for warning in _warn(course):
+        say(session.console, f"WARNING {course.title}: {warning}")
     with ExitStack() as stack:
         feeds = Feeds(_open(course, course.split.train, stack), _open(course, course.split.val, stack))
         provenance = _make_ready(course, session, beginning)
@@ -103,6 +106,12 @@ def run_course(course: Course, session: Session) -> Trained:
     if session.ranks.leads:
         end_record(course.paths, provenance, beginning.earlier_seconds + time.perf_counter() - began_s)
     return Trained(history, provenance)
+
+
+def _warn(course: Course) -> Iterator[str]:
+    yield from course.warnings
+    if not has_labels([course.manifest.record(case) for case in course.split.val], course.targets):
+        yield NOTHING_TO_FIND
 
 
 def _open(course: Course, cases: tuple[str, ...], stack: ExitStack) -> SliceFeed:

@@ -37,7 +37,7 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
     check_labels([manifest.record(case) for case in split.train], (settings.target_labels,), "target_labels")
     if has_transfer:
         check_pretraining(study.pretraining, settings)
-        refuse_seen(study.pretraining, manifest, split)
+    warnings = refuse_seen(study.pretraining, manifest, split) if has_transfer else ()
     prepare_runtime(settings.train)
     model = build_network(network, settings.networks, settings.feed.input_side, seed=settings.train.seed)
     transfer = load_pretrained(model, network, study.pretraining, settings.pretrain.freeze) if has_transfer else None
@@ -55,6 +55,7 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
         targets=(settings.target_labels,),
         model=model,
         transfer=transfer,
+        warnings=warnings,
     )
 
 

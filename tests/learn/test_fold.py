@@ -175,9 +175,9 @@ def test_earlier_run_stays_when_the_data_of_the_next_cannot_be_read(study, train
 def test_validation_side_without_what_is_learned_is_said_to_choose_by_its_loss(study):
     course, session = with_damaged_shards(prepare_fold(study, "unet", 0)), quiet_session()
     with pytest.raises(ShardError, match="damaged"):
-        run_course(dataclasses.replace(course, targets=((9,),)), session)
+        run_course(dataclasses.replace(course, targets=((9,),), warnings=("something else",)), session)
     said = " ".join(session.console.file.getvalue().split())
-    assert said.startswith("WARNING unet fold 0: no case to choose the best epoch by")
+    assert said.startswith("WARNING unet fold 0: something else WARNING unet fold 0: no case to choose the best epoch by")
     assert said.endswith("the epoch of the lowest validation loss is taken")
 
 

@@ -15,17 +15,18 @@ SPLIT = Split(("c0", "c1"), ("c2",))
 FOLDS = dataclasses.replace(manifest_of(*(record(f"c{number}", f"p{number}") for number in range(3))), salt_id="one")
 
 
-def refuse(root, *organs, salt_id="one"):
+def refuse(root, *organs, salt_id="one", window_hu=None):
     """Hold the fold against a pretraining on the given cases, of which the last is held out."""
+    organs = [dataclasses.replace(one, window_hu=window_hu) for one in organs]
     manifest = dataclasses.replace(manifest_of(*organs), salt_id=salt_id)
     keys = [one.case for one in organs]
     pretraining = FoldPaths(root)
     write_json(pretraining.cases, list_cases(manifest, Split(tuple(keys[:-1]), (keys[-1],))))
-    refuse_seen(pretraining, FOLDS, SPLIT)
+    return refuse_seen(pretraining, FOLDS, SPLIT)
 
 
 def test_pretraining_on_others_passes(tmp_path):
-    refuse(tmp_path, record("o1", "q1"), record("o2", "q2"))
+    assert refuse(tmp_path, record("o1", "q1"), record("o2", "q2")) == ()
 
 
 def test_pretraining_on_what_the_fold_only_learns_from_passes(tmp_path):
@@ -47,6 +48,18 @@ def test_image_of_the_validation_side_is_refused_whatever_the_salt(tmp_path, sal
 
 def test_equal_keys_under_another_salt_mean_nothing(tmp_path):
     refuse(tmp_path, record("o1", "q1"), record("o2", "p2"), salt_id="another")
+
+
+@pytest.mark.parametrize(("salt_id", "window_hu"), [("one", (-200, 1300)), ("another", None), ("another", (-200, 1300))])
+def test_it_is_said_where_neither_patients_nor_images_compare(tmp_path, salt_id, window_hu):
+    said = refuse(tmp_path, record("o1", "q1"), record("o2", "q2"), salt_id=salt_id, window_hu=window_hu)
+    assert ["neither patients nor images can be compared" in one for one in said] == [True] * bool(salt_id != "one" and window_hu)
+
+
+def test_nothing_is_said_of_storage_that_an_earlier_version_did_not_tell(tmp_path):
+    pretraining = FoldPaths(tmp_path)
+    pretraining.cases.write_text(json.dumps({"salt_id": "another", "train": [], "val": []}))
+    assert refuse_seen(pretraining, FOLDS, SPLIT) == ()
 
 
 @pytest.mark.parametrize("value", [[], {}, {"salt_id": "one", "train": [{}], "val": []}])

@@ -125,6 +125,7 @@ def test_cases_of_both_sides_are_listed_with_patients_and_images(tmp_path):
     images = [record.image_digest for record in manifest.cases]
     assert list_cases(manifest, Split(("c0", "c2"), ("c1",))) == {
         "salt_id": manifest.salt_id,
+        "windows_hu": [None],
         "train": [
             {"case": "c0", "patient": "p0", "image_digest": images[0]},
             {"case": "c2", "patient": "p2", "image_digest": images[2]},
