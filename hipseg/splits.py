@@ -25,8 +25,9 @@ class Split:
 def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tuple[Split, ...]:
     """Deal patients into folds, so that each is in exactly one validation side.
 
-    Patients who share an image voxel for voxel are one patient packed twice, and stay together. The folds depend on images
-    and seed alone: another salt gives the cases other keys and leaves them in the same folds.
+    Patients who share an image voxel for voxel are one patient packed twice, and stay together. The folds depend on seed and
+    images alone, as they are stored: another salt gives the cases other keys and leaves them in the same folds, storing
+    them as uint8 over a window makes other images of them.
 
     Args:
         records: the packed cases; those without a mask, and those that their publisher keeps for testing, are left out.

@@ -110,12 +110,12 @@ def run_course(course: Course, session: Session) -> Trained:
 
 def _warn(course: Course) -> Iterator[str]:
     yield from course.warnings
-    if not has_labels([course.manifest.record(case) for case in course.split.val], course.targets):
+    if not has_labels(course.manifest.records(course.split.val), course.targets):
         yield NOTHING_TO_FIND
 
 
 def _open(course: Course, cases: tuple[str, ...], stack: ExitStack) -> SliceFeed:
-    records = [course.manifest.record(case) for case in cases]
+    records = course.manifest.records(cases)
     return stack.enter_context(open_feed(course.dataset, records, course.settings.feed, course.targets))
 
 

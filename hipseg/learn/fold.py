@@ -34,7 +34,7 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
     manifest = read_manifest(dataset)
     splits = read_splits(dataset, manifest)
     split, split_digest = choose_fold(splits, fold), digest_splits(splits)
-    check_labels([manifest.record(case) for case in split.train], (settings.target_labels,), "target_labels")
+    check_labels(manifest.records(split.train), (settings.target_labels,), "target_labels")
     if has_transfer:
         check_pretraining(study.pretraining, settings)
     warnings = refuse_seen(study.pretraining, manifest, split) if has_transfer else ()

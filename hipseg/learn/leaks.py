@@ -29,7 +29,7 @@ def refuse_seen(pretraining: FoldPaths, manifest: Manifest, split: Split) -> tup
         TrainError: a patient or an image is in both, or the list of the pretraining's cases is missing or damaged.
     """
     cases = read_json(pretraining.cases, TrainError, "list of the pretraining's cases")
-    held_out = [manifest.record(case) for case in split.val]
+    held_out = manifest.records(split.val)
     try:
         seen = [*cases["train"], *cases["val"]]
         has_same_salt = cases["salt_id"] == manifest.salt_id

@@ -36,7 +36,7 @@ def prepare_pretraining(settings: StudySettings) -> Course:
     check_organs(settings.pretrain.organs, manifest.rois, dataset)
     split = hold_out(manifest.cases, train.seed)
     split_digest = digest_splits([split])
-    check_labels([manifest.record(case) for case in split.train], targets, "pretrain.organs")
+    check_labels(manifest.records(split.train), targets, "pretrain.organs")
     prepare_runtime(train)
     return Course(
         title=TITLE,
