@@ -142,7 +142,7 @@ def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:
     try:
         _check_splits(splits, manifest)
     except ValueError as error:
-        raise ShardError(f"{paths.splits}: {error}; {deal_anew(paths, len(splits))}") from error
+        raise ShardError(f"{error}, by {paths.splits}; {deal_anew(paths, len(splits))}") from error
     return splits
 
 
