@@ -163,23 +163,28 @@ def _check_splits(splits: Sequence[Split], manifest: Manifest) -> None:
     records = {one.case: one for one in manifest.cases}
     for fold, split in enumerate(splits):
         _check_split(f"fold {fold}", split, records)
-    validated = Counter(case for split in splits for case in split.val)
-    if twice := sorted(case for case, times in validated.items() if times > 1):
+    validated = [case for split in splits for case in split.val]
+    if twice := _repeated(validated):
         raise ValueError(f"case {twice[0]} is validated more than once")
     # Cases packed after the folds were dealt would otherwise vanish from the study without a word.
-    if left_out := sorted({one.case for one in manifest.cases if one.is_for_folds} - validated.keys()):
+    if left_out := sorted({one.case for one in manifest.cases if one.is_for_folds} - set(validated)):
         raise ValueError(f"case {left_out[0]} has a mask and is validated in no fold ({len(left_out)} such cases)")
 
 
+def _repeated(cases: Iterable[str]) -> list[str]:
+    return sorted(case for case, times in Counter(cases).items() if times > 1)
+
+
 def _check_split(where: str, split: Split, records: Mapping[str, CaseRecord]) -> None:
-    for case, times in Counter((*split.train, *split.val)).items():
+    for case in (*split.train, *split.val):
         if case not in records:
             raise ValueError(f"case {case} of {where} is not packed")
         if not records[case].is_for_folds:
             what = "is kept for testing by its publisher" if records[case].has_mask else "has no mask"
             raise ValueError(f"case {case} of {where} {what}")
-        if times > 1:
-            raise ValueError(f"case {case} is named more than once in {where}")
+    for side in (split.train, split.val):
+        if twice := _repeated(side):
+            raise ValueError(f"case {twice[0]} is named more than once in {where}")
     train, val = ([records[case] for case in side] for side in (split.train, split.val))
     if both := {one.patient for one in train} & {one.patient for one in val}:
         raise ValueError(f"patient {min(both)} is on both sides of {where}")

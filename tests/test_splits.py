@@ -150,6 +150,7 @@ def test_missing_splits_name_the_command_that_writes_them(tmp_path):
         ([{"train": ["c0", "c92"], "val": ["c4"]}], "case c92 of fold 0 is kept for testing by its publisher"),
         ([{"train": ["c0"], "val": ["c92"]}], "case c92 of fold 0 is kept for testing by its publisher"),
         ([{"train": ["c0", "c1", "c0"], "val": ["c4"]}], "case c0 is named more than once in fold 0"),
+        ([{"train": ["c0", "c4"], "val": ["c4"]}], "patient p2 is on both sides of fold 0"),
         ([{"train": ["c0"], "val": ["c4", "c4"]}], "case c4 is named more than once in fold 0"),
         ([{"train": ["c0", "c2"], "val": ["c1"]}], "patient p0 is on both sides of fold 0"),
         ([{"train": ["c0"], "val": ["c91"]}], "one image is on both sides of fold 0"),
@@ -177,7 +178,7 @@ def test_cases_packed_after_the_folds_were_dealt_are_not_left_out_silently(tmp_p
     paths = DatasetPaths(tmp_path)
     write_splits(paths, split_patients(TEN, 5, seed=0))
     later = (record("c95", "p95"), record("c96", "p95"), record("c97", "p97", has_mask=False))
-    with pytest.raises(ShardError, match=r"case c95 .* in no fold .*\(2 such cases\); .*--folds 5 --overwrite"):
+    with pytest.raises(ShardError, match=r"case c95 .* in no fold \(2 such cases\), by .*--folds 5 --overwrite"):
         read_splits(paths, manifest_of(*TEN, *later))
 
 
