@@ -8,20 +8,39 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from hipseg.errors import ConfigError
 from hipseg.labels import HIP_LABEL, ORGAN_LABELS
 
 NetworkName = Literal["unet", "modified-unet"]
 Normalisation = Literal["synchronised", "local"]
-Positive = Annotated[int, Field(ge=1)]
+
+
+def _refuse_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"a whole number is needed; found {str(value).lower()}")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_refuse_truth_value)]
+"""YAML's true is no 1: it stands where a number was forgotten."""
+Positive = Annotated[Whole, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Label = Annotated[int, Field(ge=1, le=255)]
+Label = Annotated[Whole, Field(ge=1, le=255)]
 """A label number of a mask, which shards hold as uint8."""
 SEEDS = 2**32
-Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+Seed = Annotated[Whole, Field(ge=0, lt=SEEDS)]
 BLOCKS = 8
 """Encoder blocks of the modified U-Net, and decoder blocks. Source: thesis section 3.1."""
 MIN_INPUT_SIDE = 256
@@ -92,7 +111,7 @@ class ModifiedUnetSettings(Settings):
 
     encoder_filters: tuple[Positive, ...] = (8, 16, 32, 64, 128, 256, 512, 1024)
     decoder_filters: tuple[Positive, ...] = (512, 256, 128, 64, 32, 16, 8)
-    leaky_slope: FiniteFloat = 0.02
+    leaky_slope: Annotated[float, Field(ge=0, le=1)] = 0.02
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     normalise_output: bool = False
 
@@ -131,7 +150,7 @@ class TrainSettings(Settings):
     learning_rate: PositiveFloat = 0.001
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     seed: Seed = 0
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[Whole, Field(ge=0)] = 0
     """Threads of each rank; 0 means one for each core that the process may use."""
     save_every_min: Annotated[float, Field(gt=0)] = 10.0
     """Minutes between checkpoints within an epoch; one is saved after every epoch besides. Belongs to the machine, too."""
@@ -143,17 +162,31 @@ class TrainSettings(Settings):
     """How the learning rate grows with `batch_size` over `learning_rate_batch`, the batch that it was chosen for.
     Source: Goyal et al., arXiv 1706.02677, section 2.1 (linear); Krizhevsky, arXiv 1404.5997, section 5 (square root)."""
     learning_rate_batch: Positive = 8
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    warmup_epochs: Annotated[Whole, Field(ge=0)] = 0
     """Epochs over which the learning rate rises from 0, step by step. Source: Goyal et al., section 2.2."""
     stall_limit_s: Annotated[float, Field(gt=0)] = 600.0
     """How long a rank may stay where it is while others wait for it; belongs to the machine, as `threads` does."""
+
+
+def _refuse_repeated(labels: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"{list(labels)} names a label more than once; give each once")
+    return labels
+
+
+def _refuse_shared_number(organs: dict[str, int]) -> dict[str, int]:
+    first_of: dict[int, str] = {}
+    for organ, label in organs.items():
+        if (first := first_of.setdefault(label, organ)) != organ:
+            raise ValueError(f"{first} and {organ} have one number, {label}; each organ needs its own")
+    return organs
 
 
 class PretrainSettings(Settings):
     """The pretraining run: a sigmoid for each organ, then all but the head goes into fine-tuning."""
 
     shards: Folder = Path("shards-pretrain")
-    organs: Annotated[dict[str, Label], Field(min_length=1)] = dict(ORGAN_LABELS)
+    organs: Annotated[dict[str, Label], Field(min_length=1), AfterValidator(_refuse_shared_number)] = dict(ORGAN_LABELS)
     freeze: tuple[str, ...] = ()
     """Layers held fixed in fine-tuning, by the beginning of their names."""
     train: TrainSettings = TrainSettings()
@@ -204,9 +237,9 @@ class StudySettings(Settings):
 
     shards: Folder = Path("shards")
     results: Folder = Path("results")
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[Whole, Field(ge=2)] = 5
     split_seed: Seed = 0
-    target_labels: Annotated[tuple[Label, ...], Field(min_length=1)] = (HIP_LABEL,)
+    target_labels: Annotated[tuple[Label, ...], Field(min_length=1), AfterValidator(_refuse_repeated)] = (HIP_LABEL,)
     """Labels of the mask that count as the hip, joined into one structure."""
     feed: FeedSettings = FeedSettings()
     networks: NetworkSettings = NetworkSettings()
@@ -238,6 +271,19 @@ def repeat_settings(settings: StudySettings, repeat: int) -> StudySettings:
     return settings.model_copy(update={"train": settings.train.model_copy(update={"seed": seed})})
 
 
+def transfer_network(settings: StudySettings) -> NetworkName:
+    """Give the network that is pretrained: that of the arms with transfer.
+
+    Raises:
+        ConfigError: no arm has transfer, or two such arms have different networks.
+    """
+    networks = {arm.network for arm in settings.arms.values() if arm.transfer}
+    if len(networks) != 1:
+        found = " and ".join(sorted(networks)) or "no arm"
+        raise ConfigError(f"one network is pretrained, that of the arms with transfer: true; found {found}; one is needed")
+    return networks.pop()
+
+
 def load_settings(path: Path | None, overrides: tuple[str, ...] = ()) -> StudySettings:
     """Read an experiment's YAML file and lay `KEY=VALUE` overrides over it.
 
@@ -267,9 +313,28 @@ def dump_settings(settings: StudySettings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML would take the last without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        firsts: dict[tuple[str, str], yaml.ScalarNode] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (first := firsts.setdefault((key.tag, key.value), key)) is not key:
+                lines = (one.start_mark.line + 1 for one in (first, key))
+                raise ConfigError("key {!r} stands in line {} and again in line {}; give it once".format(key.value, *lines))
+        return node
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, _Loader)  # noqa: S506 - a safe one
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _parse(path.read_text(encoding="utf-8"))
+    except ConfigError as error:
+        raise ConfigError(f"settings file {path}: {error}") from error
     except FileNotFoundError as error:
         raise ConfigError(f"no settings file at {path}") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -293,7 +358,9 @@ def _lay_over(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"override {override!r}: {parent} holds a value, not further keys")
     try:
-        values[last] = yaml.safe_load(text)
+        values[last] = _parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"override {override!r}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not YAML") from error
 

@@ -23,7 +23,7 @@ from hipseg.learn.fold import title
 from hipseg.learn.history import EpochRow, best_row, read_history
 from hipseg.learn.prediction import Infer, compile_inference, load_model, predict_slices
 from hipseg.learn.progress import say
-from hipseg.learn.provenance import Provenance, digest_code, list_cases, read_provenance, scoring_versions
+from hipseg.learn.provenance import WINDOWS, Provenance, digest_code, list_cases, read_provenance, scoring_versions
 from hipseg.learn.transfer import read_source_digest
 from hipseg.runs import Answer, DatasetPaths, FoldPaths, StudyPaths
 from hipseg.score.cleaning import clean_mask
@@ -47,6 +47,7 @@ class TrainedFold:
         paths: of the run.
         settings, provenance, history: as its training left them.
         pretraining: SHA-256 of the model that it started from; None without transfer.
+        model_digest: SHA-256 of its own.
     """
 
     arm: str
@@ -57,6 +58,7 @@ class TrainedFold:
     provenance: Provenance
     history: tuple[EpochRow, ...]
     pretraining: str | None
+    model_digest: str
 
     @property
     def title(self) -> str:
@@ -87,7 +89,8 @@ def evaluate_fold(
     Returns:
         The scores of each case in the order of the split: of the raw answer, then of the cleaned one.
     Raises:
-        TrainError: the fold is not trained, its files are damaged, or data or splits are not those it was trained on.
+        TrainError: the fold is not trained, its files are damaged, its model is another one, or data or splits are not those it
+            was trained on.
         ShardError: data or splits are missing or damaged.
         ConfigError: there is no such fold, or a file cannot be written.
     """
@@ -251,15 +254,26 @@ def _read_run(paths: FoldPaths, arm: str, fold: int, repeat: int) -> TrainedFold
     except ConfigError as error:
         raise TrainError(f"cannot use the settings of {what}: {error}; {TRAIN_AGAIN}") from error
     pretraining = read_source_digest(paths) if settings.arm(arm).transfer else None
-    return TrainedFold(arm, fold, repeat, paths, settings, read_provenance(paths), read_history(paths.history), pretraining)
+    provenance, found = read_provenance(paths), digest_file(paths.model)
+    if provenance.model_digest not in (None, found):
+        raise TrainError(
+            f"{paths.model} is not the model that {what} trained: SHA-256 {found}, {paths.provenance.name} says "
+            f"{provenance.model_digest}; restore it, or {TRAIN_AGAIN}"
+        )
+    return TrainedFold(
+        arm, fold, repeat, paths, settings, provenance, read_history(paths.history), pretraining, model_digest=found
+    )
 
 
 def _check_same_data(run: TrainedFold, manifest: Manifest, splits: Sequence[Split]) -> None:
     cases = read_json(run.paths.cases, TrainError, "list of the run's cases")
+    listed = list_cases(manifest, splits[run.fold])
+    if not isinstance(cases, dict) or WINDOWS not in cases:
+        del listed[WINDOWS]
     for name, found, trained in (
         ("data", manifest.data_digest, run.provenance.data_digest),
         ("folds", digest_splits(splits), run.provenance.split_digest),
-        ("cases", digest_json(list_cases(manifest, splits[run.fold])), digest_json(cases)),
+        ("cases", digest_json(listed), digest_json(cases)),
     ):
         if found != trained:
             raise TrainError(
@@ -299,6 +313,7 @@ def _describe(run: TrainedFold, scoring: EvaluateSettings, scores: Sequence[Case
         "cases_with_dice": sum(not math.isnan(score.dice) for score in raw),
         "labels": [{"name": HIP, "numbers": list(run.settings.target_labels)}],
         "clean": scoring.clean.model_dump(mode="json") if scoring.clean else None,
+        "model_digest": run.model_digest,
         "pretraining": {"model_digest": run.pretraining} if run.pretraining else None,
         "versions": {**provenance.versions, **scoring_versions()},
         # One digest, whether one program trained and scored the fold or several.

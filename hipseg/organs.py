@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from hipseg.config import transfer_network
 from hipseg.evaluate import mean_defined, predict_case, score_structures
 from hipseg.fsio import digest_file, write_json
 from hipseg.learn.course import Course, Trained
@@ -16,7 +17,6 @@ from hipseg.learn.history import best_row
 from hipseg.learn.prediction import Infer, compile_inference
 from hipseg.learn.pretraining import TITLE
 from hipseg.learn.progress import say
-from hipseg.learn.transfer import transfer_network
 from hipseg.score.overlap import NO_COUNTS
 from hipseg.score.record import CaseScore, write_scores
 

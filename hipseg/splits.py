@@ -1,8 +1,9 @@
 """Patient-level folds: no patient is ever on both sides. Kept in nnU-Net's `splits_final.json`."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -17,15 +18,16 @@ from hipseg.shards.schema import Limits, read_as
 class Split:
     """One fold: the case keys of its training and of its validation side, each in rising order."""
 
-    train: tuple[str, ...]
+    train: Annotated[tuple[str, ...], Limits(min_length=1)]
     val: Annotated[tuple[str, ...], Limits(min_length=1)]
 
 
 def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tuple[Split, ...]:
     """Deal patients into folds, so that each is in exactly one validation side.
 
-    Patients who share an image voxel for voxel are one patient packed twice, and stay together. The folds depend on images
-    and seed alone: another salt gives the cases other keys and leaves them in the same folds.
+    Patients who share an image voxel for voxel are one patient packed twice, and stay together. The folds depend on seed and
+    images alone, as they are stored: another salt gives the cases other keys and leaves them in the same folds, storing
+    them as uint8 over a window makes other images of them.
 
     Args:
         records: the packed cases; those without a mask, and those that their publisher keeps for testing, are left out.
@@ -95,6 +97,12 @@ def write_splits(paths: DatasetPaths, splits: Sequence[Split]) -> None:
     write_text(paths.splits_digest, _digest_line(paths))
 
 
+def deal_anew(paths: DatasetPaths, folds: int = 0) -> str:
+    """Say how the folds of a data set are dealt anew; as many as there are, where that is known."""
+    chosen = f" --folds {max(2, folds)}" if folds else ""
+    return f"deal all cases anew with `hipseg split {paths.root}{chosen} --overwrite`"
+
+
 def check_splits_digest(paths: DatasetPaths) -> None:
     """Compare the folds' file with the SHA-256 beside it; folds of another program may have none.
 
@@ -110,7 +118,7 @@ def check_splits_digest(paths: DatasetPaths) -> None:
     if not is_same:
         raise ShardError(
             f"splits {paths.splits} and {paths.splits_digest.name} do not belong together: the SHA-256 differs; "
-            "write them again with `hipseg split`"
+            f"{deal_anew(paths)}"
         )
 
 
@@ -122,40 +130,66 @@ def read_splits(paths: DatasetPaths, manifest: Manifest) -> tuple[Split, ...]:
     """Read the folds of a data set and check them against its manifest.
 
     Raises:
-        ShardError: the file is missing or damaged, names a case that is not packed or has no mask, leaves out one that is for
-            the folds, or lets a patient or an image be on both sides.
+        ShardError: the file is missing or damaged, names a case twice or one that is not packed or not for the folds, leaves
+            out one that is, or lets a patient or an image be on both sides.
     """
     if not paths.splits.is_file():
         raise ShardError(f"no splits at {paths.splits}; write them with `hipseg split {paths.root}`")
     try:
-        splits = read_as(tuple[Split, ...], read_json(paths.splits, ShardError, "splits"))
+        splits = read_as(tuple[Split, ...], load_splits(paths))
     except ValueError as error:
-        raise ShardError(f"splits {paths.splits} are damaged: {error}; write them again with `hipseg split`") from error
-    for fold, split in enumerate(splits):
-        _check_split(f"fold {fold} in {paths.splits}", split, manifest)
-    validated = [case for split in splits for case in split.val]
-    if twice := sorted({case for case in validated if validated.count(case) > 1}):
-        raise ShardError(f"case {twice[0]} is validated more than once in {paths.splits}; write them again with `hipseg split`")
-    # Cases packed after the folds were dealt would otherwise vanish from the study without a word.
-    if left_out := sorted({one.case for one in manifest.cases if one.is_for_folds} - set(validated)):
-        raise ShardError(
-            f"case {left_out[0]} has a mask and is validated in no fold of {paths.splits} ({len(left_out)} such cases); "
-            f"deal all cases anew with `hipseg split {paths.root} --folds {len(splits)} --overwrite`"
-        )
+        raise ShardError(f"splits {paths.splits} are damaged: {error}; {deal_anew(paths)}") from error
+    try:
+        _check_splits(splits, manifest)
+    except ValueError as error:
+        raise ShardError(f"{error}, by {paths.splits}; {deal_anew(paths, len(splits))}") from error
     return splits
 
 
-def _check_split(where: str, split: Split, manifest: Manifest) -> None:
+def load_splits(paths: DatasetPaths) -> Any:
+    """Read the JSON value of a data set's folds.
+
+    Raises:
+        ShardError: the file is missing, cannot be read or is no JSON.
+    """
+    try:
+        return read_json(paths.splits, ShardError, "splits")
+    except ShardError as error:
+        raise ShardError(f"{error}; {deal_anew(paths)}") from error
+
+
+def _check_splits(splits: Sequence[Split], manifest: Manifest) -> None:
+    """Raise ValueError where folds are not those of the packed cases."""
     records = {one.case: one for one in manifest.cases}
+    for fold, split in enumerate(splits):
+        _check_split(f"fold {fold}", split, records)
+    validated = [case for split in splits for case in split.val]
+    if twice := _repeated(validated):
+        raise ValueError(f"case {twice[0]} is validated more than once")
+    # Cases packed after the folds were dealt would otherwise vanish from the study without a word.
+    if left_out := sorted({one.case for one in manifest.cases if one.is_for_folds} - set(validated)):
+        raise ValueError(f"case {left_out[0]} has a mask and is validated in no fold ({len(left_out)} such cases)")
+
+
+def _repeated(cases: Iterable[str]) -> list[str]:
+    return sorted(case for case, times in Counter(cases).items() if times > 1)
+
+
+def _check_split(where: str, split: Split, records: Mapping[str, CaseRecord]) -> None:
     for case in (*split.train, *split.val):
-        if case not in records or not records[case].has_mask:
-            what = "has no mask" if case in records else "is not packed"
-            raise ShardError(f"case {case} of {where} {what}; write the splits again with `hipseg split`")
+        if case not in records:
+            raise ValueError(f"case {case} of {where} is not packed")
+        if not records[case].is_for_folds:
+            what = "is kept for testing by its publisher" if records[case].has_mask else "has no mask"
+            raise ValueError(f"case {case} of {where} {what}")
+    for side in (split.train, split.val):
+        if twice := _repeated(side):
+            raise ValueError(f"case {twice[0]} is named more than once in {where}")
     train, val = ([records[case] for case in side] for side in (split.train, split.val))
     if both := {one.patient for one in train} & {one.patient for one in val}:
-        raise ShardError(f"patient {min(both)} is on both sides of {where}; write the splits again with `hipseg split`")
+        raise ValueError(f"patient {min(both)} is on both sides of {where}")
     if {one.image_digest for one in train} & {one.image_digest for one in val}:
-        raise ShardError(f"one image is on both sides of {where} under two keys; write the splits again with `hipseg split`")
+        raise ValueError(f"one image is on both sides of {where} under two keys")
 
 
 def say_whose_folds(paths: DatasetPaths, folds: int, seed: int) -> str:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from hipseg.config import StudySettings, dump_settings, load_settings, repeat_settings
+from hipseg.config import ArmSettings, StudySettings, dump_settings, load_settings, repeat_settings, transfer_network
 from hipseg.errors import ConfigError
 
 
@@ -67,8 +67,14 @@ def test_an_override_is_laid_over_the_file(settings_file):
         ("arms: {pretraining: {network: unet, study: s, method: m}}", "arms.pretraining"),
         ("arms: {}", "arms"),
         ("target_labels: []", "target_labels"),
+        ("target_labels: [1, 2, 1]", r"target_labels: \[1, 2, 1\] names a label more than once"),
+        ("train: {epochs: true}", "train.epochs: a whole number is needed; found true"),
+        ("folds: yes", "folds: a whole number is needed; found true"),
+        ("networks: {modified_unet: {leaky_slope: -5}}", "leaky_slope.*found -5"),
+        ("networks: {modified_unet: {leaky_slope: .nan}}", "leaky_slope.*found nan"),
         ("target_labels: [256]", "target_labels.*255; found 256"),
         ("pretrain: {organs: {}}", "organs"),
+        ("pretrain: {organs: {liver: 1, bone: 1}}", "organs: liver and bone have one number, 1; each organ needs its own"),
         ("pretrain: {organs: {liver: 300}}", "organs.liver.*255; found 300"),
         ("feed: {window_hu: [.nan, 3]}", "window_hu.*finite"),
         ("train: {learning_rate: .inf}", "learning_rate.*finite"),
@@ -84,6 +90,12 @@ def test_an_override_is_laid_over_the_file(settings_file):
         ("networks: {modified_unet: {decoder_filters: [7, 6, 5, 4, 3, 2, 1]}}", "decoder_filters .* the last above 1"),
         ("[1, 2]", "holds a list"),
         ("a: [", "is not YAML"),
+        (
+            "train: {epochs: 7}\nfolds: 3\ntrain:\n  batch_size: 4\n",
+            r"settings file \S+: key 'train' stands in line 1 and again in line 3; give it once",
+        ),
+        ("train:\n  seed: 1\n  seed: 1\n", "key 'seed' stands in line 2 and again in line 3"),
+        ("train: {seed: 1, 'seed': 2}", "key 'seed' stands in line 1 and again in line 1"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(settings_file, text, message):
@@ -92,12 +104,17 @@ def test_a_wrong_file_is_refused_in_one_line(settings_file, text, message):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_mapping_may_take_keys_of_another_and_replace_one(settings_file):
+    text = "train: &it {epochs: 7, seed: 3}\npretrain: {train: {<<: *it, seed: 4}}\n"
+    assert load_settings(settings_file(text)).pretrain.train.seed == 4
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"no settings file at .*nowhere\.yaml"):
         load_settings(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize("override", ["train.epochs", "=3", "folds.more=3"])
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "folds.more=3", "train={seed: 1, seed: 2}"])
 def test_a_wrong_override_is_refused(settings_file, override):
     with pytest.raises(ConfigError, match="override"):
         load_settings(settings_file("folds: 4"), (override,))
@@ -156,3 +173,29 @@ def test_a_home_folder_that_only_a_shell_knows_is_refused(key):
     with pytest.raises(ConfigError, match=rf"{key}: ~/study begins with ~, .*; write the whole path out"):
         load_settings(None, (f"{key}=~/study",))
     assert load_settings(None, (f"{key}=study~",)) != StudySettings()
+
+
+def arms(**transfer):
+    return StudySettings(
+        arms={
+            name.replace("_", "-"): ArmSettings(network=net, transfer=has, study="s", method="m")
+            for name, (net, has) in transfer.items()
+        }
+    )
+
+
+def test_network_of_the_transfer_arms_is_pretrained():
+    assert transfer_network(StudySettings()) == "modified-unet"
+    assert transfer_network(arms(a=("unet", True), b=("modified-unet", False))) == "unet"
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (arms(a=("unet", False)), "no arm"),
+        (arms(a=("unet", True), b=("modified-unet", True)), "modified-unet and unet"),
+    ],
+)
+def test_pretraining_needs_one_network(settings, found):
+    with pytest.raises(ConfigError, match=found):
+        transfer_network(settings)

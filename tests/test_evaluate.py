@@ -106,6 +106,7 @@ def test_summary_has_what_nnunets_tools_and_the_report_read(trained):
     }
     assert (own["best_epoch"], own["val_loss"]) == (best.epoch, best.val_loss)
     assert (own["scores_digest"], own["cases_digest"]) == (digest_file(paths.scores), digest_file(paths.cases))
+    assert own["model_digest"] == digest_file(paths.model) == read_provenance(paths).model_digest
     assert own["labels"] == [{"name": "hip", "numbers": [1, 2]}]
     assert (own["clean"], own["pretraining"]) == (None, None)
     provenance = read_provenance(paths)
@@ -206,11 +207,28 @@ def test_prediction_that_finds_everything_scores_one(trained):
     kernel, bias = model.get_layer("head_conv").get_weights()
     model.get_layer("head_conv").set_weights([0 * kernel, bias + 50])
     save_model(model, paths)
+    forget_model(paths)
     for score in evaluate(trained):
         truth = int((disc_case(int(score.case[1:]))[1] > 0).sum())
         assert score.recall == 1.0
         assert score.counts == Counts(truth, score.counts.total - truth, 0, 0)
         assert score.dice == pytest.approx(2 * truth / (truth + score.counts.total))
+
+
+def forget_model(paths):
+    """Leave the digest of the model out of the provenance, as earlier versions did."""
+    value = json.loads(paths.provenance.read_text())
+    del value["model_digest"]
+    paths.provenance.write_text(json.dumps(value))
+
+
+def test_model_of_another_run_is_refused_and_the_scores_stay(trained):
+    evaluate(trained)
+    paths = trained[1].fold("unet", 0)
+    paths.model.write_bytes(b"of another fold")
+    with pytest.raises(TrainError, match=r"model\.keras is not the model that unet fold 0 trained: SHA-256 [0-9a-f]{64}, "):
+        evaluate(trained)
+    assert paths.is_complete
 
 
 def test_averages_leave_out_what_is_undefined_and_are_null_of_nothing():
@@ -247,10 +265,21 @@ def test_other_folds_than_those_of_the_training_are_refused(trained):
         evaluate(trained)
 
 
+def test_list_of_cases_of_an_earlier_version_is_taken(trained):
+    paths = trained[1].fold("unet", 0)
+    cases = json.loads(paths.cases.read_text())
+    assert cases.pop("windows_hu") == [None]
+    paths.cases.write_text(json.dumps(cases))
+    assert len(evaluate(trained)) == 2
+
+
 def test_a_list_of_cases_that_was_edited_or_is_missing_is_refused(trained):
     paths = trained[1].fold("unet", 0)
     cases = json.loads(paths.cases.read_text())
     paths.cases.write_text(json.dumps({**cases, "train": cases["train"][1:]}))
+    with pytest.raises(TrainError, match="unet fold 0 was trained with other cases"):
+        evaluate(trained)
+    paths.cases.write_text("3")
     with pytest.raises(TrainError, match="unet fold 0 was trained with other cases"):
         evaluate(trained)
     paths.cases.unlink()

@@ -143,25 +143,42 @@ def test_missing_splits_name_the_command_that_writes_them(tmp_path):
         ({}, "damaged"),
         ([{"train": ["c0"]}], r"damaged: 0\.val"),
         ([{"train": ["c0"], "val": []}], r"damaged: 0\.val"),
-        ([{"train": ["c0"], "val": ["c77"]}], "case c77 of fold 0 in .* is not packed"),
-        ([{"train": ["c0"], "val": ["c4"]}, {"train": ["c2"], "val": ["c90"]}], "case c90 of fold 1 in .* has no mask"),
+        ([{"train": [], "val": ["c0"]}], r"damaged: 0\.train"),
+        ([], "case c0 has a mask and is validated in no fold"),
+        ([{"train": ["c0"], "val": ["c77"]}], "case c77 of fold 0 is not packed"),
+        ([{"train": ["c0"], "val": ["c4"]}, {"train": ["c2"], "val": ["c90"]}], "case c90 of fold 1 has no mask"),
+        ([{"train": ["c0", "c92"], "val": ["c4"]}], "case c92 of fold 0 is kept for testing by its publisher"),
+        ([{"train": ["c0"], "val": ["c92"]}], "case c92 of fold 0 is kept for testing by its publisher"),
+        ([{"train": ["c0", "c1", "c0"], "val": ["c4"]}], "case c0 is named more than once in fold 0"),
+        ([{"train": ["c0", "c4"], "val": ["c4"]}], "patient p2 is on both sides of fold 0"),
+        ([{"train": ["c0"], "val": ["c4", "c4"]}], "case c4 is named more than once in fold 0"),
         ([{"train": ["c0", "c2"], "val": ["c1"]}], "patient p0 is on both sides of fold 0"),
         ([{"train": ["c0"], "val": ["c91"]}], "one image is on both sides of fold 0"),
         ([{"train": ["c0"], "val": ["c4"]}, {"train": ["c0"], "val": ["c4"]}], "case c4 is validated more than once"),
     ],
 )
 def test_wrong_splits_are_refused(tmp_path, value, message):
-    manifest = manifest_of(*TEN, record("c90", "p90", has_mask=False), record("c91", "p91", image="c0"))
+    kept = dataclasses.replace(record("c92", "p92"), subset="test")
+    manifest = manifest_of(*TEN, record("c90", "p90", has_mask=False), record("c91", "p91", image="c0"), kept)
     (tmp_path / "splits_final.json").write_text(json.dumps(value))
-    with pytest.raises(ShardError, match=message):
+    cure = rf"deal all cases anew with `hipseg split {tmp_path}( --folds 2)? --overwrite`$"
+    with pytest.raises(ShardError, match=f"{message}.*; {cure}"):
         read_splits(DatasetPaths(tmp_path), manifest)
+
+
+def test_splits_that_are_no_json_name_the_command_that_writes_others(tmp_path):
+    (tmp_path / "splits_final.json").write_text("[{]")
+    with pytest.raises(
+        ShardError, match=rf"cannot read splits .*; deal all cases anew with `hipseg split {tmp_path} --overwrite`$"
+    ):
+        read_splits(DatasetPaths(tmp_path), manifest_of(*TEN))
 
 
 def test_cases_packed_after_the_folds_were_dealt_are_not_left_out_silently(tmp_path):
     paths = DatasetPaths(tmp_path)
     write_splits(paths, split_patients(TEN, 5, seed=0))
     later = (record("c95", "p95"), record("c96", "p95"), record("c97", "p97", has_mask=False))
-    with pytest.raises(ShardError, match=r"case c95 .* in no fold .*\(2 such cases\); .*--folds 5 --overwrite"):
+    with pytest.raises(ShardError, match=r"case c95 .* in no fold \(2 such cases\), by .*--folds 5 --overwrite"):
         read_splits(paths, manifest_of(*TEN, *later))
 
 

@@ -1,12 +1,13 @@
 """Options that several commands share."""
 
 import functools
-import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+import yaml
 
 from hipseg.config import load_settings
 
@@ -15,7 +16,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def as_overrides(values: Mapping[str, str | int | None]) -> tuple[str, ...]:
     """Turn options of their own into overrides as `--set` takes them; an option that was not given is None and left out."""
-    return tuple(f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None)
+    return tuple(f"{key}={_as_yaml(value)}" for key, value in values.items() if value is not None)
+
+
+def _as_yaml(value: str | int) -> str:
+    # JSON would write a character beyond 16 bits as two surrogates, which YAML reads as two characters.
+    return yaml.safe_dump(value, width=math.inf).removesuffix("\n...\n")
 
 
 def config_options(command: Command) -> Command:

@@ -14,6 +14,7 @@ from hipseg.fsio import locked, unwritable
 from hipseg.launch.graph import Part
 from hipseg.launch.ready import check_shards
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
+from hipseg.sameness import compare_pretraining
 from hipseg.shards.manifest import read_manifest
 from hipseg.splits import choose_fold, read_splits, split_patients, write_splits
 
@@ -74,6 +75,11 @@ def _check_fold(settings: StudySettings, study: StudyPaths, arm: str, fold: int,
             f"{arm} starts from a pretraining that is not complete: no {study.pretraining.summary}; submit it first, with the "
             "same --config and --set: JOB=$(sbatch --parsable slurm/pretrain.sbatch), and then "
             "sbatch --dependency=afterok:$JOB slurm/finetune.sbatch; or take an arm without transfer with --arm"
+        )
+    if has_transfer and (difference := compare_pretraining(study.pretraining.settings, settings)):
+        raise LaunchError(
+            f"{arm} starts from the pretraining in {study.pretraining.root}, which was made with other settings: {difference}; "
+            "give it those with --config and --set, or choose another folder with --results"
         )
     return study.fold(arm, fold, repeat)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from hipseg.config import StudySettings
-from hipseg.errors import ConfigError, ShardError
-from hipseg.fsio import locked, read_json
+from hipseg.errors import ConfigError
+from hipseg.fsio import locked
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import read_manifest, same_images
-from hipseg.splits import split_patients, splits_json, write_splits
+from hipseg.splits import load_splits, split_patients, splits_json, write_splits
 
 DEFAULTS = StudySettings()
 MAX_SEED = 2**32 - 1
@@ -36,7 +36,7 @@ def command(shards: Path, folds: int, seed: int, overwrite: bool) -> None:
     manifest = read_manifest(paths)
     splits = split_patients(manifest.cases, folds, seed)
     with locked(paths.lock, str(shards), wait_s=LOCK_WAIT_S):
-        if paths.splits.exists() and not overwrite and read_json(paths.splits, ShardError, "splits") != splits_json(splits):
+        if paths.splits.exists() and not overwrite and load_splits(paths) != splits_json(splits):
             raise ConfigError(
                 f"{paths.splits} deals the patients otherwise, and results may rest on it; "
                 "give its --folds and --seed, or replace it with --overwrite"

@@ -27,7 +27,18 @@ def _load_tensorflow() -> None:
             os.close(standard_error)
 
 
-# A Keras settings file in the home folder must not choose another backend, and Keras reads this once, while it loads.
+def _set_keras() -> None:
+    """Take back what a Keras settings file in the home folder has chosen: networks are the same for every user."""
+    from keras import config  # noqa: PLC0415 - loaded above, behind the lines that TensorFlow prints
+
+    config.set_floatx("float32")
+    config.set_epsilon(1e-7)
+    config.set_image_data_format("channels_last")
+    config.set_dtype_policy("float32")
+
+
+# The backend can be chosen while Keras loads, and no later.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 _load_tensorflow()
+_set_keras()

@@ -1,9 +1,10 @@
 """Slices straight out of shards, in shuffled order, as batches for a network."""
 
+import resource
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,10 +53,12 @@ class SliceFeed:
         feed: how a slice becomes a network's input.
         targets: the label numbers of each output.
     Raises:
-        ConfigError: a case is larger than the input.
+        ConfigError: a case is larger than the input, or is stored over a window that does not hold the one to feed.
     """
 
     def __init__(self, readers: Sequence[CaseReader], feed: FeedSettings, targets: Targets) -> None:
+        for reader in readers:
+            _check_window(reader.record, feed)
         self._readers = tuple(readers)
         self._fits = tuple(plan_fit(reader.record.case, reader.grid, feed) for reader in readers)
         self._ends = np.cumsum([reader.grid.shape_zyx[0] for reader in readers], dtype=np.int64)
@@ -71,21 +74,16 @@ class SliceFeed:
         """Give every slice once, in order."""
         return np.arange(len(self), dtype=np.int64)
 
-    def batches(self, order: Indices, batch_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Give slices in an order, batch by batch, reading ahead of the network.
+    def load(self, groups: Sequence[Indices]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Give slices in the groups asked for, group by group, reading ahead of the network.
 
         Args:
-            order: which slices, and in what order.
-            batch_size: the most slices in a batch.
+            groups: the slices of each batch.
         Returns:
             Images, float32 (batch, side, side, 1) in 0..1, and truth, float32 (batch, side, side, outputs), 0 or 1.
         Raises:
             ShardError: a slice is damaged or has no mask.
         """
-        return self.load(share_out(order, batch_size))
-
-    def load(self, groups: Sequence[Indices]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Give slices in the groups asked for, reading ahead of the network; else as `batches`."""
         # tf.data would read one batch at a time: with deterministic operations it runs functions in Python one after another.
         with ThreadPoolExecutor(READING_THREADS, thread_name_prefix="read") as pool:
             waiting: deque[Future[tuple[tf.Tensor, tf.Tensor]]] = deque()
@@ -148,12 +146,41 @@ def open_feed(paths: DatasetPaths, records: Sequence[CaseRecord], feed: FeedSett
         targets: the label numbers of each output.
     Raises:
         ShardError: a shard is missing or damaged, or there is no case.
-        ConfigError: a case is larger than the input.
+        ConfigError: a case is larger than the input, or is stored over a window that does not hold the one to feed, or there are
+            more than this process may have open.
     """
     if not records:
         raise ShardError(f"no case of {paths.root} to feed; each side of a split needs at least one case with a mask")
+    _allow_open_files()
     with ExitStack() as stack:
         yield SliceFeed([stack.enter_context(open_reader(paths, record)) for record in records], feed, targets)
+
+
+def _allow_open_files() -> None:
+    """Take as many descriptors as this process may have: every case of a run keeps one, and the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Where no process may have so many, the limit stays, and a case beyond it is refused with the command to raise it.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _check_window(record: CaseRecord, feed: FeedSettings) -> None:
+    """Refuse to feed what was cut off in packing: bone beyond the window would look like softer bone, air like fat."""
+    (low, high), (first, last) = feed.window_hu, record.window_hu or feed.window_hu
+    if not first <= low < high <= last:
+        raise ConfigError(
+            f"case {record.case} is stored as uint8 over {first} to {last} HU and feed.window_hu is {low:g} to {high:g}; "
+            "set feed.window_hu within the stored window, or pack anew with a wider --window or losslessly"
+        )
+
+
+def has_labels(records: Sequence[CaseRecord], targets: Targets) -> bool:
+    """Say whether any of the targets' labels occurs in any of some cases."""
+    return not {number for numbers in targets for number in numbers}.isdisjoint(_labels_of(records))
+
+
+def _labels_of(records: Sequence[CaseRecord]) -> set[int]:
+    return {label for record in records for label in record.label_voxels}
 
 
 def check_labels(records: Sequence[CaseRecord], targets: Targets, key: str) -> None:
@@ -166,9 +193,8 @@ def check_labels(records: Sequence[CaseRecord], targets: Targets, key: str) -> N
     Raises:
         ConfigError: none of the labels occurs in any case.
     """
-    wanted = sorted({number for numbers in targets for number in numbers})
-    there = sorted({label for record in records for label in record.label_voxels})
-    if not set(wanted) & set(there):
+    if not has_labels(records, targets):
+        wanted, there = sorted({number for numbers in targets for number in numbers}), sorted(_labels_of(records))
         raise ConfigError(
             f"no voxel to learn from: {key} asks for {_list(wanted)}, the {len(records)} cases to train on have {_list(there)}; "
             f"set {key} to labels that are there (`hipseg inspect` shows them)"

@@ -1,6 +1,7 @@
 """The course of a run, from its checked settings to its saved model; the same for a fold and for the pretraining."""
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -8,10 +9,11 @@ import keras
 
 from hipseg.config import StudySettings, TrainSettings
 from hipseg.fsio import write_json
-from hipseg.learn.batches import SliceFeed, Targets, open_feed
+from hipseg.learn.batches import SliceFeed, Targets, has_labels, open_feed
 from hipseg.learn.beginning import Beginning, make_ready
 from hipseg.learn.checkpoints import Identity
 from hipseg.learn.history import EpochRow
+from hipseg.learn.progress import say
 from hipseg.learn.provenance import Provenance, describe_run, end_record, list_cases
 from hipseg.learn.resume import find_start
 from hipseg.learn.session import Session
@@ -20,6 +22,10 @@ from hipseg.learn.transfer import Transfer, write_transfer
 from hipseg.runs import DatasetPaths, FoldPaths
 from hipseg.shards.manifest import Manifest
 from hipseg.splits import Split
+
+NOTHING_TO_FIND = (
+    "no case to choose the best epoch by has a voxel of what is learned, so that the epoch of the lowest validation loss is taken"
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Course:
         targets: the label numbers of each output.
         model: the network, with its first weights.
         transfer: what these come from; None without transfer.
+        warnings: what is to be told before it starts, one sentence each.
     """
 
     title: str
@@ -53,6 +60,7 @@ class Course:
     targets: Targets
     model: keras.Model
     transfer: Transfer | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,8 @@ def run_course(course: Course, session: Session) -> Trained:
         course.paths, course.title, course.identity, session.resume, overwrite=session.overwrite, console=session.console
     )
     beginning = Beginning(course.identity, start)
+    for warning in _warn(course):
+        say(session.console, f"WARNING {course.title}: {warning}")
     with ExitStack() as stack:
         feeds = Feeds(_open(course, course.split.train, stack), _open(course, course.split.val, stack))
         provenance = _make_ready(course, session, beginning)
@@ -98,8 +108,14 @@ def run_course(course: Course, session: Session) -> Trained:
     return Trained(history, provenance)
 
 
+def _warn(course: Course) -> Iterator[str]:
+    yield from course.warnings
+    if not has_labels(course.manifest.records(course.split.val), course.targets):
+        yield NOTHING_TO_FIND
+
+
 def _open(course: Course, cases: tuple[str, ...], stack: ExitStack) -> SliceFeed:
-    records = [course.manifest.record(case) for case in cases]
+    records = course.manifest.records(cases)
     return stack.enter_context(open_feed(course.dataset, records, course.settings.feed, course.targets))
 
 

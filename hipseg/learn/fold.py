@@ -4,9 +4,10 @@ from hipseg.config import StudySettings, repeat_settings
 from hipseg.learn.batches import check_labels
 from hipseg.learn.beginning import identify
 from hipseg.learn.course import Course
+from hipseg.learn.leaks import refuse_seen
 from hipseg.learn.networks import build_network
 from hipseg.learn.runtime import prepare_runtime
-from hipseg.learn.transfer import load_pretrained
+from hipseg.learn.transfer import check_pretraining, load_pretrained
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.shards.manifest import read_manifest
 from hipseg.splits import choose_fold, digest_splits, read_splits
@@ -23,10 +24,9 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
     Returns:
         The run, ready to start.
     Raises:
-        ConfigError: there is no such arm, fold or repeat, no case to train on has a target label, or the network cannot be
-            built as the settings say.
+        ConfigError: there is no such arm, fold or repeat, no case has a target label, or the network cannot be built.
         ShardError: data or splits are missing or damaged.
-        TrainError: the pretraining that the arm starts from is missing or does not fit.
+        TrainError: the pretraining is missing, was made with other settings, has seen what the fold validates, or does not fit.
     """
     settings = repeat_settings(settings, repeat)
     network, has_transfer = settings.arm(arm).network, settings.arm(arm).transfer
@@ -34,7 +34,10 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
     manifest = read_manifest(dataset)
     splits = read_splits(dataset, manifest)
     split, split_digest = choose_fold(splits, fold), digest_splits(splits)
-    check_labels([manifest.record(case) for case in split.train], (settings.target_labels,), "target_labels")
+    check_labels(manifest.records(split.train), (settings.target_labels,), "target_labels")
+    if has_transfer:
+        check_pretraining(study.pretraining, settings)
+    warnings = refuse_seen(study.pretraining, manifest, split) if has_transfer else ()
     prepare_runtime(settings.train)
     model = build_network(network, settings.networks, settings.feed.input_side, seed=settings.train.seed)
     transfer = load_pretrained(model, network, study.pretraining, settings.pretrain.freeze) if has_transfer else None
@@ -52,6 +55,7 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
         targets=(settings.target_labels,),
         model=model,
         transfer=transfer,
+        warnings=warnings,
     )
 
 

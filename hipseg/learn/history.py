@@ -45,14 +45,21 @@ CURVES = ("loss", "accuracy", "iou", "dice")
 
 
 def best_row(rows: Sequence[EpochRow]) -> EpochRow:
-    """Choose the epoch of the highest validation Dice, the first of equals; an undefined one is below all others.
+    """Choose the epoch of the highest validation Dice; of equals that of the lowest validation loss, then the first.
+
+    Dice is undefined only where nothing is to be found and nothing was. Such a validation side gives 0 as soon as one pixel is
+    found, so that neither tells how good an epoch is: undefined counts as 0, and the loss chooses.
 
     Raises:
         TrainError: there is no epoch.
     """
     if not rows:
         raise TrainError("history has no epoch; train the fold again")
-    return max(rows, key=lambda row: -math.inf if math.isnan(row.val_dice) else row.val_dice)
+    return max(rows, key=lambda row: (_or(row.val_dice, 0.0), -_or(row.val_loss, math.inf)))
+
+
+def _or(value: float, otherwise: float) -> float:
+    return otherwise if math.isnan(value) else value
 
 
 def append_row(path: Path, row: EpochRow) -> None:

@@ -7,6 +7,7 @@ import zlib
 from typing import TypeAlias, assert_never
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 from hipseg.config import (
@@ -44,20 +45,24 @@ def build_network(name: NetworkName, settings: NetworkSettings, input_side: int,
     Returns:
         A functional model from float32 (batch, side, side, 1) in 0..1 to float32 (batch, side, side, outputs) in 0..1.
     Raises:
-        ConfigError: the side is no power of two of at least 256, or no output is asked for.
+        ConfigError: the side is no power of two of at least 256, no output is asked for, or memory does not hold the weights.
     """
     if not is_input_side(input_side):
         raise ConfigError(f"feed.input_side is {input_side}; {name} takes {INPUT_SIDES}")
     if outputs < 1:
         raise ConfigError(f"{name} was asked for {outputs} outputs; at least 1 is needed")
     image = keras.Input((input_side, input_side, 1), name="image")
-    match name:
-        case "modified-unet":
-            masks = _modified_unet(image, settings.modified_unet, outputs, seed)
-        case "unet":
-            masks = _standard_unet(image, settings.unet, outputs, seed)
-        case _:
-            assert_never(name)
+    try:
+        match name:
+            case "modified-unet":
+                masks = _modified_unet(image, settings.modified_unet, outputs, seed)
+            case "unet":
+                masks = _standard_unet(image, settings.unet, outputs, seed)
+            case _:
+                assert_never(name)
+    except tf.errors.ResourceExhaustedError as error:
+        filters = "unet.base_filters" if name == "unet" else "modified_unet.encoder_filters and decoder_filters"
+        raise ConfigError(f"memory does not hold the weights of {name}; lower networks.{filters}") from error
     return keras.Model(image, masks, name=name.replace("-", "_"))
 
 

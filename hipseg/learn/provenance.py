@@ -20,6 +20,8 @@ from hipseg.shards.manifest import Manifest
 from hipseg.splits import Split
 
 SLURM_IDS = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_STEP_ID")
+WINDOWS = "windows_hu"
+"""Key of the list of cases that earlier versions did not write."""
 LIBRARIES = ("tensorflow", "keras", "numpy", "h5py")
 SCORING_LIBRARIES = ("scipy", "scikit-image", "surface-distance")
 
@@ -40,6 +42,7 @@ class Provenance:
         started: UTC, ISO 8601.
         seconds: at work until the model was saved; None while the run is not there yet.
         resumed: when the run was gone on with after a stop, as `started`.
+        model_digest: SHA-256 of the model; None while it is not there yet, and where an earlier version trained it.
     """
 
     versions: Mapping[str, str]
@@ -53,6 +56,7 @@ class Provenance:
     started: str
     seconds: float | None = None
     resumed: tuple[str, ...] = ()
+    model_digest: str | None = None
 
 
 def describe_run(
@@ -104,8 +108,8 @@ def continue_record(paths: FoldPaths, settings: StudySettings, provenance: Prove
 
 
 def end_record(paths: FoldPaths, provenance: Provenance, seconds: float) -> None:
-    """Write provenance.json again when the model is there."""
-    write_json(paths.provenance, asdict(replace(provenance, seconds=round(seconds, 3))))
+    """Write provenance.json again when the model is there, with its digest."""
+    write_json(paths.provenance, asdict(replace(provenance, seconds=round(seconds, 3), model_digest=digest_file(paths.model))))
 
 
 def read_provenance(paths: FoldPaths) -> Provenance:
@@ -129,14 +133,17 @@ def list_cases(manifest: Manifest, split: Split) -> dict[str, Any]:
         manifest: of the data set; its salt tells whether keys of two runs can be compared.
         split: the two sides.
     Returns:
-        A JSON value: `salt_id`, and under `train` and `val` each case's key, patient and image_digest.
+        A JSON value: `salt_id`; under `windows_hu` the windows over which the images are stored, null for those without loss,
+        since image_digest is of what is stored; and under `train` and `val` each case's key, patient and image_digest.
     """
     records = {one.case: one for one in manifest.cases}
     sides = {
         name: [{"case": case, "patient": records[case].patient, "image_digest": records[case].image_digest} for case in cases]
         for name, cases in (("train", split.train), ("val", split.val))
     }
-    return {"salt_id": manifest.salt_id, **sides}
+    windows = {records[case].window_hu for cases in (split.train, split.val) for case in cases}
+    told = [list(window) if window else None for window in sorted(windows, key=str)]
+    return {"salt_id": manifest.salt_id, WINDOWS: told, **sides}
 
 
 @functools.cache

@@ -231,10 +231,10 @@ def _finish(
 
 
 def _take_best(model: keras.Model, optimizer: keras.Optimizer, paths: FoldPaths, history: tuple[EpochRow, ...]) -> None:
-    best = load_checkpoint(paths.checkpoint("best"))
-    if best.history[-1] != best_row(history):
+    best, wanted = load_checkpoint(paths.checkpoint("best")), best_row(history).epoch
+    # Not whole rows: a score that is undefined is unequal to itself.
+    if (found := best.history[-1].epoch) != wanted:
         raise TrainError(
-            f"{paths.checkpoint('best')} is of epoch {best.history[-1].epoch}, and by history.csv epoch "
-            f"{best_row(history).epoch} is the best; train the fold again"
+            f"{paths.checkpoint('best')} is of epoch {found}, and by history.csv epoch {wanted} is the best; train the fold again"
         )
     restore(best, model, optimizer)

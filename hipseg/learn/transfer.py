@@ -11,6 +11,7 @@ from hipseg.fsio import digest_file, read_json, write_json
 from hipseg.learn.networks import is_head
 from hipseg.learn.prediction import load_model
 from hipseg.runs import FoldPaths
+from hipseg.sameness import compare_pretraining
 
 REMEDY = "run `hipseg pretrain` with the settings of this study"
 
@@ -42,34 +43,21 @@ class Transfer:
     frozen: tuple[str, ...]
 
 
-def transfer_network(settings: StudySettings) -> NetworkName:
-    """Give the network that is pretrained: that of the arms with transfer.
-
-    Raises:
-        ConfigError: no arm has transfer, or two such arms have different networks.
-    """
-    networks = {arm.network for arm in settings.arms.values() if arm.transfer}
-    if len(networks) != 1:
-        found = " and ".join(sorted(networks)) or "no arm"
-        raise ConfigError(f"one network is pretrained, that of the arms with transfer: true; found {found}; one is needed")
-    return networks.pop()
-
-
 def load_pretrained(model: keras.Model, name: NetworkName, pretraining: FoldPaths, freeze: Sequence[str]) -> Transfer:
     """Give a fresh network the pretrained weights of all layers but its head's.
 
     Args:
         model: the network, with fresh weights; loaded and frozen in place.
         name: which network it is.
-        pretraining: a complete pretraining run.
+        pretraining: a pretraining run that `check_pretraining` let pass.
         freeze: layers held fixed, by the beginning of their names.
     Returns:
         What was done.
     Raises:
-        TrainError: the pretraining is missing, incomplete, damaged, or of a network with other layers.
+        TrainError: the pretraining is damaged, or of a network with other layers.
         ConfigError: `freeze` names no loaded layer.
     """
-    digest = _check_complete(pretraining)
+    digest = _check_model(pretraining)
     pretrained = {layer.name: layer for layer in load_model(pretraining.model, REMEDY).layers if layer.weights}
     loaded, skipped = [], []
     for layer in model.layers:
@@ -83,6 +71,29 @@ def load_pretrained(model: keras.Model, name: NetworkName, pretraining: FoldPath
         loaded.append(layer.name)
     frozen = _freeze_layers(model, loaded, freeze)
     return Transfer(f"{pretraining.root.name}/{pretraining.model.name}", digest, tuple(loaded), tuple(skipped), frozen)
+
+
+def check_pretraining(pretraining: FoldPaths, settings: StudySettings) -> None:
+    """Refuse a pretraining that is not the one of a study.
+
+    Args:
+        pretraining: of the study's results.
+        settings: of the study.
+    Raises:
+        TrainError: it is missing or incomplete, its settings cannot be used, or it was made with other ones.
+    """
+    if not pretraining.is_complete:
+        state = "unfinished" if pretraining.settings.exists() else "missing"
+        raise TrainError(f"the pretraining that this arm starts from is {state}: no summary.json in {pretraining.root}; {REMEDY}")
+    try:
+        difference = compare_pretraining(pretraining.settings, settings)
+    except ConfigError as error:
+        raise TrainError(f"cannot use the settings of the pretraining: {error}; {REMEDY}") from error
+    if difference:
+        raise TrainError(
+            f"the pretraining in {pretraining.root} was made with other settings: {difference}; give it "
+            f"those with --config and --set, or another folder with --results, or {REMEDY}"
+        )
 
 
 def write_transfer(paths: FoldPaths, transfer: Transfer) -> None:
@@ -103,12 +114,9 @@ def read_source_digest(paths: FoldPaths) -> str:
     return digest
 
 
-def _check_complete(pretraining: FoldPaths) -> str:
-    if not pretraining.is_complete:
-        state = "unfinished" if pretraining.settings.exists() else "missing"
-        raise TrainError(f"the pretraining that this arm starts from is {state}: no summary.json in {pretraining.root}; {REMEDY}")
+def _check_model(pretraining: FoldPaths) -> str:
     summary = read_json(pretraining.summary, TrainError, "summary of the pretraining")
-    expected = summary.get("model_digest")
+    expected = summary.get("model_digest") if isinstance(summary, dict) else None
     found = digest_file(pretraining.model) if pretraining.model.is_file() else "none"
     if found != expected:
         raise TrainError(

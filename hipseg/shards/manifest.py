@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -119,6 +119,15 @@ class Manifest:
             if one.case == case:
                 return one
         raise ShardError(f"no case {case!r} among the {len(self.cases)} packed cases; `hipseg inspect` lists them")
+
+    def records(self, cases: Iterable[str]) -> tuple[CaseRecord, ...]:
+        """Look many cases up by their keys, in the order asked for, in time that does not grow with the data set for each.
+
+        Raises:
+            ShardError: one of them is not there.
+        """
+        by_key = {one.case: one for one in self.cases}
+        return tuple(by_key.get(case) or self.record(case) for case in cases)
 
     @property
     def data_digest(self) -> str:

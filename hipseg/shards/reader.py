@@ -1,5 +1,6 @@
 """Read slices of a packed case at random: HDF5 tells once where each chunk lies, then it is read and decoded directly."""
 
+import errno
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hipseg.axes import VolumeI16, VolumeU8
-from hipseg.errors import ConfigError, ShardError
+from hipseg.errors import ConfigError, HipsegError, ShardError
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
 from hipseg.shards.codec import BLOSC_FILTER, FLETCHER32_FILTER, check_slice, decode_slice
@@ -45,6 +46,7 @@ def open_reader(paths: DatasetPaths, record: CaseRecord) -> "CaseReader":
         record: the case, as the manifest has it.
     Raises:
         ShardError: the shard is missing, damaged, of another version, or does not hold what the manifest says.
+        ConfigError: this process may open no more files.
     """
     return CaseReader(paths.shard(record.shard), record)
 
@@ -59,7 +61,10 @@ class CaseReader:
         self._chunks = _locate_chunks(path, record, self._dtypes)
         self._unchecked = {name: bytearray(b"\1") * len(chunks) for name, chunks in self._chunks.items()}
         self._local = threading.local()
-        self._descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise _unreadable(path, record, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -202,7 +207,7 @@ def _locate_chunks(path: Path, record: CaseRecord, dtypes: Mapping[str, np.dtype
     except FileNotFoundError as error:
         raise ShardError(f"shard {path} of case {record.case} is missing; restore it, or pack the case again") from error
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
-        raise ShardError(_damaged(path, record, str(error))) from error
+        raise _unreadable(path, record, error) from error
 
 
 def _check_case(group: h5py.Group, path: Path, record: CaseRecord) -> None:
@@ -241,6 +246,16 @@ def _chunk_table(dataset: h5py.Dataset, grid: Grid, dtype: np.dtype[Any]) -> Chu
     if len(places) != grid.shape_zyx[0]:
         raise ValueError(f"{dataset.name} has {len(places)} filtered chunks for {grid.shape_zyx[0]} slices")
     return tuple(places[z] for z in range(grid.shape_zyx[0]))
+
+
+def _unreadable(path: Path, record: CaseRecord, error: Exception) -> HipsegError:
+    """Tell a shard that is damaged from one that this process may not open besides those that it has open."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return ConfigError(
+            f"cannot open shard {path.name} of case {record.case}: too many files are open; each case of a run stays open, so "
+            "raise the limit, as with `ulimit -n 65536`"
+        )
+    return ShardError(_damaged(path, record, str(error)))
 
 
 def _damaged(path: Path, record: CaseRecord, detail: str) -> str:

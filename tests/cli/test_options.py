@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import click
+import pytest
 from click.testing import CliRunner
 
 from hipseg.cli.options import as_overrides, config_options, run_options
@@ -28,6 +29,13 @@ def test_options_of_their_own_become_overrides_and_those_not_given_are_left_out(
     # A folder of digits stays text, and one that looks like YAML too.
     assert (str(settings.shards), str(settings.results), settings.train.epochs) == ("12", "a: b", 3)
     assert settings.train.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    "name", ["r😀", "ergebnis-ü", "a\u2028b", "a\x7fb", "a\ufeffb", "caf\udce9", "null", "1e3", "- a", "x" * 300 + " y"]
+)
+def test_a_path_reaches_the_settings_as_it_was_given(name):
+    assert str(load_settings(None, as_overrides({"results": name})).results) == name
 
 
 def test_options_of_a_run_name_the_settings_they_stand_for():

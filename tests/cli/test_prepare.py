@@ -95,10 +95,21 @@ def test_an_arm_with_transfer_is_ready_after_the_pretraining(study, capsys):
     study.pretrain.shards.symlink_to(study.shards)
     prepare(study)
     pretraining = StudyPaths(study.results).pretraining
+    pretraining.settings.write_text(dump_settings(study))
     pretraining.summary.write_text("{}")
     prepare(study, *TRANSFER)
     folders = [pretraining.root, StudyPaths(study.results).fold("modified-unet-tl", 0).root]
     assert capsys.readouterr().out.splitlines() == [str(folder) for folder in folders]
+
+
+def test_a_pretraining_made_with_other_settings_is_refused_with_the_difference(study):
+    study.pretrain.shards.symlink_to(study.shards)
+    prepare(study)
+    pretraining = StudyPaths(study.results).pretraining
+    pretraining.settings.write_text(dump_settings(study))
+    pretraining.summary.write_text("{}")
+    with pytest.raises(LaunchError, match=r"modified-unet-tl starts from .* made with other settings: feed.window_hu was "):
+        prepare(study, *TRANSFER, "--set", "feed.window_hu=[0, 900]")
 
 
 def test_the_pretraining_needs_its_own_scans_only(study):

@@ -82,6 +82,16 @@ def test_folds_that_another_study_deals_at_the_same_time_are_waited_for(packed, 
     assert len(json.loads(paths.splits.read_text())) == 4
 
 
+def test_damaged_folds_name_the_command_that_writes_others_and_it_does(packed):
+    paths, _ = packed
+    paths.splits.write_text("[{]")
+    cure = rf"deal all cases anew with `hipseg split {paths.root} --overwrite`"
+    with pytest.raises(ShardError, match=cure):
+        run(["split", str(paths.root), "--folds", "4"])
+    run(["split", str(paths.root), "--folds", "4", "--overwrite"])
+    assert len(json.loads(paths.splits.read_text())) == 4
+
+
 def test_more_folds_than_patients_are_refused_and_nothing_is_written(packed):
     paths, _ = packed
     with pytest.raises(ConfigError, match="cannot split 4 patients with a mask into 5 folds"):

@@ -28,7 +28,7 @@ def study(tmp_path_factory):
     """A packed study with its settings file; nothing is trained."""
     root = tmp_path_factory.mktemp("study")
     pack_discs(root / "shards", 2, folds=2)
-    pack_discs(root / "organs", 2)
+    pack_discs(root / "organs", 2, first=2)
     (root / "study.yaml").write_text(dump_settings(small_settings(root)))
     return root
 
@@ -52,6 +52,11 @@ def test_pretraining_training_and_scoring_follow_each_other(study, options, capf
     assert (code, err) == (0, "")
     assert results.pretraining.is_complete
 
+    code, _, err = run(capfd, "train", "--arm", "modified-unet-tl", "--fold", "0", *options)
+    assert code == 6
+    assert "made with other settings: pretrain.train.batch_size was 8, is now 4" in err
+
+    options = (*options, "--set", "pretrain.train.epochs=1", "--set", "pretrain.train.batch_size=8")
     code, out, err = run(capfd, "train", "--arm", "modified-unet-tl", "--fold", "0", *options)
     paths = results.fold("modified-unet-tl", 0)
     assert (code, err) == (0, "")

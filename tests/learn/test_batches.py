@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_slices_come_in_the_order_asked_for_windowed_and_padded(packed):
     order = np.array([SLICES + 2, 0, SLICES - 1])
     with open_feed(paths, manifest.cases, FEED, ((1,), (2,))) as feed:
         assert len(feed) == 2 * SLICES
-        ((images, truth),) = feed.batches(order, 8)
+        ((images, truth),) = feed.load(share_out(order, 8))
     assert images.shape == (3, 256, 256, 1)
     assert truth.shape == (3, 256, 256, 2)
     top, left = (256 - ROWS) // 2, (256 - COLUMNS) // 2
@@ -46,14 +48,14 @@ def test_slices_come_in_the_order_asked_for_windowed_and_padded(packed):
     assert truth.numpy().sum() == sum((disc_case(case)[1][z] > 0).sum() for case, z in [(1, 2), (0, 0), (0, SLICES - 1)])
 
 
-@pytest.mark.parametrize("stored_hu", [(-200, 1000), (-1024, 3071), (-1000, 400), (100, 900)])
+@pytest.mark.parametrize("stored_hu", [(-200, 1000), (-1024, 3071), (-1000, 1400), (-213, 1012)])
 def test_values_stored_over_a_window_give_the_batches_of_their_hounsfield_units(tmp_path, monkeypatch, stored_hu):
     paths, manifest = pack_discs(tmp_path, 2, storage=Storage("lz4", stored_hu))
     order = np.arange(2 * SLICES)
     with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
-        ((images, _),) = feed.batches(order, len(order))
+        ((images, _),) = feed.load(share_out(order, len(order)))
         monkeypatch.setattr(feed, "_stored_hu", None)
-        ((expected, _),) = feed.batches(order, len(order))
+        ((expected, _),) = feed.load(share_out(order, len(order)))
     assert np.array_equal(images, expected)
 
 
@@ -63,13 +65,24 @@ def test_stored_values_are_read_as_they_are_only_where_padding_stays_air(tmp_pat
         real = getattr(CaseReader, name)
         monkeypatch.setattr(CaseReader, name, lambda self, z, name=name, real=real: read.append(name) or real(self, z))
     for number, (stored_hu, first) in enumerate(
-        [(None, "read_image"), (FEED.window_hu, "read_stored_image"), ((0, 900), "read_image")]
+        [(None, "read_image"), (FEED.window_hu, "read_stored_image"), ((-1100, 1000), "read_image")]
     ):
+        # Padded with air, which is not what the network is to see beside -1100 HU.
+        feed_settings = FEED.model_copy(update={"window_hu": stored_hu or FEED.window_hu})
         paths, manifest = pack_discs(tmp_path / str(number), 1, storage=Storage("lz4", stored_hu))
         read.clear()
-        with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
-            list(feed.batches(np.array([0]), 1))
+        with open_feed(paths, manifest.cases, feed_settings, ((1,),)) as feed:
+            list(feed.load(share_out(np.array([0]), 1)))
         assert read[0] == first
+
+
+@pytest.mark.parametrize("fed_hu", [(-1000, 1000), (-201, 300), (-200, 301)])
+def test_window_that_the_stored_one_does_not_hold_is_refused_with_both(tmp_path, fed_hu):
+    paths, manifest = pack_discs(tmp_path, 1, storage=Storage("lz4", (-200, 300)))
+    feed = FEED.model_copy(update={"window_hu": fed_hu})
+    said = f"case c0 is stored as uint8 over -200 to 300 HU and feed.window_hu is {fed_hu[0]} to {fed_hu[1]}; "
+    with pytest.raises(ConfigError, match=said), open_feed(paths, manifest.cases, feed, ((1,),)):
+        pass
 
 
 @pytest.mark.parametrize("stored_hu", [(-200, 1300), (-1024, 3071), (-4096, 4095), (37, 1012)])
@@ -80,7 +93,7 @@ def test_hounsfield_units_of_stored_values_are_those_of_the_shards(stored_hu):
 def test_an_epoch_feeds_every_slice_once(packed):
     paths, manifest = packed
     with open_feed(paths, manifest.cases, FEED, ((1, 2),)) as feed:
-        batches = list(feed.batches(shuffled_order(len(feed), 0, 1), 4))
+        batches = list(feed.load(share_out(shuffled_order(len(feed), 0, 1), 4)))
         sums = sorted(float(slice_truth.numpy().sum()) for _, truth in batches for slice_truth in truth)
     assert [len(images) for images, _ in batches] == [4, 3, 3]
     assert sums == sorted(float((labels > 0).sum()) for case in (0, 1) for labels in disc_case(case)[1])
@@ -119,13 +132,13 @@ def test_damaged_slice_is_an_error_of_ours(tmp_path):
         with shard.open("r+b") as handle:
             handle.write(bytes(shard.stat().st_size))
         with pytest.raises(ShardError, match="case c0 is damaged"):
-            list(feed.batches(feed.all_slices(), 2))
+            list(feed.load(share_out(feed.all_slices(), 2)))
 
 
 def test_feed_can_be_left_before_its_end(packed):
     paths, manifest = packed
     with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
-        batches = feed.batches(feed.all_slices(), 1)
+        batches = feed.load(share_out(feed.all_slices(), 1))
         next(batches)
         batches.close()
         assert list(batches) == []
@@ -136,7 +149,19 @@ def test_readers_are_closed_with_the_feed(packed):
     with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
         pass
     with pytest.raises(ValueError, match="reader of case c0 is closed"):
-        next(feed.batches(feed.all_slices(), 1))
+        next(feed.load(share_out(feed.all_slices(), 1)))
+
+
+def test_soft_limit_of_open_files_does_not_bound_the_cases(packed):
+    paths, manifest = packed
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with open_feed(paths, manifest.cases, FEED, ((1,),)) as feed:
+            assert len(feed) == 2 * SLICES
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_case_larger_than_the_input_is_refused_by_name(packed):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -5,18 +6,18 @@ import keras
 import numpy as np
 import pytest
 
-from hipseg.config import load_settings
+from hipseg.config import FeedSettings, dump_settings, load_settings
 from hipseg.errors import ConfigError, ShardError, TrainError
-from hipseg.fsio import digest_file, write_json
+from hipseg.fsio import digest_file, write_json, write_text
 from hipseg.learn.course import run_course
 from hipseg.learn.fold import prepare_fold
 from hipseg.learn.history import read_history
 from hipseg.learn.networks import build_network
-from hipseg.learn.provenance import digest_settings, read_provenance
+from hipseg.learn.provenance import digest_settings, list_cases, read_provenance
 from hipseg.learn.training import save_model
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.shards.manifest import read_manifest
-from hipseg.splits import digest_splits, read_splits
+from hipseg.splits import Split, digest_splits, read_splits
 from tests.learn.builders import pack_discs, quiet_session, small_settings
 
 
@@ -117,7 +118,16 @@ def test_complete_run_is_refused_and_stays(study, trained):
 def test_fine_tuning_starts_from_the_pretraining_and_says_so(study):
     pretraining = StudyPaths(study.results).pretraining
     save_model(build_network("modified-unet", study.networks, 256, outputs=2, seed=9), pretraining)
+    write_text(pretraining.settings, dump_settings(study))
+    organs = pack_discs(study.pretrain.shards, 2, first=3)[1]
+    write_json(pretraining.cases, list_cases(organs, Split(("c3",), ("c4",))))
     write_json(pretraining.summary, {"model_digest": digest_file(pretraining.model)})
+    with pytest.raises(TrainError, match="made with other settings"):
+        prepare_fold(study.model_copy(update={"feed": FeedSettings(input_side=256, window_hu=(0, 900))}), "modified-unet-tl", 0)
+    write_json(pretraining.cases, list_cases(read_manifest(DatasetPaths(study.shards)), Split(("c0", "c1"), ("c2",))))
+    with pytest.raises(TrainError, match="was seen in pretraining"):
+        prepare_fold(study, "modified-unet-tl", 0)
+    write_json(pretraining.cases, list_cases(organs, Split(("c3",), ("c4",))))
     paths, _ = train(
         study.model_copy(update={"pretrain": study.pretrain.model_copy(update={"freeze": ("enc",)})}), "modified-unet-tl", 0
     )
@@ -154,10 +164,25 @@ def test_missing_splits_are_refused_with_the_command(tmp_path):
 
 def test_earlier_run_stays_when_the_data_of_the_next_cannot_be_read(study, trained):
     trained.summary.write_text("{}")
-    course = prepare_fold(study, "unet", 0)
-    for record in course.manifest.cases:
-        DatasetPaths(study.shards).shard(record.shard).write_bytes(b"damaged")
+    course, session = with_damaged_shards(prepare_fold(study, "unet", 0)), quiet_session(overwrite=True)
     with pytest.raises(ShardError, match="damaged"):
-        run_course(course, quiet_session(overwrite=True))
+        run_course(course, session)
     assert trained.is_complete
     assert trained.model.exists()
+    assert session.console.file.getvalue() == ""
+
+
+def test_validation_side_without_what_is_learned_is_said_to_choose_by_its_loss(study):
+    course, session = with_damaged_shards(prepare_fold(study, "unet", 0)), quiet_session()
+    with pytest.raises(ShardError, match="damaged"):
+        run_course(dataclasses.replace(course, targets=((9,),), warnings=("something else",)), session)
+    said = " ".join(session.console.file.getvalue().split())
+    assert said.startswith("WARNING unet fold 0: something else WARNING unet fold 0: no case to choose the best epoch by")
+    assert said.endswith("the epoch of the lowest validation loss is taken")
+
+
+def with_damaged_shards(course):
+    """The same run, which ends as soon as it opens its data."""
+    for record in course.manifest.cases:
+        course.dataset.shard(record.shard).write_bytes(b"damaged")
+    return course

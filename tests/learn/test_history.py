@@ -11,8 +11,10 @@ from hipseg.learn.history import COLUMNS, EpochRow, ScalarLog, append_row, best_
 ROW = EpochRow(1, 2.5, 0.001, 0.7, 0.6, 0.2, 1 / 3, 0.65, 0.55, 0.1, 0.2)
 
 
-def rows(*val_dices):
-    return [dataclasses.replace(ROW, epoch=number, val_dice=value) for number, value in enumerate(val_dices, start=1)]
+def rows(*val_dices, losses=None):
+    losses = losses or [ROW.val_loss] * len(val_dices)
+    pairs = enumerate(zip(val_dices, losses, strict=True), start=1)
+    return [dataclasses.replace(ROW, epoch=number, val_dice=dice, val_loss=loss) for number, (dice, loss) in pairs]
 
 
 def test_columns_are_those_of_the_interface():
@@ -34,12 +36,20 @@ def test_undefined_scores_are_read_back_as_undefined(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("val_dices", "best"),
-    [((0.1, 0.3, 0.2), 2), ((0.3, 0.3), 1), ((math.nan, 0.0), 2), ((math.nan, math.nan), 1)],
-    ids=["highest", "first of equals", "anything above undefined", "all undefined"],
+    ("val_dices", "losses", "best"),
+    [
+        ((0.1, 0.3, 0.2), (0.1, 0.9, 0.2), 2),
+        ((0.3, 0.3), (0.5, 0.5), 1),
+        ((0.0, 0.0, 0.0), (0.7, 0.2, 0.3), 2),
+        # Nothing is to be found: some pixels in epoch 1, none in 2 and 3, one in 4.
+        ((0.0, math.nan, math.nan, 0.0), (0.6, 0.5, 0.2, 0.3), 3),
+        ((0.0, math.nan, 0.0), (0.6, 0.5, 0.1), 3),
+        ((math.nan, math.nan), (math.nan, 0.5), 2),
+    ],
+    ids=["highest Dice", "first of equals", "lowest loss of equals", "nothing to find", "nearly nothing found", "loss undefined"],
 )
-def test_best_epoch(val_dices, best):
-    assert best_row(rows(*val_dices)).epoch == best
+def test_best_epoch(val_dices, losses, best):
+    assert best_row(rows(*val_dices, losses=losses)).epoch == best
 
 
 def test_no_epoch_has_no_best():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from hipseg.config import ModifiedUnetSettings, NetworkSettings, UnetSettings
@@ -194,3 +195,17 @@ class TestBothNetworks:
     def test_no_structures_are_refused(self, name):
         with pytest.raises(ConfigError, match="0 outputs"):
             build_network(name, SLIM, 256, outputs=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("unet", r"networks\.unet\.base_filters$"), ("modified-unet", r"networks\.modified_unet\.encoder_filters and ")],
+)
+def test_weights_that_memory_does_not_hold_are_refused_with_the_setting(monkeypatch, name, said):
+    def exhaust(*_arguments, **_options):
+        # With base_filters of a million TensorFlow itself tries for ten seconds.
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(layers, "Conv2D", exhaust)
+    with pytest.raises(ConfigError, match=f"memory does not hold the weights of {name}; lower {said}"):
+        build_network(name, SLIM, 256)

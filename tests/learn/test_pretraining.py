@@ -3,7 +3,9 @@ import dataclasses
 import pytest
 
 from hipseg.errors import ConfigError, ShardError
-from hipseg.learn.pretraining import hold_out, organ_targets, prepare_pretraining
+from hipseg.learn.pretraining import check_organs, hold_out, organ_targets, prepare_pretraining
+from hipseg.runs import DatasetPaths
+from hipseg.shards.manifest import write_manifest
 from tests.learn.builders import pack_discs, small_settings
 
 
@@ -71,6 +73,21 @@ def test_organs_that_are_nowhere_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"pretrain\.organs asks for label 8, 9"):
         prepare_pretraining(settings.model_copy(update={"pretrain": pretraining}))
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["bright", "Bright"])
+def test_organ_packed_under_another_number_is_refused_with_both(tmp_path, name):
+    paths, manifest = pack_discs(tmp_path / "organs", 3)
+    write_manifest(paths, dataclasses.replace(manifest, rois={name: 2, "dark": 1}))
+    with pytest.raises(
+        ConfigError, match=rf"says bright: 1, and \S+organs was packed with {name}=2; set pretrain\.organs\.bright=2"
+    ):
+        prepare_pretraining(small_settings(tmp_path))
+
+
+def test_organs_of_other_names_and_unnamed_structures_are_taken_by_their_numbers(tmp_path):
+    check_organs({"bone": 1, "liver": 2}, {"Os coxae": 1, "liver": 2}, DatasetPaths(tmp_path))
+    check_organs({"bone": 1}, {}, DatasetPaths(tmp_path))
 
 
 def test_nothing_is_left_where_no_data_is(tmp_path):

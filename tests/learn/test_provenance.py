@@ -10,6 +10,7 @@ import tensorflow as tf
 from hipseg import __version__
 from hipseg.config import EvaluateSettings, StudySettings, load_settings
 from hipseg.errors import TrainError
+from hipseg.fsio import digest_bytes
 from hipseg.learn import provenance
 from hipseg.learn.provenance import (
     begin_record,
@@ -70,8 +71,11 @@ def test_record_is_read_back_with_its_settings(tmp_path):
     assert read_provenance(paths) == described(started=read_provenance(paths).started)
     assert load_settings(paths.settings) == settings
     assert json.loads(paths.provenance.read_text())["ranks"] == 1
+    assert read_provenance(paths).model_digest is None
+    paths.model.write_bytes(b"weights")
     end_record(paths, described(), 12.3456)
     assert read_provenance(paths).seconds == 12.346
+    assert read_provenance(paths).model_digest == digest_bytes(b"weights")
 
 
 def test_paths_and_threads_do_not_change_the_digest_of_settings_and_all_else_does():
@@ -121,6 +125,7 @@ def test_cases_of_both_sides_are_listed_with_patients_and_images(tmp_path):
     images = [record.image_digest for record in manifest.cases]
     assert list_cases(manifest, Split(("c0", "c2"), ("c1",))) == {
         "salt_id": manifest.salt_id,
+        "windows_hu": [None],
         "train": [
             {"case": "c0", "patient": "p0", "image_digest": images[0]},
             {"case": "c2", "patient": "p2", "image_digest": images[2]},

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from hipseg.config import TrainSettings
 from hipseg.errors import TrainError
-from hipseg.learn.batches import open_feed
+from hipseg.learn.batches import open_feed, share_out
 from hipseg.learn.beginning import Beginning
 from hipseg.learn.checkpoints import load_checkpoint
 from hipseg.learn.history import read_history
@@ -79,12 +80,22 @@ def test_run_leaves_history_checkpoints_and_the_best_model(feeds, tmp_path):
     assert lines[0].endswith("(best so far)")
 
 
+def test_run_with_nothing_to_find_in_validation_comes_to_its_end(feeds, tmp_path):
+    """Nothing there and nothing found: Dice is undefined, in memory and in the checkpoint that is read back."""
+    root = tmp_path / "shards"
+    paths, manifest = pack_discs(root, 1)
+    with open_feed(paths, manifest.cases, small_settings(root).feed, ((9,),)) as nothing:
+        _, history, run = train((feeds[0], nothing), tmp_path, "unet", epochs=1, threshold=1 - 1e-9)
+    assert math.isnan(history[0].val_dice)
+    assert run.model.is_file()
+
+
 def test_scores_of_the_history_are_those_of_all_pixels(feeds, tmp_path):
     model, history, _ = train(feeds, tmp_path, "unet", epochs=1)
     way = Way(feeds[1], feeds[1].all_slices(), 4, "validation")
     measured = run_pass(compile_validation(model, 0.5), way, ALONE, begin_tally(1)).measure()
     by_hand = NO_COUNTS
-    for images, truth in feeds[1].batches(feeds[1].all_slices(), 2):
+    for images, truth in feeds[1].load(share_out(feeds[1].all_slices(), 2)):
         ((tp, fp, fn, tn),) = count_pixels(truth, model(images), 0.5).numpy().tolist()
         by_hand += Counts(tp, fp, fn, tn)
     assert measured.pooled == by_hand
@@ -131,7 +142,7 @@ def dice_by_statistics(model, feed):
     scores = []
     for is_training in (False, True):
         counts = NO_COUNTS
-        for images, truth in feed.batches(feed.all_slices(), 8):
+        for images, truth in feed.load(share_out(feed.all_slices(), 8)):
             ((tp, fp, fn, tn),) = count_pixels(truth, model(images, training=is_training), 0.5).numpy().tolist()
             counts += Counts(tp, fp, fn, tn)
         scores.append(dice(counts))

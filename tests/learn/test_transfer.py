@@ -3,12 +3,17 @@ import json
 import numpy as np
 import pytest
 
-from hipseg.config import ArmSettings, StudySettings
+from hipseg.config import dump_settings, load_settings
 from hipseg.errors import ConfigError, TrainError
-from hipseg.fsio import digest_file, write_json
+from hipseg.fsio import digest_file, write_json, write_text
 from hipseg.learn.networks import build_network
 from hipseg.learn.training import save_model
-from hipseg.learn.transfer import load_pretrained, read_source_digest, transfer_network, write_transfer
+from hipseg.learn.transfer import (
+    check_pretraining,
+    load_pretrained,
+    read_source_digest,
+    write_transfer,
+)
 from hipseg.runs import FoldPaths, StudyPaths
 from tests.learn.builders import small_settings
 
@@ -18,6 +23,7 @@ def pretraining(tmp_path):
     """A complete pretraining of the slim modified U-Net on two organs; its weights are fresh ones of seed 1."""
     paths = StudyPaths(tmp_path / "results").pretraining
     save_model(network(tmp_path, outputs=2, seed=1), paths)
+    write_text(paths.settings, dump_settings(small_settings(tmp_path)))
     write_json(paths.summary, {"model_digest": digest_file(paths.model)})
     return paths
 
@@ -81,19 +87,50 @@ def test_freezing_a_layer_that_is_not_there_is_refused(tmp_path, pretraining):
 
 def test_missing_pretraining_is_refused_with_the_command(tmp_path):
     with pytest.raises(TrainError, match=r"is missing.*run `hipseg pretrain`"):
-        load_pretrained(network(tmp_path), "modified-unet", StudyPaths(tmp_path).pretraining, ())
+        check_pretraining(StudyPaths(tmp_path).pretraining, small_settings(tmp_path))
 
 
 def test_unfinished_pretraining_is_refused(tmp_path, pretraining):
     pretraining.summary.unlink()
-    pretraining.settings.touch()
     with pytest.raises(TrainError, match=r"is unfinished: no summary\.json.*run `hipseg pretrain`"):
-        load_pretrained(network(tmp_path), "modified-unet", pretraining, ())
+        check_pretraining(pretraining, small_settings(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("feed.window_hu=[-1000, 3000]", r"feed\.window_hu was \[-200\.0, 1000\.0\], is now \[-1000\.0, 3000\.0\]"),
+        ("networks.modified_unet.leaky_slope=0.3", r"leaky_slope was 0\.02, is now 0\.3"),
+        ("pretrain.organs.other=3", r"pretrain\.organs\.other was not set, is now 3"),
+        ("pretrain.train.epochs=500", r"pretrain\.train\.epochs was 2, is now 500.*run `hipseg pretrain`"),
+    ],
+)
+def test_pretraining_made_with_other_settings_is_refused_with_the_first_difference(pretraining, change, said):
+    with pytest.raises(TrainError, match=f"made with other settings: .*{said}"):
+        check_pretraining(pretraining, load_settings(pretraining.settings, (change,)))
+
+
+@pytest.mark.parametrize("change", ["train.learning_rate=0.1", "pretrain.freeze=[enc1]", "pretrain.train.threads=2", "folds=7"])
+def test_settings_that_the_pretraining_does_not_depend_on_are_free(pretraining, change):
+    check_pretraining(pretraining, load_settings(pretraining.settings, (change,)))
+
+
+def test_pretraining_whose_settings_are_gone_is_refused(tmp_path, pretraining):
+    pretraining.settings.unlink()
+    with pytest.raises(TrainError, match="cannot use the settings of the pretraining: no settings file"):
+        check_pretraining(pretraining, small_settings(tmp_path))
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"other")], ids=["lost", "changed"])
 def test_pretrained_model_other_than_the_one_of_the_summary_is_refused(tmp_path, pretraining, damage):
     damage(pretraining.model)
+    with pytest.raises(TrainError, match=r"is not the model that its summary names.*run `hipseg pretrain`"):
+        load_pretrained(network(tmp_path), "modified-unet", pretraining, ())
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"network": "unet"}'])
+def test_summary_of_a_pretraining_that_names_no_model_is_refused(tmp_path, pretraining, text):
+    pretraining.summary.write_text(text)
     with pytest.raises(TrainError, match=r"is not the model that its summary names.*run `hipseg pretrain`"):
         load_pretrained(network(tmp_path), "modified-unet", pretraining, ())
 
@@ -108,29 +145,3 @@ def test_pretraining_of_another_network_is_refused_by_layer(tmp_path, pretrainin
     model = build_network("unet", small_settings(tmp_path).networks, 256)
     with pytest.raises(TrainError, match=r"layer enc1_conv1 .*no such layer"):
         load_pretrained(model, "unet", pretraining, ())
-
-
-def arms(**transfer):
-    return StudySettings(
-        arms={
-            name.replace("_", "-"): ArmSettings(network=net, transfer=has, study="s", method="m")
-            for name, (net, has) in transfer.items()
-        }
-    )
-
-
-def test_network_of_the_transfer_arms_is_pretrained():
-    assert transfer_network(StudySettings()) == "modified-unet"
-    assert transfer_network(arms(a=("unet", True), b=("modified-unet", False))) == "unet"
-
-
-@pytest.mark.parametrize(
-    ("settings", "found"),
-    [
-        (arms(a=("unet", False)), "no arm"),
-        (arms(a=("unet", True), b=("modified-unet", True)), "modified-unet and unet"),
-    ],
-)
-def test_pretraining_needs_one_network(settings, found):
-    with pytest.raises(ConfigError, match=found):
-        transfer_network(settings)

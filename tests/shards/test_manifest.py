@@ -55,6 +55,9 @@ def test_a_case_is_found_by_its_key(packed):
     assert manifest.record("c2") is manifest.cases[1]
     with pytest.raises(ShardError, match="no case 'c4' among the 3 packed cases"):
         manifest.record("c4")
+    assert manifest.records(("c3", "c1")) == (manifest.cases[2], manifest.cases[0])
+    with pytest.raises(ShardError, match="no case 'c4' among the 3 packed cases"):
+        manifest.records(("c1", "c4"))
 
 
 def test_data_digest_does_not_depend_on_keys_or_order(packed, tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import resource
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hipseg.errors import ShardError
+from hipseg.errors import ConfigError, ShardError
 from hipseg.runs import DatasetPaths
 from hipseg.shards.reader import open_reader, read_image_volume, read_label_volume
 from tests.shards.builders import box_labels, make_grid_of, noise_hu, pack_arrays
@@ -97,6 +98,28 @@ def test_a_damaged_slice_is_named_and_the_others_are_still_read(packed):
         np.testing.assert_array_equal(reader.read_image(2), noise_hu(0, SHAPE)[2])
         with pytest.raises(ShardError, match=r"shard c1\.h5 of case c1 is damaged: image, slice 3: its Fletcher-32"):
             reader.read_image(3)
+
+
+@pytest.mark.parametrize("spare", [0, 1], ids=["for HDF5", "for the slices"])
+def test_a_shard_that_may_not_be_opened_besides_the_others_is_not_called_damaged(packed, monkeypatch, spare):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    real = h5py.File
+    # HDF5 closes its file before the reader opens it for the slices.
+    lower = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # noqa: E731
+
+    class Closing(real):
+        def __exit__(self, *ending):
+            super().__exit__(*ending)
+            lower()
+
+    monkeypatch.setattr(h5py, "File", Closing if spare else real)
+    try:
+        if not spare:
+            lower()
+        with pytest.raises(ConfigError, match=r"cannot open shard c1\.h5 of case c1: too many files are open; .*`ulimit -n"):
+            open_reader(*packed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_missing_shard_is_named(packed):
