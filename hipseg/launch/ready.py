@@ -150,11 +150,11 @@ def _check_pretraining(paths: StudyPaths, children: Mapping[str, FoldPaths], *, 
     pretraining = paths.pretraining
     now = None
     if pretraining.is_complete:
-        now = read_json(pretraining.summary, LaunchError, "summary of the pretraining").get("model_digest")
+        now = _read_digest(pretraining.summary, "summary of the pretraining", "model_digest")
     for name, run in children.items():
         if not run.transfer.is_file():
             continue
-        then = read_json(run.transfer, LaunchError, "record of the transfer").get("source_digest")
+        then = _read_digest(run.transfer, "record of the transfer", "source_digest")
         cure = f"delete {run.root} to make it anew, or choose another folder with --results"
         if now is not None and then != now:
             raise LaunchError(f"{name} started from another pretraining than {pretraining.root}, trained anew since; {cure}")
@@ -162,6 +162,12 @@ def _check_pretraining(paths: StudyPaths, children: Mapping[str, FoldPaths], *, 
             raise LaunchError(
                 f"{name} started from a pretraining that is no longer in {pretraining.root}, and others need one; {cure}"
             )
+
+
+def _read_digest(path: Path, what: str, key: str) -> object:
+    """Read one digest of a run's JSON file; None where it holds none."""
+    value = read_json(path, LaunchError, what)
+    return value.get(key) if isinstance(value, dict) else None
 
 
 def is_begun(run: FoldPaths) -> bool:

@@ -96,9 +96,13 @@ def _refuse_different(fold: FoldResult, other: FoldResult, what: str, value: obj
 
 def _check_sides(fold: FoldResult) -> None:
     if both := fold.sides.train.patients & fold.sides.val.patients:
-        raise ReportError(f"patient {min(both)} is on both sides of {fold.title}; deal the cases anew with `hipseg split`")
+        raise ReportError(
+            f"patient {min(both)} is on both sides of {fold.title}; deal the cases anew with `hipseg split SHARDS --overwrite`"
+        )
     if both := fold.sides.train.images & fold.sides.val.images:
-        raise ReportError(f"image {min(both)[:12]} is on both sides of {fold.title}; deal the cases anew with `hipseg split`")
+        raise ReportError(
+            f"image {min(both)[:12]} is on both sides of {fold.title}; deal the cases anew with `hipseg split SHARDS --overwrite`"
+        )
 
 
 def _check_pretraining(fold: FoldResult, pretraining: Pretraining | None) -> None:
