@@ -64,13 +64,19 @@ def to_hu(stored: StoredI, header: ImageHeader, rounding: Rounding) -> SliceI16:
         SeriesError: a value lies beyond int16.
     """
     slope, intercept = float(header.slope or 0), float(header.intercept or 0)
-    if slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < INT16.max:
-        values = stored.astype(np.int64) * int(slope) + int(intercept)
-    else:
+    if not (slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < INT16.max):
         values = rounding.round(stored * slope + intercept).astype(np.int64)
-    if values.min() >= INT16.min and values.max() <= INT16.max:
-        return values.astype(np.int16)
-    return _clamp_padding(values, stored, header)
+        if values.min() >= INT16.min and values.max() <= INT16.max:
+            return values.astype(np.int16)
+        return _clamp_padding(values, stored, header)
+    ends = [int(end) * int(slope) + int(intercept) for end in (stored.min(), stored.max())]
+    if min(ends) < INT16.min or max(ends) > INT16.max:
+        return _clamp_padding(stored.astype(np.int64) * int(slope) + int(intercept), stored, header)
+    # What wraps around at one step wraps back at another, since the sums are known to fit.
+    image_hu = stored.astype(np.int16)
+    image_hu *= np.int16(slope)
+    image_hu += np.int16(intercept)
+    return image_hu
 
 
 def _is_plain(header: ImageHeader) -> bool:

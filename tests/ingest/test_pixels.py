@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import imagecodecs
 import numpy as np
@@ -14,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000
 
 from hipseg.errors import SeriesError
 from hipseg.ingest import pixels
-from hipseg.ingest.pixels import read_slice_hu
+from hipseg.ingest.pixels import INT16, read_slice_hu, to_hu
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scan import scan_tree
 from hipseg.ingest.stored import MAX_FILE_BYTES, read_stored
@@ -348,3 +349,16 @@ def test_compressed_pixels_in_several_fragments_are_joined(tmp_path):
     path = write(tmp_path, volume_hu(1)[0])
     compress(path, JPEG2000Lossless, fragments=3)
     assert np.array_equal(read(path), volume_hu(1)[0])
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", ">i2", "<u4", "<i4"])
+@pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (1, -32766), (3, 32000), (-2, 5)])
+def test_rescaling_within_16_bits_gives_what_more_bits_give(dtype, slope, intercept):
+    holds = np.iinfo(dtype)
+    hu = np.array([[-32768, -1000, 0, 1], [40, 1000, 32766, 32767]])
+    stored = np.clip((hu - intercept) // slope, holds.min, holds.max)
+    stored = stored[np.abs(stored * slope + intercept) <= INT16.max].astype(dtype)
+    header = SimpleNamespace(slope=float(slope), intercept=float(intercept), padding=None)
+    image_hu = to_hu(stored, header, Rounding())
+    assert image_hu.dtype == np.int16
+    np.testing.assert_array_equal(image_hu, stored.astype(object) * slope + intercept)
