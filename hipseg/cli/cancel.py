@@ -1,5 +1,6 @@
 """`hipseg cancel`: end a submitted study."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -35,4 +36,6 @@ def _put_in_words(paths: StudyPaths, asked: tuple[str, ...], waiting: int) -> st
     rest = f"; {waiting} more had not begun and will not" if waiting else ""
     if not asked:
         return "nothing was running" + rest
-    return f"asked {', '.join(asked)} to save and stop{rest}; `hipseg status {paths.root}` shows when that is done"
+    return (
+        f"asked {', '.join(asked)} to save and stop{rest}; `hipseg status {shlex.quote(str(paths.root))}` shows when that is done"
+    )

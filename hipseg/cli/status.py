@@ -1,6 +1,7 @@
 """`hipseg status`: how far a submitted study is."""
 
 import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def _show(paths: StudyPaths, state: StudyState, progress: StudyProgress) -> Iter
     if progress.blind is not None:
         lines.append(put_blindness_in_words(progress.blind) + "\n")
     elif state.cluster is not None and any(one.stage in EXPLAINED_STAGES for one in progress.jobs):
-        lines.append(f"`hipseg resubmit {paths.root}` submits again what did not end well\n")
+        lines.append(f"`hipseg resubmit {shlex.quote(str(paths.root))}` submits again what did not end well\n")
     elif not is_driven(state) and any(map(_was_left, progress.jobs)):
         lines.append("the command that ran this study is gone; the same `hipseg submit` goes on where it ended\n")
     yield Text("".join(lines))

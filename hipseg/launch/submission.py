@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 import signal
 import socket
 import time
@@ -141,7 +142,7 @@ def refuse_other_settings(paths: StudyPaths, settings: StudySettings) -> None:
     if paths.settings.is_file() and paths.settings.read_text(encoding="utf-8") != dump_settings(settings):
         raise LaunchError(
             f"jobs of this study are queued or run with other settings than these ({paths.settings}); wait for them, end them "
-            f"with `hipseg cancel {paths.root}`, or choose another folder with --results"
+            f"with `hipseg cancel {shlex.quote(str(paths.root))}`, or choose another folder with --results"
         )
 
 
