@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from hipseg.errors import ConfigError, MaskError, SeriesError
 from hipseg.geometry import Grid
+from hipseg.ingest.ahead import Span, fetch_ahead
+from hipseg.ingest.archive import ZipMember
 from hipseg.ingest.compressed import MAX_FRAME_PIXELS
 from hipseg.ingest.ctorg import find_ctorg_cases
 from hipseg.ingest.enhanced import FrameReader
@@ -208,7 +210,7 @@ def _read_slices(
     series: OrderedSeries, labels: LabelSlices | None, case: str, plan: Straightening | None, rounding: Rounding
 ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
     with closing(FrameReader()) as frames:
-        for z, header in enumerate(series.headers):
+        for z, header in enumerate(fetch_ahead(series.headers, _locate)):
             where = f"case {case}, slice {z + 1} of {len(series.headers)} by position"
             try:
                 image_hu = (
@@ -222,6 +224,13 @@ def _read_slices(
                 yield straight_hu, None if labels is None else labels(z)
             except MaskError as error:
                 raise MaskError(f"mask of {where}: {error}") from error
+
+
+def _locate(header: ImageHeader) -> Span | None:
+    """Say which file to ask for: none of an archive, which is unpacked, and no file of many frames for each of them."""
+    if header.frame is not None or isinstance(header.path, ZipMember) or header.stamp is None:
+        return None
+    return header.path, header.stamp.size_bytes
 
 
 def _read_volume(

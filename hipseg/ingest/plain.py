@@ -80,7 +80,12 @@ class _Known:
 
 
 class HeaderReader:
-    """Reads the headers of plainly written files one after another, those of a series in a fraction of the first one's time."""
+    """Reads the headers of plainly written files one after another, those of a series in a fraction of the first one's time.
+
+    Attributes:
+        tags: the elements wanted of each.
+        head_bytes: how many bytes of the next file are read at first.
+    """
 
     def __init__(self, tags: Collection[int]) -> None:
         """Begin without any file.
@@ -90,11 +95,11 @@ class HeaderReader:
         """
         self.tags = frozenset(tags)
         self._known: dict[Kind, _Known] = {}
-        self._head_bytes = FIRST_READ_BYTES
+        self.head_bytes = FIRST_READ_BYTES
 
     def read_head(self, descriptor: int) -> bytes:
         """Read the first bytes of a file, as many as the header before had."""
-        return os.pread(descriptor, self._head_bytes, 0)
+        return os.pread(descriptor, self.head_bytes, 0)
 
     def read(self, descriptor: int, head: bytes) -> PlainHeader:
         """Read the values wanted of a plainly written file out of its first bytes; where those do not do, the next are read.
@@ -133,7 +138,7 @@ class HeaderReader:
         places = {tag: place for tag, place in elements.places.items() if tag in self.tags}
         values = _decode(head, places, {})
         known = self._remember(Image(head[: elements.pixels.first], elements, elements.pixels), values)
-        self._head_bytes = min(-(-elements.pixels.first // PAGE_BYTES) + 1, MAX_PAGES) * PAGE_BYTES
+        self.head_bytes = min(-(-elements.pixels.first // PAGE_BYTES) + 1, MAX_PAGES) * PAGE_BYTES
         return PlainHeader(values, elements.syntax, elements.pixels, known.tags, known.own, known.memory)
 
     def _remember(self, image: Image, values: Mapping[int, Value]) -> _Known:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from hipseg.ingest.ahead import fetch_ahead
 from hipseg.ingest.archive import ArchiveError, is_archive, list_members, open_descriptor
 from hipseg.ingest.dicomfile import (
     PREFIX_OFFSET,
@@ -142,7 +143,7 @@ def scan_tree(root: Path) -> Scan:
         NoRoomError: there are too many images for the memory, and their headers cannot be written to disk.
     """
     scan, headers = Scan(), HeaderReader(HEADER_TAGS)
-    for entry in walk_tree(root):
+    for entry in fetch_ahead(walk_tree(root), lambda entry: None if entry.reason else (entry.path, headers.head_bytes)):
         scan.files_seen += 1
         if entry.reason:
             _sort_unread(scan, entry)

@@ -1,12 +1,15 @@
 """Whole packings of the same files, as whole processes: hipseg-pack against what people use now, and a plain copy of the bytes.
 
-    nice -n -15 python tools/bench/pack.py [--rounds 5] [--series 4] [--slices 150] [--nnunet-python PATH]
+    nice -n -15 python tools/bench/pack.py [--rounds 5] [--series 4] [--slices 150] [--cold] [--nnunet-python PATH]
 
 Wall times are medians of interleaved rounds; the ratio is the other's time over hipseg's. Peak memory is that of all processes of
 a command together, what they share counted once (PSS, looked at every 5 ms), in a round of its own that is not timed.
 The others store images alone; hipseg stores masks and digests, too. Three lines are limits that no packing can pass: starting
 Python with numpy and h5py, reading the bytes, and copying as many in memory. What is not installed is named and left out; nnU-Net
 has an environment of its own, is measured once, and its conversion to NIfTI is told apart.
+
+With --cold the system is asked before each run to forget the sources, so that they come from the disk, as they do when scans are
+packed for the first time.
 
 All run with their compiled modules (PYTHONDONTWRITEBYTECODE is unset), after a round that is not counted. On a machine that
 others use, give the session priority and not only the process: where /proc/sys/kernel/sched_autogroup_enabled is 1, niceness
@@ -28,6 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import nnunet
 import psutil
+from cache import forget
 
 HIPSEG = "hipseg int16 lz4"
 ITK = """
@@ -82,6 +86,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--series", type=int, default=4)
     parser.add_argument("--slices", type=int, default=150)
+    parser.add_argument("--cold", action="store_true", help="read the sources from the disk each time")
     parser.add_argument("--nnunet-python", type=Path, help="the Python of an environment in which nnunetv2 is installed")
     options = parser.parse_args()
     for compressed in (False, True):
@@ -92,10 +97,10 @@ def main() -> None:
             subprocess.run([sys.executable, "-c", MAKE, folder / "data", *numbers], check=True, cwd=Path(__file__).parent)
             (folder / "salt").write_text("5a" * 32)
             (folder / "salt").chmod(0o600)
-            costs = measure(folder, options.rounds)
+            costs = measure(folder, options.rounds, is_cold=options.cold)
             if options.nnunet_python and not compressed:
                 costs["nnU-Net, from NIfTI"] = [measure_nnunet(options.nnunet_python, folder)]
-            print_table(costs, "JPEG 2000" if compressed else "uncompressed")
+            print_table(costs, ("JPEG 2000" if compressed else "uncompressed") + (", cold" if options.cold else ""))
     if not options.nnunet_python:
         print("nnU-Net: not measured, name its environment with --nnunet-python")
 
@@ -129,13 +134,16 @@ def commands(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def measure(folder: Path, rounds: int) -> dict[str, list[Cost]]:
+def measure(folder: Path, rounds: int, *, is_cold: bool) -> dict[str, list[Cost]]:
     """Run every command in turn, as many rounds as asked for, after one that is not counted."""
     lines = commands(folder)
     costs: dict[str, list[Cost]] = {name: [] for name in lines}
     peaks_mb = {name: run(line, folder / "target", watch=True).peak_mb for name, line in lines.items()}
+    sources = list((folder / "data").rglob("*.dcm"))
     for _ in range(rounds):
         for name, line in lines.items():
+            if is_cold:
+                forget(sources)
             costs[name].append(replace(run(line, folder / "target"), peak_mb=peaks_mb[name]))
     return costs
 

@@ -15,7 +15,6 @@ idle cores.
 """
 
 import importlib.util
-import os
 import statistics
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from hipseg.shards.storage import Storage
 from hipseg.shards.writer import write_shard
 
 sys.path.insert(0, str(Path(__file__).parent))
+from cache import forget
 from series import NOISE_HU, SIDE, draw_slice
 
 SLICES, ROUNDS, TURNS = 300, 7, 4
@@ -86,8 +86,7 @@ def measure(files: dict[str, tuple[Path, ...]], openers: dict[str, Callable[[], 
     for number in range(ROUNDS):
         for form, opener in openers.items():
             found = [*rates_of(1, opener, number), *rates_of(2, opener, number)]
-            for path in files[form]:
-                drop_cache(path)
+            forget(files[form])
             found.append(rate(opener(), number, COLD_READS))
             for path in files[form]:
                 path.read_bytes()
@@ -234,16 +233,6 @@ def rates_of(processes: int, opener: Callable[[], Reader], seed: int) -> tuple[f
         child.join()
     first, again = zip(*(results.get() for _ in children), strict=True)
     return sum(first), sum(again)
-
-
-def drop_cache(path: Path) -> None:
-    """Ask the system to forget what it holds of a file."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
 
 
 if __name__ == "__main__":
