@@ -1,13 +1,14 @@
 """The table of contents of a packed data set: every case with its digests, and what was refused and why."""
 
+import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from hipseg.errors import ConfigError, ShardError
-from hipseg.fsio import digest_bytes, digest_json, without_nan, write_text
+from hipseg.fsio import digest_bytes, digest_json, replacing, without_nan
 from hipseg.geometry import Grid
 from hipseg.labels import MaskKind, Subset
 from hipseg.runs import DatasetPaths
@@ -20,6 +21,8 @@ MANIFEST_VERSION = 2
 SEAL = re.compile(rb'"manifest_digest": "([0-9a-f]{64})"')
 UNSEALED = "0" * 64
 """Stands in the place of the manifest's own digest while it is computed."""
+SEAL_PLACE = f'\n "manifest_digest": "{UNSEALED}"'.encode()
+"""Nothing else begins a line with one blank and that key."""
 
 Fraction = Annotated[float, Limits(gt=0, le=1)]
 WHOLE_HALF = 0.5
@@ -183,23 +186,43 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def write_manifest(paths: DatasetPaths, manifest: Manifest) -> None:
-    """Write the manifest of a data set whole or not at all.
+    """Write the manifest of a data set whole or not at all, with its own digest in it; one case at a time is held as text.
+
+    The digest, under `manifest_digest`, is the SHA-256 of the text's UTF-8 bytes with 64 zeros in its place.
 
     Raises:
         ConfigError: the file cannot be written.
     """
-    write_text(paths.manifest, sealed_text(manifest_json(manifest)))
+    digest, seal_offset = hashlib.sha256(), 0
+    with replacing(paths.manifest) as temporary, temporary.open("r+b") as file:
+        for piece in _text_pieces(manifest):
+            data = piece.encode()
+            if (place := data.find(SEAL_PLACE)) >= 0:
+                seal_offset = file.tell() + place + SEAL_PLACE.index(b"0")
+            digest.update(data)
+            file.write(data)
+        file.seek(seal_offset)
+        file.write(digest.hexdigest().encode())
 
 
-def sealed_text(value: Mapping[str, Any]) -> str:
-    """Give a manifest's JSON text with its own digest in it, under `manifest_digest`.
+def _text_pieces(manifest: Manifest) -> Iterator[str]:
+    """Give the text of `manifest_json` with a seal of zeros, keys sorted and indented by one blank, piece by piece."""
+    frame = manifest_json(replace(manifest, cases=(), refusals=()))
+    rest = _indented({**frame, "manifest_digest": UNSEALED}) + "\n"
+    lists: dict[str, Sequence[CaseRecord | Refusal]] = {"cases": manifest.cases, "refusals": manifest.refusals}
+    for name, outcomes in lists.items():
+        place = f'\n "{name}": ['
+        before, _, rest = rest.partition(place)
+        yield before + place
+        for number, one in enumerate(outcomes):
+            yield ("," if number else "") + "\n  " + _indented(outcome_json(one)).replace("\n", "\n  ")
+        if outcomes:
+            yield "\n "
+    yield rest
 
-    The digest is the SHA-256 of the text's UTF-8 bytes with 64 zeros in its place.
-    """
-    unsealed = {**value, "manifest_digest": UNSEALED}
-    text = json.dumps(without_nan(unsealed), indent=1, sort_keys=True, allow_nan=False) + "\n"
-    place = f'"manifest_digest": "{UNSEALED}"'
-    return text.replace(place, f'"manifest_digest": "{digest_bytes(text.encode())}"')
+
+def _indented(value: Any) -> str:
+    return json.dumps(without_nan(value), indent=1, sort_keys=True, allow_nan=False)
 
 
 def read_manifest(paths: DatasetPaths) -> Manifest:

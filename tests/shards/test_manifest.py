@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 from types import MappingProxyType
 
@@ -13,7 +14,6 @@ from hipseg.shards.manifest import (
     outcome_json,
     read_manifest,
     same_images,
-    sealed_text,
     write_manifest,
 )
 from tests.shards.builders import noise_hu, pack_arrays, pack_noise
@@ -24,10 +24,33 @@ def packed(tmp_path):
     return pack_noise(tmp_path, {"c1": "p1", "c2": "p1", "c3": "p2"})
 
 
+def sealed_text(value):
+    """The whole text at once, sealed as FORMAT.md says."""
+    text = json.dumps({**value, "manifest_digest": "0" * 64}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+    return text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest())
+
+
 def rewrite(paths, change):
     value = json.loads(paths.manifest.read_text())
     change(value)
     paths.manifest.write_text(sealed_text(value))
+
+
+@pytest.mark.parametrize("cases", [0, 1, 3])
+@pytest.mark.parametrize("refusals", [0, 1, 2])
+def test_the_text_is_that_of_the_whole_value(packed, cases, refusals):
+    paths, manifest = packed
+    reason = 'no "cases": [] here,\n "manifest_digest": "' + "0" * 64 + '" nor "refusals": []'
+    changed = dataclasses.replace(
+        manifest,
+        cases=manifest.cases[:cases],
+        refusals=tuple(Refusal(f"c{number}", "MaskError", reason) for number in range(4, 4 + refusals)),
+        rois={'\n "cases": [': 1, '\n "refusals": [': 2},
+    )
+    write_manifest(paths, changed)
+    text = paths.manifest.read_text()
+    assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
+    assert read_manifest(paths) == changed
 
 
 def test_what_was_written_is_read_back(packed):
