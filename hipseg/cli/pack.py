@@ -176,9 +176,7 @@ def _pack_folder(
         started_ns=started_ns,
         found_digest=digest_keys(one.case for one in cases),
     )
-    # What is found of a case is kept until the end, of those of other parts not.
     found = replace(found, cases=())
-    cases = tuple(one for one in cases if plan.part is None or plan.part.has(one.case))
     outcomes, manifest = _pack(cases, paths, plan)
     _close(outcomes, found, paths, plan)
     if manifest is not None:
@@ -285,9 +283,10 @@ def _show_structures(found: FoundCases) -> None:
         sys.exit(PARTIAL_EXIT_CODE)
 
 
-def _expect_slices(cases: Iterable[KeyedCase]) -> int:
+def _expect_slices(cases: Iterable[KeyedCase], part: Part | None) -> int:
     """Count the slices to come, for the bar; without a terminal there is none, and no header is read for it."""
-    return sum(_count_slices(one.source) for one in cases) if sys.stderr.isatty() else 0
+    mine = (one.source for one in cases if part is None or part.has(one.case))
+    return sum(map(_count_slices, mine)) if sys.stderr.isatty() else 0
 
 
 def _count_slices(source: SourceCase) -> int:
@@ -300,12 +299,12 @@ def _count_slices(source: SourceCase) -> int:
         return 0
 
 
-def _pack(cases: tuple[KeyedCase, ...], paths: DatasetPaths, plan: PackPlan) -> tuple[list[Outcome], Manifest | None]:
+def _pack(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) -> tuple[list[Outcome], Manifest | None]:
     """Pack with a bar on a terminal, and a line a case everywhere; give the manifest, which a part has none of."""
     manifests: list[Manifest] = []
     outcomes = []
     with (
-        Meter(_expect_slices(cases)) as meter,
+        Meter(_expect_slices(cases, plan.part)) as meter,
         # A signal may come while a line is printed: what is finished is noted all the same, and the processes end.
         closing(pack_cases(cases, paths, plan, meter.tick, manifests.append)) as packing,
     ):

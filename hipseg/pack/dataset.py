@@ -15,6 +15,7 @@ from hipseg.pack.journal import Journal, open_journal
 from hipseg.pack.keys import case_key, patient_key
 from hipseg.pack.packer import Done, KeyedCase, Packer, Written
 from hipseg.pack.plan import PackPlan, record_plan
+from hipseg.pack.shelf import Shelf
 from hipseg.pack.state import PackState, claimed, finish_whole, load_state, sweep
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
@@ -61,22 +62,21 @@ def check_writable(folder: Path) -> None:
         raise unwritable(folder, error) from error
 
 
-def key_cases(found: FoundCases, salt: bytes) -> tuple[KeyedCase, ...]:
+def key_cases(found: FoundCases, salt: bytes) -> Sequence[KeyedCase]:
     """Give every found case its keys.
 
     Returns:
-        Cases by rising key.
+        Cases by rising key; of many, those that are not asked for lie on disk.
     Raises:
         SeriesError: two cases share a key.
+        ConfigError: there are many, and they cannot be written to disk.
     """
-    keyed = [
-        KeyedCase(case_key(salt, one.patient_id, one.series_uid), patient_key(salt, one.patient_id), one) for one in found.cases
-    ]
-    keyed.sort(key=lambda one: one.case)
-    for one, following in pairwise(keyed):
-        if one.case == following.case:
-            raise SeriesError(f"two series have the case key {one.case}; give one of them its own series UID, or pack them apart")
-    return tuple(keyed)
+    numbered = sorted((case_key(salt, one.patient_id, one.series_uid), number) for number, one in enumerate(found.cases))
+    for (case, _), (following, _) in pairwise(numbered):
+        if case == following:
+            raise SeriesError(f"two series have the case key {case}; give one of them its own series UID, or pack them apart")
+    sources = ((case, found.cases[number]) for case, number in numbered)
+    return Shelf(KeyedCase(case, patient_key(salt, one.patient_id), one) for case, one in sources)
 
 
 def pack_cases(
@@ -106,7 +106,7 @@ def pack_cases(
             structures, another window or another salt.
         ShardError: its manifest is damaged.
     """
-    chosen = [one for one in cases if plan.part is None or plan.part.has(one.case)]
+    chosen = cases if plan.part is None else Shelf(one for one in cases if plan.part.has(one.case))
     with claimed(paths, plan.part):
         state = load_state(paths, plan)
         keys = {one.case for one in chosen}
