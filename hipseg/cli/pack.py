@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +19,14 @@ from typing import Literal
 import click
 
 from hipseg.cli.meter import Meter
-from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError, ShardError
+from hipseg.cli.pack_summary import Tally, end, say_summary, warn_of_copies, warn_of_folds, warn_of_stale
+from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError
 from hipseg.fsio import printable
 from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, SourceCase, find_cases, list_structures
 from hipseg.ingest.labels import LABEL_MAX
-from hipseg.ingest.layout import LAYOUTS, UNOPENED, Layout
+from hipseg.ingest.layout import LAYOUTS, Layout
 from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.rounding import Rounding
-from hipseg.ingest.scan import DAMAGED
 from hipseg.pack.dataset import Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import check_salt_file, create_salt, read_salt, salt_id
 from hipseg.pack.packer import REFUSING, KeyedCase
@@ -35,19 +35,14 @@ from hipseg.pack.state import merge_parts
 from hipseg.pack.table import KeyRow, check_key_table, merge_key_table
 from hipseg.runs import DatasetPaths
 from hipseg.shards.codec import LEVELS, Codec
-from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, same_images
+from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
 from hipseg.shards.schema import WindowHu
 from hipseg.shards.storage import Storage
-from hipseg.splits import read_splits
 
 _KIND_WORDS = {True: "graphics"}
 """Overlay graphics are told from regions, since they become a mask only where they are named."""
 SHOWN_LABELS = 6
 """Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
-SHOWN_COPIES = 6
-"""Cases of one image that a line names; the manifest has the digest of each."""
-UNREAD = (UNOPENED, DAMAGED)
-"""Reasons of files set aside that nobody can tell from slices of a case."""
 
 
 @click.command()
@@ -177,14 +172,13 @@ def _pack_folder(
         found_digest=digest_keys(one.case for one in cases),
     )
     found = replace(found, cases=())
-    outcomes, manifest = _pack(cases, paths, plan)
-    _close(outcomes, found, paths, plan)
+    tally, manifest = _pack(cases, paths, plan)
+    say_summary(tally, found, paths, plan)
     if manifest is not None:
-        _warn_of_copies(manifest)
-        _warn_of_stale(manifest, outcomes)
-        _warn_of_folds(paths, manifest)
-    refusals = [one.result for one in outcomes if isinstance(one.result, Refusal)]
-    _exit(refusals, len(outcomes), found.set_aside, paths, is_part=plan.part is not None)
+        warn_of_copies(manifest)
+        warn_of_stale(manifest, tally)
+        warn_of_folds(paths, manifest)
+    end(tally, found.set_aside, paths, is_part=plan.part is not None)
 
 
 def parse_storage(store: str, window_hu: WindowHu | None, codec: Codec) -> Storage:
@@ -214,13 +208,16 @@ def _merge(data: Path | None, paths: DatasetPaths) -> None:
     if data is not None:
         raise click.UsageError("--merge joins what is in OUTPUT and takes no DATA")
     manifest = merge_parts(paths)
-    _warn_of_copies(manifest)
-    _warn_of_folds(paths, manifest)
+    warn_of_copies(manifest)
+    warn_of_folds(paths, manifest)
+    tally = Tally()
+    for record in manifest.cases:
+        tally.add(Outcome(record))
     for refusal in manifest.refusals:
+        tally.add(Outcome(refusal))
         click.echo(f"refused case {refusal.case}: {refusal.reason}", err=True)
-    packed, refused = len(manifest.cases), len(manifest.refusals)
-    click.echo(f"merged the parts in {paths.root}: {packed} cases packed, {refused} refused")
-    _exit(manifest.refusals, packed + refused, manifest.set_aside, paths)
+    click.echo(f"merged the parts in {paths.root}: {tally.packed} cases packed, {len(tally.refused)} refused")
+    end(tally, manifest.set_aside, paths)
 
 
 def _find(data: Path, layout: Literal["auto"] | Layout) -> FoundCases:
@@ -299,17 +296,17 @@ def _count_slices(source: SourceCase) -> int:
         return 0
 
 
-def _pack(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) -> tuple[list[Outcome], Manifest | None]:
+def _pack(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) -> tuple[Tally, Manifest | None]:
     """Pack with a bar on a terminal, and a line a case everywhere; give the manifest, which a part has none of."""
     manifests: list[Manifest] = []
-    outcomes = []
+    tally = Tally()
     with (
         Meter(_expect_slices(cases, plan.part)) as meter,
         # A signal may come while a line is printed: what is finished is noted all the same, and the processes end.
         closing(pack_cases(cases, paths, plan, meter.tick, manifests.append)) as packing,
     ):
         for outcome in packing:
-            outcomes.append(outcome)
+            tally.add(outcome)
             result = outcome.result
             # Written to the streams themselves, which the bar makes room on; click.echo would go past it and into the bar.
             if isinstance(result, Refusal):
@@ -324,7 +321,7 @@ def _pack(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) -> tu
             sys.stdout.flush()
         if meter.has_packed:
             click.echo(meter.summary())
-    return outcomes, manifests[0] if manifests else None
+    return tally, manifests[0] if manifests else None
 
 
 def _describe(record: CaseRecord) -> str:
@@ -335,59 +332,3 @@ def _describe(record: CaseRecord) -> str:
     counts = [f"{voxels} voxels of label {label}" for label, voxels in sorted(record.label_voxels.items())]
     more = [f"{len(counts) - SHOWN_LABELS} more labels"] if len(counts) > SHOWN_LABELS else []
     return f"{line}, mask from {record.mask_kind}, {', '.join(counts[:SHOWN_LABELS] + more) or 'empty'}"
-
-
-def _close(outcomes: list[Outcome], found: FoundCases, paths: DatasetPaths, plan: PackPlan) -> None:
-    """Sum up."""
-    packed = [one.result for one in outcomes if isinstance(one.result, CaseRecord)]
-    masked = sum(one.has_mask for one in packed)
-    if found.set_aside:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(found.set_aside.items()))
-        click.echo(f"set aside {sum(found.set_aside.values())} of {found.files_seen} files: {reasons}")
-    kept = sum(one.is_kept for one in outcomes)
-    again = f" ({kept} of them before)" if kept else ""
-    whose = "" if plan.part is None else f" of part {plan.part.number} of {plan.part.count}"
-    click.echo(
-        f"packed {len(packed)} of {len(outcomes)} cases{whose} into {paths.root}{again}: "
-        f"{masked} with a mask, {len(packed) - masked} without"
-    )
-    if plan.rois and packed and not masked:
-        click.echo("warning: --roi was given, but no case has any mask to choose from", err=True)
-
-
-def _exit(
-    refusals: Sequence[Refusal], cases: int, set_aside: Mapping[str, int], paths: DatasetPaths, *, is_part: bool = False
-) -> None:
-    """End with the exit code that refusals and unread files ask for; a part that came to its end never fails."""
-    if refusals and len(refusals) == cases and not is_part:
-        kind = next((one for one in REFUSING if one.__name__ == refusals[0].error), SeriesError)
-        raise kind(f"none of the {cases} cases could be packed; the reasons are above and in {paths.manifest}")
-    unread = {reason: set_aside[reason] for reason in UNREAD if reason in set_aside}
-    if unread:
-        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(unread.items()))
-        click.echo(f"warning: what lies in no case and could not be read may be CT ({counts}); mend or remove it", err=True)
-    if refusals or unread:
-        sys.exit(PARTIAL_EXIT_CODE)
-
-
-def _warn_of_copies(manifest: Manifest) -> None:
-    for group in same_images(manifest.cases):
-        more = [f"{len(group) - SHOWN_COPIES} more"] if len(group) > SHOWN_COPIES else []
-        keys = " and ".join([*(one.case for one in group[:SHOWN_COPIES]), *more])
-        click.echo(f"warning: cases {keys} are the same image, voxel for voxel; folds keep them on one side", err=True)
-
-
-def _warn_of_stale(manifest: Manifest, outcomes: list[Outcome]) -> None:
-    refused = {one.result.case for one in outcomes if isinstance(one.result, Refusal)}
-    for stale in sorted(refused & {one.case for one in manifest.cases}):
-        click.echo(f"warning: case {stale} was refused now, but stays as it was packed before", err=True)
-
-
-def _warn_of_folds(paths: DatasetPaths, manifest: Manifest) -> None:
-    """Say that folds which were dealt before do not fit the data set any more, and the command that deals them anew."""
-    if not paths.splits.exists():
-        return
-    try:
-        read_splits(paths, manifest)
-    except ShardError as error:
-        click.echo(f"warning: the folds do not fit the packed cases any more: {error}", err=True)

@@ -109,9 +109,9 @@ def pack_cases(
     chosen = cases if plan.part is None else Shelf(one for one in cases if plan.part.has(one.case))
     with claimed(paths, plan.part):
         state = load_state(paths, plan)
-        keys = {one.case for one in chosen}
+        keys = frozenset() if plan.part is None else frozenset(one.case for one in chosen)
         sweep(paths, keys, plan.part)
-        kept = [entry for entry in state.entries if plan.part is None or entry.outcome.case in keys]
+        kept = (entry for entry in state.entries if plan.part is None or entry.outcome.case in keys)
         name = "" if plan.part is None else plan.part.name
         with open_journal(paths.journal(name), record_plan(plan), kept) as journal:
             try:

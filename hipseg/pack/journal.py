@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from hipseg.errors import ConfigError
-from hipseg.fsio import digest_bytes, unwritable, write_text
+from hipseg.fsio import digest_bytes, replacing, unwritable
 from hipseg.pack.plan import PlanRecord
 from hipseg.shards.manifest import CaseRecord, Refusal, outcome_from_json, outcome_json
 from hipseg.shards.schema import read_as
@@ -90,8 +91,8 @@ def open_journal(path: Path, plan: PlanRecord, entries: Iterable[Entry]) -> Iter
         ConfigError: the file cannot be written.
     """
     said = {**vars(plan), "rois": dict(plan.rois), "set_aside": dict(plan.set_aside)}
-    lines = [_line({"plan": said}), *map(_entry_line, entries)]
-    write_text(path, "".join(lines))
+    with replacing(path) as temporary, temporary.open("wb") as fresh:
+        fresh.writelines(line.encode() for line in chain([_line({"plan": said})], map(_entry_line, entries)))
     try:
         handle = path.open("ab")
     except OSError as error:
@@ -108,14 +109,10 @@ def read_journal(path: Path) -> JournalContent:
     Raises:
         ConfigError: the file cannot be read.
     """
-    try:
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     plan: PlanRecord | None = None
     entries: dict[str, Entry] = {}
     parts: int | None = None
-    for value in (one for one in map(_parse, lines) if one is not None):
+    for value in _read_lines(path):
         if isinstance(value, PlanRecord):
             plan = value
         elif isinstance(value, Entry):
@@ -125,6 +122,16 @@ def read_journal(path: Path) -> JournalContent:
         else:
             parts = value
     return JournalContent(plan, entries if plan else {}, parts is not None, parts or 0)
+
+
+def _read_lines(path: Path) -> Iterator[PlanRecord | Entry | int]:
+    try:
+        with path.open("rb") as handle:
+            yield from (value for line in handle if (value := _parse(line.removesuffix(b"\n"))) is not None)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _entry_line(entry: Entry) -> str:

@@ -67,8 +67,7 @@ class Packer:
 
     def __init__(self, cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan, state: PackState, threads: int) -> None:
         self._cases, self._paths, self._plan, self._threads = cases, paths, plan, threads
-        self._before = dict(state.records)
-        self._seals = dict(state.seals)
+        self._before = state
         self._place = threading.Semaphore(1)
 
     def run(self, take: Take, send: Send, is_stopped: threading.Event) -> None:
@@ -105,8 +104,8 @@ class Packer:
             keyed = replace(keyed, source=load_case(keyed.source))
             stamps = stamp_source(keyed.source, keyed.case)
             seal = seal_source(stamps, self._plan)
-            before = self._before.get(keyed.case)
-            if before and self._seals.get(keyed.case) == seal and is_shard_there(self._paths, before):
+            before, seal_before = self._before.find_packed(keyed.case) or (None, "")
+            if before and seal_before == seal and is_shard_there(self._paths, before):
                 return Done(number, Entry(before, seal), is_kept=True)
             return Done(number, Entry(self._write(keyed, stamps, watch, workers), seal))
         except REFUSING as error:

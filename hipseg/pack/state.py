@@ -1,16 +1,20 @@
 """What a data set's folder holds before and after a packing: manifest, journals, and files that a killed packing left."""
 
 import contextlib
+import operator
 import re
 import stat
+from array import array
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import locked, unwritable
 from hipseg.pack.journal import Entry, JournalContent, open_journal, read_journal
 from hipseg.pack.plan import PackPlan, Part, PlanRecord, check_same_plan, plan_of, record_plan
+from hipseg.pack.shelf import Shelf
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import NAME_DIGITS, SHARD_SUFFIX
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest, write_manifest
@@ -23,43 +27,68 @@ NOTHING = JournalContent()
 PART_NAME = re.compile(r"\.packed-(?P<part>(\d+)-of-(?P<count>\d+))\.jsonl")
 
 
-@dataclass
 class PackState:
-    """Cases by key, as packings so far left them.
+    """Cases by key, as packings so far left them. What is known of each lies on a shelf, so that many take little memory."""
 
-    Args:
-        records, refusals: what the manifest will say.
-        seals: what proves that a case is finished.
-        shard_bytes: size of the shard of each, as far as it is known.
-    """
-
-    records: dict[str, CaseRecord] = field(default_factory=dict)
-    refusals: dict[str, Refusal] = field(default_factory=dict)
-    seals: dict[str, str] = field(default_factory=dict)
-    shard_bytes: dict[str, int | None] = field(default_factory=dict)
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._shelf: Shelf[Entry] = Shelf()
+        self._packed: dict[str, int] = {}
+        self._refused: dict[str, int] = {}
+        for entry in entries:
+            self.add(entry)
 
     def add(self, entry: Entry) -> None:
-        """Take the outcome of a case; one that is refused now stays as it was packed before."""
-        outcome = entry.outcome
-        if isinstance(outcome, CaseRecord):
-            self.records[outcome.case] = outcome
-            self.refusals.pop(outcome.case, None)
-            self.seals[outcome.case], self.shard_bytes[outcome.case] = entry.seal, entry.shard_bytes
-        elif outcome.case not in self.records:
-            self.refusals[outcome.case] = outcome
+        """Take the outcome of a case; one that is refused now stays as it was packed before.
+
+        Raises:
+            ConfigError: there are many, and it cannot be written to disk.
+        """
+        case = entry.outcome.case
+        if isinstance(entry.outcome, CaseRecord):
+            self._packed[case] = self._shelf.append(entry)
+            self._refused.pop(case, None)
+        elif case not in self._packed:
+            self._refused[case] = self._shelf.append(entry)
+
+    def find(self, case: str) -> Entry | None:
+        """Give what is known of a case, packed or refused."""
+        number = self._packed.get(case, self._refused.get(case))
+        return None if number is None else self._shelf[number]
+
+    def find_packed(self, case: str) -> tuple[CaseRecord, str] | None:
+        """Give the record of a packed case and what proves that it is finished."""
+        entry = self._shelf[self._packed[case]] if case in self._packed else None
+        return (entry.outcome, entry.seal) if entry and isinstance(entry.outcome, CaseRecord) else None
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> Iterator[Entry]:
         """Every packed case with its seal, by rising key."""
-        return tuple(
-            Entry(self.records[case], self.seals.get(case, ""), self.shard_bytes.get(case)) for case in sorted(self.records)
-        )
+        return (self._shelf[self._packed[case]] for case in sorted(self._packed))
 
     def manifest(self, plan: PlanRecord) -> Manifest:
-        """Give the manifest of these cases."""
-        cases = tuple(self.records[case] for case in sorted(self.records))
-        refusals = tuple(self.refusals[case] for case in sorted(self.refusals))
+        """Give the manifest of these cases, as they are now."""
+        cases, refusals = (_Outcomes(self._shelf, numbers) for numbers in (self._packed, self._refused))
         return Manifest(cases, refusals, plan.set_aside, plan.rois, plan.salt_id, plan.precedence, plan.fraction)
+
+
+class _Outcomes(Sequence[Any]):
+    """Outcomes by rising key, read from the shelf when they are asked for."""
+
+    def __init__(self, shelf: Shelf[Entry], numbers: Mapping[str, int]) -> None:
+        self._shelf, self._numbers = shelf, array("Q", (numbers[case] for case in sorted(numbers)))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._numbers[index]
+        return self._shelf[found].outcome if isinstance(found, int) else tuple(self._shelf[one].outcome for one in found)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
 
 @contextlib.contextmanager
@@ -93,6 +122,7 @@ def load_state(paths: DatasetPaths, plan: PackPlan) -> PackState:
         check_same_plan(plan_of(manifest), here, paths.root, has_cases=bool(manifest.cases))
         for outcome in _outcomes(manifest):
             state.add(Entry(outcome, ""))
+        del manifest
     own = [paths.journal(), paths.journal(plan.part.name)] if plan.part else [paths.journal(), *paths.part_journals]
     for path in own:
         _absorb(state, read_journal(path), here, paths)
@@ -134,11 +164,11 @@ def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord) -> Man
     """
     manifest = state.manifest(plan)
     write_manifest(paths, manifest)
-    known = {record.shard for record in state.records.values()}
     for path in paths.root.glob(f"*{SHARD_SUFFIX}"):
         matched = SHARD_NAME.fullmatch(path.name)
+        known = state.find_packed(matched["case"]) if matched else None
         # A shard of a case that this manifest does not know may be all that is left of somebody's work: `verify` names it.
-        if matched and matched["case"] in state.records and path.name not in known:
+        if known and path.name != known[0].shard:
             path.unlink(missing_ok=True)
     for lock in paths.root.glob(".lock-*-of-*"):
         lock.unlink(missing_ok=True)
@@ -199,7 +229,8 @@ def _load_before(paths: DatasetPaths, plan: PlanRecord) -> PackState:
     for entry in read_journal(paths.journal()).entries.values():
         state.add(entry)
     for outcome in _outcomes(manifest):
-        state.add(Entry(outcome, state.seals.get(outcome.case, ""), state.shard_bytes.get(outcome.case)))
+        known = state.find(outcome.case)
+        state.add(replace(known, outcome=outcome) if known else Entry(outcome, ""))
     return state
 
 
@@ -212,10 +243,10 @@ def _is_merged(contents: Mapping[str, JournalContent], merged: JournalContent, s
 
 
 def _is_known(entry: Entry, state: PackState) -> bool:
-    case = entry.outcome.case
+    known, packed = state.find(entry.outcome.case), state.find_packed(entry.outcome.case)
     if isinstance(entry.outcome, CaseRecord):
-        return (state.records.get(case), state.seals.get(case)) == (entry.outcome, entry.seal)
-    return case in state.records or state.refusals.get(case) == entry.outcome
+        return packed == (entry.outcome, entry.seal)
+    return packed is not None or (known is not None and known.outcome == entry.outcome)
 
 
 def _read_parts(paths: DatasetPaths) -> dict[str, JournalContent]:

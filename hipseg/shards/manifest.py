@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -104,8 +105,8 @@ class Manifest:
         fraction: share of a voxel from which on it belonged to a fractional segment.
     """
 
-    cases: tuple[CaseRecord, ...]
-    refusals: tuple[Refusal, ...]
+    cases: Sequence[CaseRecord]
+    refusals: Sequence[Refusal]
     set_aside: FileCounts
     rois: Rois
     salt_id: str = field(default="")
@@ -164,10 +165,12 @@ def same_images(records: Sequence[CaseRecord]) -> tuple[tuple[CaseRecord, ...], 
     Returns:
         Groups of two or more cases, each by rising key; equal images under two patients are one patient packed twice.
     """
+    # Only those that are equal are held: the records may lie on disk.
+    counts = Counter(one.image_digest for one in records)
     groups: dict[str, list[CaseRecord]] = {}
-    for record in sorted(records, key=lambda one: one.case):
+    for record in sorted((one for one in records if counts[one.image_digest] > 1), key=lambda one: one.case):
         groups.setdefault(record.image_digest, []).append(record)
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+    return tuple(tuple(group) for group in groups.values())
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
@@ -242,6 +245,7 @@ def read_manifest(paths: DatasetPaths) -> Manifest:
     _check_seal(paths, content)
     try:
         manifest = read_as(Manifest, value)
+        manifest = replace(manifest, cases=tuple(manifest.cases), refusals=tuple(manifest.refusals))
     except (ValueError, ConfigError) as error:
         raise ShardError(_damaged(paths, str(error))) from error
     _check_agreement(paths, manifest)

@@ -30,14 +30,34 @@ def entry(record, seal="5" * 64):
     return Entry(record, seal)
 
 
+def sealed_cases(state):
+    return {one.outcome.case for one in state.entries if one.seal}
+
+
 def test_a_refusal_now_leaves_what_was_packed_before(packed):
     _, manifest = packed
     state = PackState()
     state.add(Entry(Refusal("c1", "SeriesError", "gap"), ""))
-    assert set(state.refusals) == {"c1"}
+    assert [one.case for one in state.manifest(RECORD).refusals] == ["c1"]
+    assert state.find_packed("c1") is None
     state.add(entry(manifest.cases[0]))
     state.add(Entry(Refusal("c1", "SeriesError", "gap"), ""))
-    assert (state.refusals, set(state.records), state.seals) == ({}, {"c1"}, {"c1": "5" * 64})
+    assert (state.find_packed("c1"), state.find_packed("c2")) == ((manifest.cases[0], "5" * 64), None)
+    assert (state.manifest(RECORD).cases, state.manifest(RECORD).refusals) == (manifest.cases[:1], ())
+
+
+@pytest.mark.parametrize("held", [0, 1, 1000])
+def test_many_cases_are_kept_on_disk_as_few_are_in_memory(packed, monkeypatch, held):
+    monkeypatch.setattr("hipseg.pack.shelf.ITEMS_IN_MEMORY", held)
+    paths, manifest = packed
+    state = PackState(map(entry, manifest.cases[::-1]))
+    for number in (9, 8):
+        state.add(Entry(Refusal(f"c{number}", "MaskError", "none"), ""))
+    assert [one.outcome for one in state.entries] == list(manifest.cases)
+    found = finish_whole(paths, state, RECORD)
+    assert found == read_manifest(paths)
+    assert [one.case for one in found.refusals] == ["c8", "c9"]
+    assert (found.cases[-1], found.cases[:1]) == (manifest.cases[1], manifest.cases[:1])
 
 
 def test_a_killed_packing_is_continued_from_its_journal(packed):
@@ -46,7 +66,8 @@ def test_a_killed_packing_is_continued_from_its_journal(packed):
     with open_journal(paths.journal(), RECORD, [entry(manifest.cases[0])]) as journal:
         journal.add(entry(manifest.cases[1]))
     state = load_state(paths, PLAN)
-    assert (tuple(state.records.values()), set(state.seals)) == (manifest.cases, {"c1", "c2"})
+    assert state.manifest(RECORD).cases == manifest.cases
+    assert sealed_cases(state) == {"c1", "c2"}
 
 
 def test_a_case_whose_shard_is_gone_is_not_finished(packed):
@@ -55,7 +76,7 @@ def test_a_case_whose_shard_is_gone_is_not_finished(packed):
     paths.shard("c1.h5").unlink()
     with open_journal(paths.journal(), RECORD, map(entry, manifest.cases)):
         pass
-    assert set(load_state(paths, PLAN).seals) == {"c2"}
+    assert sealed_cases(load_state(paths, PLAN)) == {"c2"}
 
 
 def test_a_case_whose_shard_has_another_size_is_not_finished(packed):
@@ -65,17 +86,17 @@ def test_a_case_whose_shard_has_another_size_is_not_finished(packed):
             journal.add(entry(record))
     cut(paths.shard("c1.h5"), -1)
     state = load_state(paths, PLAN)
-    assert {case for case, seal in state.seals.items() if seal} == {"c2"}
+    assert sealed_cases(state) == {"c2"}
 
 
 def test_a_manifest_alone_proves_nothing_of_the_sources(packed):
     state = load_state(packed[0], PLAN)
-    assert (set(state.records), set(state.seals.values())) == ({"c1", "c2"}, {""})
+    assert [(one.outcome.case, one.seal) for one in state.entries] == [("c1", ""), ("c2", "")]
 
 
 def test_only_superseded_shards_of_known_cases_are_deleted(packed):
     paths, manifest = packed
-    state = PackState({one.case: one for one in manifest.cases})
+    state = PackState(map(entry, manifest.cases))
     old, strange, foreign = (paths.shard(f"{name}.h5") for name in ("c1-0123456789ab", "c9-0123456789ab", "c1-mine"))
     for path in (old, strange, foreign):
         path.write_bytes(b"")

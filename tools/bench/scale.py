@@ -57,7 +57,7 @@ def measure(paths: DatasetPaths, size: int) -> str:
     write_s = timed(lambda: write_manifest(paths, manifest))
     open_s = timed(lambda: read_manifest(paths))
     memory = int(subprocess.run([sys.executable, "-c", PROBE, str(paths.root)], capture_output=True, check=True).stdout) * 1024
-    state = PackState({one.case: one for one in records}, {}, {one.case: "0" * 64 for one in records})
+    state = PackState(Entry(one, "0" * 64) for one in records)
     with open_journal(paths.journal(), plan, state.entries) as journal:
         append_s = timed(lambda: [journal.add(Entry(one, "0" * 64)) for one in records[:APPENDED]]) / APPENDED
     resume_s = timed(lambda: read_journal(paths.journal()))
