@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.images import SeriesKey, SeriesMap
-from hipseg.ingest.series import SPACING_TOLERANCE_MM
+from hipseg.ingest.series import ROUNDING_MM, SPACING_TOLERANCE_MM
 from hipseg.ingest.stacks import MIN_STACK, is_volume
 
 
@@ -91,7 +91,7 @@ def _measure(key: SeriesKey, images: Sequence[ImageHeader]) -> _Extent | None:
 def _are_even(one: _Extent, other: _Extent) -> bool:
     """Say whether two series have the slices of one line with even gaps, a quick look before the thorough one."""
     gaps_mm = np.diff(np.sort(np.concatenate((one.heights_mm, other.heights_mm))))
-    return bool(np.ptp(gaps_mm) <= 2 * SPACING_TOLERANCE_MM)
+    return bool(np.ptp(gaps_mm) <= 2 * (SPACING_TOLERANCE_MM + ROUNDING_MM))
 
 
 def _go_on(last: int | None, following: int | None) -> bool:
