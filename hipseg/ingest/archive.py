@@ -113,9 +113,11 @@ class ZipMember(PosixPath):
 def is_archive(path: Path, head: bytes) -> bool:
     """Say whether a file is a ZIP archive, by its name: office documents and others are archives by their content, too.
 
-    A file that merely begins like one is none; one of the name that does not begin so is a damaged one.
+    A file that merely begins like one is none; one of the name that does not begin so is a damaged one, and none if it is hidden:
+    some systems leave a file of their own under the hidden name of each other one.
     """
-    return path.suffix.lower() == SUFFIX or (head[:4] in ZIP_STARTS and not path.suffix)
+    begins_so = head[:4] in ZIP_STARTS
+    return (path.suffix.lower() == SUFFIX and (begins_so or not path.name.startswith("."))) or (begins_so and not path.suffix)
 
 
 def list_members(archive: Path) -> tuple[tuple[PurePosixPath, ZipMember], ...]:
@@ -132,7 +134,7 @@ def list_members(archive: Path) -> tuple[tuple[PurePosixPath, ZipMember], ...]:
     """
     if isinstance(archive, ZipMember):
         raise ArchiveError("a ZIP archive inside a ZIP archive is not looked into; unpack the outer one")
-    infos = [one for one in _read_directory(archive) if not one.filename.endswith("/")]
+    infos = [one for one in _with_folders(_read_directory(archive)) if not one.filename.endswith("/")]
     _check_infos(infos, archive.stat().st_size)
     members = []
     for info in infos:
@@ -203,6 +205,17 @@ def _read_directory(archive: Path) -> list[zipfile.ZipInfo]:
     return infos
 
 
+def _with_folders(infos: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+    """Read names as they are meant where an archive parts all of their folders by backslashes, as older programs of Windows do.
+
+    Source: APPNOTE 4.4.17.1 wants slashes.
+    """
+    if not any("/" in one.filename for one in infos):
+        for one in infos:
+            one.filename = one.filename.replace("\\", "/")
+    return infos
+
+
 def _is_whole(archive: Path, found: int) -> bool:
     """Compare the table of contents with the record behind it, which zipfile does not: an entry less would be a slice less."""
     with archive.open("rb") as handle:
@@ -228,7 +241,7 @@ def _check_infos(infos: list[zipfile.ZipInfo], archive_bytes: int) -> None:
         "is packed by another method than deflate": lambda one: one.compress_type not in METHODS,
         "leads out of the archive": lambda one: one.filename.startswith("/") or ".." in PurePosixPath(one.filename).parts,
         "is a link": lambda one: stat.S_ISLNK(one.external_attr >> 16),
-        "is itself a ZIP archive": lambda one: one.filename.lower().endswith(SUFFIX),
+        "is itself a ZIP archive": lambda one: one.filename.lower().endswith(SUFFIX) and not _is_hidden(one),
         f"has more than {MAX_MEMBER_BYTES} bytes": lambda one: one.file_size > MAX_MEMBER_BYTES,
     }
     for words, is_faulty in faults.items():
@@ -244,6 +257,10 @@ def _check_infos(infos: list[zipfile.ZipInfo], archive_bytes: int) -> None:
             f"refused ZIP archive: its members announce {packed} packed and {unpacked} unpacked bytes in a file of "
             f"{archive_bytes}; at most {MAX_RATIO} times its size is accepted: it is damaged, or a bomb"
         )
+
+
+def _is_hidden(info: zipfile.ZipInfo) -> bool:
+    return PurePosixPath(info.filename).name.startswith(".")
 
 
 def _open_entry(entry: Entry) -> io.FileIO:

@@ -79,8 +79,13 @@ def decode_frame(frame: bytes, syntax: str, expected: PixelFormat) -> NDArray[np
 
 
 def _apply_sign(stored: NDArray[np.integer], expected: PixelFormat) -> NDArray[np.integer]:
-    """Give the stored bits their sign. Most compressions know no sign: there a signed pixel is a large number."""
+    """Give the stored bits their sign. Most compressions know no sign: there a signed pixel is a large number.
+
+    It is one of the bits stored, or of all those allocated: what encoders do with the bits above those stored is their own.
+    """
     bits = expected.bits_stored
+    if expected.is_signed and stored.dtype.kind == "u" and int(stored.max()) >= 1 << bits:
+        stored = stored.view(f"i{stored.dtype.itemsize}")
     low, high = int(stored.min()), int(stored.max())
     lowest = -(1 << bits - 1) if expected.is_signed else 0
     highest = (1 << bits) - 1 if low >= 0 else (1 << bits - 1) - 1

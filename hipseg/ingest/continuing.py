@@ -1,10 +1,11 @@
 """Series that have slices of each other: parts of one volume under two series identifiers, as a damaged one leaves them.
 
 Two good series of one study may follow each other evenly, too, as the stations of a long scan do. What tells them apart is that
-each of those has all of its slices, and counts its images for itself.
+each of those has all of its slices, and counts its images for itself. Images that name no series are one by their folder alone,
+and an export that empties that name puts one scan into several folders all the same; what then lies in line is refused.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.images import SeriesKey, SeriesMap
-from hipseg.ingest.series import SPACING_TOLERANCE_MM
+from hipseg.ingest.series import ROUNDING_MM, SPACING_TOLERANCE_MM
 from hipseg.ingest.stacks import MIN_STACK, is_volume
 
 
@@ -46,34 +47,55 @@ def find_parts(series: SeriesMap) -> Parts:
     Args:
         series: each of them whole.
     Returns:
-        A fault of both where one has gaps that the other fills; a warning of both where one goes on where the other ends, and its
-        instance numbers do not begin anew.
+        A fault of both where one has gaps that the other fills. Where one goes on where the other ends, a warning of both if its
+        instance numbers do not begin anew; of images that name no series a fault, and a warning if the numbers do.
     """
     parts = Parts({}, {})
     for one, other in _find_volumes(series):
         lower, upper = sorted((one, other), key=lambda extent: float(extent.heights_mm[0]))
-        if upper.heights_mm[0] > lower.heights_mm[-1]:
-            if _go_on(lower.highest.instance_number, upper.lowest.instance_number):
-                parts.warnings.setdefault(lower.key, _say_continued(len(upper.heights_mm), "above"))
-                parts.warnings.setdefault(upper.key, _say_continued(len(lower.heights_mm), "below"))
-        elif not (is_volume(series[one.key]) and is_volume(series[other.key])):
+        keys, counts = (lower.key, upper.key), (len(upper.heights_mm), len(lower.heights_mm))
+        is_named = bool(series[one.key].series_uid)
+        if upper.heights_mm[0] <= lower.heights_mm[-1]:
             # Two whole ones, each of every second slice, are two passes.
-            for key in (one.key, other.key):
-                parts.faults.setdefault(key, _say_filled(len(one.heights_mm) + len(other.heights_mm)))
+            if not (is_volume(series[one.key]) and is_volume(series[other.key])):
+                _add(parts.faults, keys, [_say_filled(sum(counts))] * 2 if is_named else map(_say_unnamed, counts))
+        elif not is_named:
+            goes_on = _go_on(lower.highest.instance_number, upper.lowest.instance_number)
+            _add(parts.faults if goes_on else parts.warnings, keys, map(_say_unnamed, counts))
+        elif _go_on(lower.highest.instance_number, upper.lowest.instance_number):
+            _add(parts.warnings, keys, map(_say_continued, counts, ("above", "below")))
     return parts
 
 
+def _add(found: dict[SeriesKey, str], keys: Iterable[SeriesKey], words: Iterable[str]) -> None:
+    """Say something of series of which nothing is said yet."""
+    for key, said in zip(keys, words, strict=True):
+        found.setdefault(key, said)
+
+
 def _find_volumes(series: SeriesMap) -> Iterator[tuple[_Extent, _Extent]]:
-    """Give the pairs of series of one study and geometry that are a volume together, and no slice of which is missing."""
+    """Give the pairs of series of one study and geometry that are a volume together, and no slice of which is missing.
+
+    Of images that name no series, the study may be lost, too, and the patient.
+    """
     # A sorted list takes a fraction of a dictionary's memory.
-    likenesses = sorted((key[0], images.likeness, key) for key, images in series.items() if len(images) >= MIN_STACK)
+    likenesses = sorted(
+        (key[0] if images.series_uid else "", images.likeness, key)
+        for key, images in series.items()
+        if len(images) >= (MIN_STACK if images.series_uid else 1)
+    )
     for _, alike in groupby(likenesses, key=lambda one: one[:2]):
         keys = [key for *_, key in alike]
         if len(keys) == 1:
             continue
         extents = [extent for key in keys if (extent := _measure(key, series[key]))]
         for one, other in combinations(extents, 2):
-            if _are_even(one, other) and is_volume((*series[one.key], *series[other.key])):
+            if (
+                len(one.heights_mm) + len(other.heights_mm) > MIN_STACK
+                and _are_even(one, other)
+                and len({series[extent.key].patient_id for extent in (one, other)} - {""}) <= 1
+                and is_volume((*series[one.key], *series[other.key]))
+            ):
                 yield one, other
 
 
@@ -91,7 +113,7 @@ def _measure(key: SeriesKey, images: Sequence[ImageHeader]) -> _Extent | None:
 def _are_even(one: _Extent, other: _Extent) -> bool:
     """Say whether two series have the slices of one line with even gaps, a quick look before the thorough one."""
     gaps_mm = np.diff(np.sort(np.concatenate((one.heights_mm, other.heights_mm))))
-    return bool(np.ptp(gaps_mm) <= 2 * SPACING_TOLERANCE_MM)
+    return bool(np.ptp(gaps_mm) <= 2 * (SPACING_TOLERANCE_MM + ROUNDING_MM))
 
 
 def _go_on(last: int | None, following: int | None) -> bool:
@@ -110,4 +132,12 @@ def _say_continued(count: int, side: str) -> str:
     return (
         f"another series of the same study goes on right {side} it, with {count} slices in line with its own and no instance "
         "number that begins anew; if both are parts of one series, export it again under one identifier (0020,000E)"
+    )
+
+
+def _say_unnamed(count: int) -> str:
+    return (
+        f"contradictory identifiers: its images have no series identifier (0020,000E), and {count} others of another folder that "
+        "have none lie in one even line with them; they may be of one series: move them into one folder, or export the series "
+        "again with its identifier"
     )

@@ -1,6 +1,6 @@
 """DICOMDIR, the table of contents of a medium: which CT series it lists, and which of their files are there."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,11 +19,13 @@ class ListedSeries:
     Args:
         patient_id, series_uid: as listed; may be empty.
         files: paths of its images, relative to the DICOMDIR.
+        image_uids: SOP Instance UIDs of the same images; may be empty.
     """
 
     patient_id: str
     series_uid: str
     files: tuple[PurePosixPath, ...]
+    image_uids: tuple[str, ...]
 
 
 def read_directory(path: Path) -> tuple[ListedSeries, ...]:
@@ -50,28 +52,37 @@ def read_directory(path: Path) -> tuple[ListedSeries, ...]:
         raise UnreadableFileError from error
 
 
-def has_listed_file(directory: Path, file: PurePosixPath) -> bool:
-    """Say whether a file that a DICOMDIR lists is there, whatever its case: media are often mounted with small letters.
+def find_absent(directory: Path, files: Collection[PurePosixPath]) -> set[PurePosixPath]:
+    """Find listed files that are not there, in small letters neither: media are often mounted with those.
 
     Args:
         directory: the DICOMDIR, or a member of a ZIP archive.
-        file: relative to it; one that leads out of its folder is never there.
+        files: relative to it; one that leads out of its folder is never there.
+    Raises:
+        OSError: the archive cannot be read any more.
     """
-    if file.is_absolute() or ".." in file.parts:
-        return False
-    wanted = str(directory.parent / file)
-    if isinstance(directory, ZipMember):
-        return wanted.lower() in {str(path).lower() for _, path in list_members(directory.entry.archive)}
-    return any(Path(spelling).is_file() for spelling in (wanted, str(directory.parent / str(file).lower())))
+    if isinstance(directory, ZipMember) and files:
+        names = {str(path).lower() for _, path in list_members(directory.entry.archive)}
+        return {file for file in files if not (_is_inside(file) and str(directory.parent / file).lower() in names)}
+    return {file for file in files if not (_is_inside(file) and _is_file(directory.parent, file))}
+
+
+def _is_inside(file: PurePosixPath) -> bool:
+    return not file.is_absolute() and ".." not in file.parts
+
+
+def _is_file(folder: Path, file: PurePosixPath) -> bool:
+    return any(Path(folder, spelling).is_file() for spelling in (file, str(file).lower()))
 
 
 def _read_series(by_offset: "dict[int, Dataset]", first: int) -> Iterator[ListedSeries]:
     for patient in _follow(by_offset, first):
         for study in _follow(by_offset, _lower(patient)):
             for series in _follow(by_offset, _lower(study)):
-                files = tuple(filter(None, (_file_of(image) for image in _follow(by_offset, _lower(series)))))
-                if files and text(series, "Modality") == "CT":
-                    yield ListedSeries(text(patient, "PatientID"), text(series, "SeriesInstanceUID"), files)
+                images = {file: image for image in _follow(by_offset, _lower(series)) if (file := _file_of(image))}
+                uids = tuple(text(image, "ReferencedSOPInstanceUIDInFile") for image in images.values())
+                if images and text(series, "Modality") == "CT":
+                    yield ListedSeries(text(patient, "PatientID"), text(series, "SeriesInstanceUID"), tuple(images), uids)
 
 
 def _follow(by_offset: "dict[int, Dataset]", offset: int) -> Iterator["Dataset"]:

@@ -23,7 +23,7 @@ from hipseg.ingest.dicomfile import (
 )
 from hipseg.ingest.dictionary import DEFLATED_LITTLE_ENDIAN, tag_of
 from hipseg.ingest.elements import UNDEFINED_LENGTH
-from hipseg.ingest.headers import HOUNSFIELD_TYPES, LOCALIZER_WORDS, FileStamp, ImageHeader, parse_header
+from hipseg.ingest.headers import LOCALIZER_WORDS, FileStamp, ImageHeader, is_hounsfield, parse_header
 from hipseg.ingest.pixels import SliceI16, to_hu
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_length, check_unchanged, expected_bytes, pixel_format
@@ -86,7 +86,7 @@ def _parse_frame(whole: ImageHeader, frame: int, own: "Dataset", shared: "Datase
         spacing_between_slices_mm=number(measures, "SpacingBetweenSlices"),
         slope=number(values, "RescaleSlope"),
         intercept=number(values, "RescaleIntercept"),
-        is_hounsfield=text(values, "RescaleType") in HOUNSFIELD_TYPES,
+        is_hounsfield=is_hounsfield(values),
         acquisition_number=integer(content, "FrameAcquisitionNumber"),
         time_point=integer(content, "TemporalPositionIndex"),
         stack_id=text(content, "StackID"),

@@ -1,13 +1,13 @@
 """What a tree lacks without any slice showing it: files that cannot be read, archives, files that a DICOMDIR lists."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from hipseg.ingest.continuing import find_parts
-from hipseg.ingest.dicomdir import ListedSeries, has_listed_file, read_directory
+from hipseg.ingest.dicomdir import ListedSeries, find_absent, read_directory
 from hipseg.ingest.dicomfile import UnreadableFileError
 from hipseg.ingest.grouping import common_folder, find_contradictions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
@@ -81,10 +81,10 @@ def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losse
 def _find_unlisted(scan: Scan, series: SeriesMap, faults: dict[SeriesKey, Fault]) -> None:
     """Add the series that a DICOMDIR lists and that are not whole."""
     for directory in scan.directories:
-        for listed, missing in _find_missing(directory, series):
+        for listed, missing in _find_missing(directory, scan, series):
             reason = (
                 f"incomplete series: {missing} of the {len(listed.files)} images that a DICOMDIR lists for it are missing; "
-                "copy the medium again"
+                "copy the medium again, or remove the DICOMDIR if images were left out or changed on purpose"
             )
             for key in _find_keys(listed, series) or [_make_key(listed, directory)]:
                 faults.setdefault(key, Fault(reason, directory.folder))
@@ -134,31 +134,50 @@ def _place(folder: str, name: str | PurePosixPath) -> str:
     return (PurePosixPath(folder) / name).as_posix().lower()
 
 
-def _find_missing(directory: FoundFile, series: SeriesMap) -> Iterator[tuple[ListedSeries, int]]:
-    """Give the listed series of which files are missing; an image that is set aside is there, too."""
+def _find_missing(directory: FoundFile, scan: Scan, series: SeriesMap) -> Iterator[tuple[ListedSeries, int]]:
+    """Give the listed series of which images are missing; one that is set aside is there, too, and one by another name."""
     try:
         listing = read_directory(directory.path)
-        present = _find_present(directory, {_place(directory.folder, file) for one in listing for file in one.files}, series)
-        for listed in listing:
-            unseen = [file for file in listed.files if _place(directory.folder, file) not in present]
-            missing = sum(not has_listed_file(directory.path, file) for file in unseen)
-            if missing:
+        present = _find_present(directory, listing, scan, series)
+        unseen = [
+            {file for file, uid in zip(one.files, one.image_uids, strict=True) if not _is_seen(directory, file, uid, present)}
+            for one in listing
+        ]
+        absent = find_absent(directory.path, set().union(*unseen))
+        for listed, files in zip(listing, unseen, strict=True):
+            if missing := len(files & absent):
                 yield listed, missing
     except (OSError, UnreadableFileError):
         # What it lists cannot be told; the series are judged by their slices alone, as without a DICOMDIR.
         return
 
 
-def _find_present(directory: FoundFile, places: Collection[str], series: SeriesMap) -> set[str]:
-    """Give the places of images of the series that are among those given, all of them below a DICOMDIR's folder."""
+@dataclass(frozen=True, repr=False)
+class _Present:
+    """Images that a DICOMDIR lists and that were found: by their place, and by their identifier, whatever they are called now."""
+
+    places: Collection[str]
+    uids: Collection[str]
+
+
+def _is_seen(directory: FoundFile, file: PurePosixPath, uid: str, present: _Present) -> bool:
+    return uid in present.uids or _place(directory.folder, file) in present.places
+
+
+def _find_present(directory: FoundFile, listing: Sequence[ListedSeries], scan: Scan, series: SeriesMap) -> _Present:
+    """Look for listed images among those of the series in the DICOMDIR's folder, and among those set aside."""
     inside = "" if directory.folder == "." else f"{directory.folder}/".lower()
-    return {
-        place
-        for images in series.values()
-        if any(f"{folder}/".lower().startswith(inside) for folder in images.folders)
-        for header in images
-        if (place := _place(header.folder, header.path.name)) in places
-    }
+    listed = {_place(directory.folder, file) for one in listing for file in one.files}
+    listed_uids = {uid for one in listing for uid in one.image_uids if uid}
+    places, uids = set(), listed_uids & scan.aside_uids.union(header.instance_uid for header in scan.captures)
+    for images in series.values():
+        if any(f"{folder}/".lower().startswith(inside) for folder in images.folders):
+            for header in images:
+                if header.instance_uid in listed_uids:
+                    uids.add(header.instance_uid)
+                if (place := _place(header.folder, header.path.name)) in listed:
+                    places.add(place)
+    return _Present(places, uids)
 
 
 def _find_keys(listed: ListedSeries, series: SeriesMap) -> list[SeriesKey]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.images import FoundImages, SeriesImages, SeriesKey, SeriesMap
+from hipseg.ingest.scattered import find_scattered
 from hipseg.ingest.stacks import is_volume, round_geometry
 
 MIN_VOLUME = 2
@@ -61,7 +62,7 @@ def find_contradictions(series: SeriesMap) -> dict[SeriesKey, str]:
     for keys, words in (*_several_patients(series), *_without_identifier(series), *_single_images(series)):
         for key in keys:
             found.setdefault(key, words)
-    return found
+    return find_scattered(series) | found
 
 
 def _stand_in(images: SeriesImages) -> str:
@@ -84,7 +85,7 @@ def _several_patients(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]
 
 
 def _without_identifier(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
-    for key, other in _neighbours(series, lambda images: not images.series_uid):
+    for key, other in _neighbours(series, lambda images: not images.series_uid, lambda _: True):
         # Where a folder's images have none at all, the patients alone tell its series apart.
         if not series[other].series_uid and series[key].patient_id:
             continue
@@ -97,8 +98,8 @@ def _without_identifier(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], st
 
 
 def _single_images(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
-    for key, other in _neighbours(series, lambda images: len(images) == 1):
-        if len(series[other]) >= MIN_VOLUME and is_volume((*series[other], *series[key])):
+    for key, other in _neighbours(series, lambda images: len(images) == 1, lambda images: len(images) >= MIN_VOLUME):
+        if is_volume((*series[other], *series[key])):
             yield (
                 [key, other],
                 f"contradictory identifiers: a single image with others of its own lies in line with {len(series[other])} "
@@ -106,8 +107,10 @@ def _single_images(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
             )
 
 
-def _neighbours(series: SeriesMap, is_asked: Callable[[SeriesImages], bool]) -> Iterator[tuple[SeriesKey, SeriesKey]]:
-    """Give each series that is asked for with each other one of the same geometry in a folder of its images."""
+def _neighbours(
+    series: SeriesMap, is_asked: Callable[[SeriesImages], bool], is_neighbour: Callable[[SeriesImages], bool]
+) -> Iterator[tuple[SeriesKey, SeriesKey]]:
+    """Give each series that is asked for with each neighbour of the same geometry in a folder of its images."""
     likenesses = {key: {_likeness(header) for header in images} for key, images in series.items() if is_asked(images)}
     if not likenesses:
         return
@@ -115,11 +118,11 @@ def _neighbours(series: SeriesMap, is_asked: Callable[[SeriesImages], bool]) -> 
     folders = frozenset[str]().union(*(series[key].folders for key in likenesses))
     by_likeness: dict[Hashable, set[SeriesKey]] = defaultdict(set)
     for key, images in series.items():
-        if not folders.isdisjoint(images.folders):
+        if is_neighbour(images) and not folders.isdisjoint(images.folders):
             for likeness in asked.intersection(map(_likeness, images)):
                 by_likeness[likeness].add(key)
     for key in sorted(likenesses):
-        alike = set().union(*(by_likeness[likeness] for likeness in likenesses[key]))
+        alike = set().union(*(by_likeness.get(likeness, ()) for likeness in likenesses[key]))
         yield from ((key, other) for other in sorted(alike - {key}))
 
 

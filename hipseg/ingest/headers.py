@@ -37,8 +37,9 @@ OVERLAY_DATA_TAGS = tuple(group << 16 | OVERLAY_DATA for group in OVERLAY_GROUPS
 """Elements that count by being there; a plain header tells without their values."""
 GRAPHICS = "G"
 """Overlay Type of annotations; R is a region. Source: DICOM PS3.3 C.9.2.1.1."""
-HOUNSFIELD_TYPES = ("", "HU", "US")
-"""Rescale Type may be left out for Hounsfield units (DICOM PS3.3 C.8.2.1); scanners also write US, unspecified."""
+HOUNSFIELD_TYPES = ("", "HU", "US", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS", "HOUNSFIELD", "UNSPECIFIED")
+"""Rescale Type in capitals. It may be left out for Hounsfield units (DICOM PS3.3 C.8.2.1); scanners also write US, unspecified,
+and other programs what the two stand for (C.11.1.1.2)."""
 GREY = ("MONOCHROME1", "MONOCHROME2")
 """Photometric interpretations whose stored values are what was measured; which end is shown white changes no value."""
 
@@ -165,6 +166,11 @@ def has_place(dataset: Source) -> bool:
     return numbers(dataset, "ImagePositionPatient", 3) is not None and numbers(dataset, "ImageOrientationPatient", 6) is not None
 
 
+def is_hounsfield(dataset: Source) -> bool:
+    """Say whether rescaled values are Hounsfield units; Rescale Type is free text to many programs."""
+    return text(dataset, "RescaleType").upper() in HOUNSFIELD_TYPES
+
+
 def _parse_padding(dataset: Source) -> tuple[int, int] | None:
     """Read the padding range. Source: DICOM PS3.3 C.7.5.1.1.2; a range limit stands for the other end."""
     value, limit = integer(dataset, "PixelPaddingValue"), integer(dataset, "PixelPaddingRangeLimit")
@@ -234,7 +240,7 @@ _FIELDS: Mapping[str, tuple[frozenset[int], _Parse]] = MappingProxyType(
         "pixel_representation": _by(integer, "PixelRepresentation"),
         "slope": _by(number, "RescaleSlope"),
         "intercept": _by(number, "RescaleIntercept"),
-        "is_hounsfield": _of(("RescaleType",), lambda dataset: text(dataset, "RescaleType") in HOUNSFIELD_TYPES),
+        "is_hounsfield": _of(("RescaleType",), is_hounsfield),
         "padding": _of(("PixelPaddingValue", "PixelPaddingRangeLimit", "PixelRepresentation"), _parse_padding),
         "overlays": (frozenset(_OVERLAY_WORDS), _parse_overlays),
         "acquisition_number": _by(integer, "AcquisitionNumber"),

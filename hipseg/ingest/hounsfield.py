@@ -53,9 +53,10 @@ class ValueWatch:
 
     def warnings(self) -> tuple[str, ...]:
         """Give what is odd about the values; to be asked when all slices have passed."""
+        said = self.rounding.warnings()
         if self._has_air:
-            return self.rounding.warnings()
-        return (f"no air: the lowest value is {self._lowest_hu} HU; the values may be no Hounsfield units",)
+            return said
+        return (f"no air: the lowest value is {self._lowest_hu} HU; the values may be no Hounsfield units", *said)
 
     @property
     def _has_air(self) -> bool:

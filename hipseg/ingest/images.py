@@ -27,7 +27,8 @@ class SeriesImages(Sequence[ImageHeader]):
     Attributes:
         patient_id, series_uid, frame_uid: of the first image.
         likeness: hash of the study and the geometry of the first image, and of the frame of reference in which it lies, or its
-            folder where it names none: positions can be compared within one of them.
+            folder where it names none: positions can be compared within one of them. Where it names no series, its folder tells
+            as little as a study that may be lost, too: there, of the geometry and the frame of reference.
         has_regions: whether any has overlay planes that are no graphics.
         is_alike: whether all have the same stack, time point, acquisition number and, to the last bit, orientation.
         has_bare: whether any has no rescale slope.
@@ -68,7 +69,8 @@ class SeriesImages(Sequence[ImageHeader]):
         if not self._headers:
             self.patient_id, self.series_uid, self.frame_uid = header.patient_id, header.series_uid, header.frame_uid
             self._marks = _share(marks)
-            self.likeness = hash((header.study_uid, header.frame_uid or header.folder, round_geometry(header)))
+            study = (header.study_uid, header.frame_uid or header.folder) if header.series_uid else ("", header.frame_uid)
+            self.likeness = hash((*study, round_geometry(header)))
         elif self.is_alike and marks != self._marks:
             self.is_alike = False
         if header.folder not in self._folders and len(self._folders) <= MAX_KEPT:

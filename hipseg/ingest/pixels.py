@@ -19,18 +19,22 @@ SliceI16 = NDArray[np.int16]
 """int16 (y, x), Hounsfield units."""
 
 INT16 = np.iinfo(np.int16)
+OUTSIDE_HU = -1024
+"""What stands for no measurement: the lowest value of 12-bit CT, as scanners write it outside their circle."""
+HIGHEST_HU = 30710
+"""Where the widest scale of CT scanners ends: extended CT, 12 bits with slope 10 from -10240. Source: DICOM PS3.3 C.11.1.1.2."""
 
 
 def read_slice_hu(path: Path, header: ImageHeader, rounding: Rounding) -> SliceI16:
     """Read one image as Hounsfield units.
 
-    Pixels that the header declares as padding keep their rescaled value, as other readers give them, held to the range of
-    int16; every window maps them to air.
+    Pixels that the header declares as padding keep their rescaled value, as other readers give them, and at least that of int16.
+    Where it is above all that a scanner measures, they become OUTSIDE_HU: in any window they would be the brightest metal.
 
     Args:
         path: the file.
         header: its header.
-        rounding: of its case, told of values that are no whole HU.
+        rounding: of its case, told of values that are no whole HU and of such padding.
     Returns:
         int16 (y, x), HU.
     Raises:
@@ -57,12 +61,26 @@ def to_hu(stored: StoredI, header: ImageHeader, rounding: Rounding) -> SliceI16:
     Args:
         stored: integers (y, x).
         header: slope, intercept and padding.
-        rounding: of its case; makes fractions whole.
+        rounding: of its case; makes fractions whole, and counts padding that becomes air.
     Returns:
         int16 (y, x), HU.
     Raises:
         SeriesError: a value lies beyond int16.
     """
+    image_hu = _rescale(stored, header, rounding)
+    if header.padding is not None and _highest_padding_hu(header) > HIGHEST_HU:
+        low, high = header.padding
+        is_bright = (stored >= low) & (stored <= high) & (image_hu > HIGHEST_HU)
+        image_hu[is_bright] = OUTSIDE_HU
+        rounding.count_bright_padding(int(np.count_nonzero(is_bright)))
+    return image_hu
+
+
+def _highest_padding_hu(header: ImageHeader) -> float:
+    return max((end * (header.slope or 0) + (header.intercept or 0) for end in header.padding or ()), default=OUTSIDE_HU)
+
+
+def _rescale(stored: StoredI, header: ImageHeader, rounding: Rounding) -> SliceI16:
     slope, intercept = float(header.slope or 0), float(header.intercept or 0)
     if not (slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < INT16.max):
         values = rounding.round(stored * slope + intercept).astype(np.int64)
@@ -100,6 +118,7 @@ def _is_plain(header: ImageHeader) -> bool:
         and header.intercept is not None
         and header.intercept.is_integer()
         and abs(header.intercept) <= INT16.max
+        and _highest_padding_hu(header) <= HIGHEST_HU
     )
 
 

@@ -1,4 +1,4 @@
-"""Values that a header scales to fractions of a Hounsfield unit -> whole ones, and what that took."""
+"""Values that a header scales to fractions of a Hounsfield unit -> whole ones, and what was done to the values of a case."""
 
 from typing import Any
 
@@ -20,6 +20,7 @@ class Rounding:
         """Begin with nothing rounded."""
         self._values = 0
         self._most_hu = 0.0
+        self._bright_padding = 0
 
     @property
     def has_rounded(self) -> bool:
@@ -36,10 +37,21 @@ class Rounding:
             self._most_hu = max(self._most_hu, float(off.max()))
         return whole
 
+    def count_bright_padding(self, pixels: int) -> None:
+        """Count padding above all measured values that was taken as air."""
+        self._bright_padding += pixels
+
     def warnings(self) -> tuple[str, ...]:
-        """Give the warning, if there is one; to be asked when all slices have passed."""
-        if not self._values:
-            return ()
-        return (
-            f"{self._values} values with fractions of a Hounsfield unit, rounded to whole ones: up to {self._most_hu:.3f} HU off",
-        )
+        """Give what was done to values; to be asked when all slices have passed."""
+        said = []
+        if self._values:
+            said.append(
+                f"{self._values} values with fractions of a Hounsfield unit, rounded to whole ones: up to {self._most_hu:.3f} HU "
+                "off"
+            )
+        if self._bright_padding:
+            said.append(
+                f"{self._bright_padding} pixels declared as padding (0028,0120) brighter than any measured, taken as air around "
+                "the patient"
+            )
+        return tuple(said)

@@ -107,7 +107,8 @@ class Scan:
 
     `damaged` are files that may be slices of a series and cannot be read as such: damaged ones, those that cannot be opened and
     links to files. `others` counts objects of other modalities by reason and series identifier. `faults` are ZIP archives that
-    cannot be looked into, `directories` are DICOMDIRs, which are also counted as set aside. `spill` bounds the memory of `images`
+    cannot be looked into, `directories` are DICOMDIRs, which are also counted as set aside. `aside_uids` are the identifiers of
+    objects of CT that are set aside, which a DICOMDIR lists like its images. `spill` bounds the memory of `images`
     and `captures`, of which there is one for each slice.
     """
 
@@ -122,6 +123,7 @@ class Scan:
     others: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[FaultyArchive] = field(default_factory=list)
     directories: list[FoundFile] = field(default_factory=list)
+    aside_uids: set[str] = field(default_factory=set)
     set_aside: Counter[str] = field(default_factory=Counter)
     files_seen: int = 0
 
@@ -317,10 +319,10 @@ def _find_capture(found: FoundFile, dataset: Header) -> ImageHeader | None:
 
 
 def _sort_ct(scan: Scan, found: FoundFile, dataset: Header) -> str | None:
-    if is_localizer(dataset):
-        return LOCALIZER
-    if text(dataset, "SOPClassUID") not in CT_CLASSES and not has_place(dataset):
-        return NO_PLACE
+    reason = _find_reason_aside(dataset)
+    if reason is not None:
+        scan.aside_uids.add(text(dataset, "SOPInstanceUID"))
+        return reason
     header = parse_header(dataset, found.path, found.folder, found.stamp)
     load_decoder(header.transfer_syntax)
     if header.rows is None or header.columns is None:
@@ -335,6 +337,13 @@ def _sort_ct(scan: Scan, found: FoundFile, dataset: Header) -> str | None:
     else:
         scan.images.extend(headers)
     return None
+
+
+def _find_reason_aside(dataset: Header) -> str | None:
+    """Say why an object of CT is no image of a volume; None where it may be one."""
+    if is_localizer(dataset):
+        return LOCALIZER
+    return NO_PLACE if text(dataset, "SOPClassUID") not in CT_CLASSES and not has_place(dataset) else None
 
 
 def _doubt(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:

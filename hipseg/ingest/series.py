@@ -13,6 +13,8 @@ from hipseg.ingest.headers import GREY, ImageHeader
 
 SPACING_TOLERANCE_MM = 0.1
 """Beyond it a series is refused. Positions are often written with one decimal: two of them put a gap up to 0.1 mm wrong."""
+ROUNDING_MM = 1e-6
+"""Added to the tolerances, so that a gap that is wrong by just as much as they allow is not refused for its last bit."""
 SPACING_WARNING_MM = 0.02
 """Beyond it a series is taken with a warning: twice what positions written with two decimals can put a gap wrong."""
 DUPLICATE_TOLERANCE_MM = 0.01
@@ -209,12 +211,12 @@ def _is_tilted(aside: NDArray[np.float64], along: NDArray[np.float64], case: str
     Gantry tilt shears the grid, so spacing alone cannot reveal it.
     """
     beside = np.linalg.norm(aside, axis=1)
-    if beside.max() <= SIDEWAYS_TOLERANCE_MM:
+    if beside.max() <= SIDEWAYS_TOLERANCE_MM + ROUNDING_MM:
         return False
     worst = int(beside.argmax())
     even = np.outer((along - along[0]) / (along[-1] - along[0]), aside[-1])
     uneven = np.linalg.norm(aside - even, axis=1)
-    if uneven.max() > SIDEWAYS_TOLERANCE_MM:
+    if uneven.max() > SIDEWAYS_TOLERANCE_MM + ROUNDING_MM:
         raise SeriesError(
             f"shifted slices in case {case}: slice {int(uneven.argmax()) + 1} of {len(along)} by position lies "
             f"{uneven.max():.1f} mm beside the line through the first and last, at most {SIDEWAYS_TOLERANCE_MM} mm accepted; "
@@ -235,11 +237,11 @@ def _check_gaps(along: NDArray[np.float64], case: str) -> float:
     gaps = np.diff(along)
     # The lower one of two medians, so that it is one of the gaps.
     expected = float(np.sort(gaps)[(len(gaps) - 1) // 2])
-    wrong = np.flatnonzero(np.abs(gaps - expected) > SPACING_TOLERANCE_MM)
+    wrong = np.flatnonzero(np.abs(gaps - expected) > SPACING_TOLERANCE_MM + ROUNDING_MM)
     if wrong.size:
         first = int(wrong[0])
         missing = round(gaps[first] / expected) - 1
-        is_whole = missing > 0 and abs(gaps[first] - (missing + 1) * expected) <= SPACING_TOLERANCE_MM
+        is_whole = missing > 0 and abs(gaps[first] - (missing + 1) * expected) <= SPACING_TOLERANCE_MM + ROUNDING_MM
         finding = f" ({missing} slice{'s' * (missing > 1)} missing)" if is_whole else ""
         raise SeriesError(
             f"slice gap in case {case}: {gaps[first]:.2f} mm between slices {first + 1} and {first + 2} of {len(along)} by "
@@ -248,7 +250,7 @@ def _check_gaps(along: NDArray[np.float64], case: str) -> float:
         )
     spacing = float(along[-1] - along[0]) / (len(along) - 1)
     drift = np.abs(along - along[0] - spacing * np.arange(len(along)))
-    if drift.max() > SPACING_TOLERANCE_MM:
+    if drift.max() > SPACING_TOLERANCE_MM + ROUNDING_MM:
         # Gaps that each pass can still add up, as where two passes of slightly different spacing are joined.
         raise SeriesError(
             f"uneven slices in case {case}: slice {int(drift.argmax()) + 1} of {len(along)} by position lies "

@@ -7,11 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hipseg.geometry import make_grid
-from hipseg.ingest.pixels import SliceI16
+from hipseg.ingest.pixels import OUTSIDE_HU, SliceI16
 from hipseg.ingest.series import OrderedSeries
 
-OUTSIDE_HU = -1024
-"""What straight slices hold where no slice reaches: the lowest value of 12-bit CT, as scanners write it outside their circle."""
 WHOLE_PIXEL = 1e-6
 """Pixels; a shift that misses a whole number by less is one, and copies values instead of mixing them."""
 

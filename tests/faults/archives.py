@@ -20,6 +20,12 @@ def series_in_an_archive(good: Good) -> None:
     _zip(good)
 
 
+@read_right
+def series_in_an_archive_beside_the_file_that_a_mac_leaves(good: Good) -> None:
+    archive = _zip(good)
+    (archive.parent / f"._{archive.name}").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X" + bytes(200))
+
+
 @refused(r"damaged ZIP archive: it has no readable table of contents; copy the archive again")
 def archive_cut(good: Good) -> None:
     cut(_zip(good), -40)

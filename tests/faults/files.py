@@ -319,3 +319,17 @@ def series_of_the_last_slices_damaged(good: Good) -> Truth:
 @refused(r"contradictory identifiers: its slices and those of another series .* lie in each other's gaps, 6 in one even line")
 def series_of_slices_in_the_middle_damaged(good: Good) -> None:
     good.set(1, 4, SeriesInstanceUID="2.25.77003")
+
+
+@refused(r"contradictory identifiers: 6 images, each alone in its series \(0020,000E\) or without one, lie one even step behind")
+def series_of_its_own_for_every_slice(good: Good) -> None:
+    for z in range(6):
+        good.set(z, SeriesInstanceUID=f"2.25.8{z}", StudyInstanceUID=f"2.25.7{z}", FrameOfReferenceUID=f"2.25.6{z}", PatientID="")
+
+
+@refused(r"contradictory identifiers: its images have no series identifier \(0020,000E\), and [24] others of another folder")
+def identifiers_empty_and_slices_in_two_folders(good: Good) -> None:
+    good.set(SeriesInstanceUID="", StudyInstanceUID="", FrameOfReferenceUID="", PatientID="")
+    (good.folder / "rest").mkdir()
+    for path in good.paths[4:]:
+        path.rename(good.folder / "rest" / path.name)

@@ -120,3 +120,17 @@ def pixels_in_the_upper_bits(good: Good) -> None:
 def values_without_intercept(good: Good) -> Truth:
     good.set(RescaleIntercept=0)
     return (good.volume + 1024).astype(np.int16), good.labels
+
+
+@warned(r"^\d+ pixels declared as padding \(0028,0120\) brighter than any measured, taken as air around the patient")
+def padding_that_lost_its_sign(good: Good) -> Truth:
+    def pad(dataset: Dataset) -> None:
+        stored = np.frombuffer(dataset.PixelData, "<i2").astype("<u2").reshape(dataset.Rows, dataset.Columns)
+        stored[0] = 63536
+        dataset.PixelRepresentation, dataset.PixelData = 0, stored.tobytes()
+        dataset.add_new("PixelPaddingValue", "US", 63536)
+
+    good.edit(pad)
+    volume = good.volume.copy()
+    volume[:, 0] = -1024
+    return volume, good.labels

@@ -265,7 +265,25 @@ def test_a_table_of_contents_without_end_takes_no_memory(tmp_path, monkeypatch):
         ("empty", b"PK\x05\x06", True),
         ("letter.docx", b"PK\x03\x04", False),
         ("image.dcm", b"\0\0\0\0", False),
+        ("._p.zip", b"\0\5\x16\7", False),
+        (".p.zip", b"PK\x03\x04", True),
     ],
 )
 def test_what_is_looked_into(tmp_path, name, head, expected):
     assert is_archive(tmp_path / name, head) is expected
+
+
+def test_what_a_system_hides_beside_an_archive_refuses_nothing(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"noise": NOISE, "__MACOSX/._report.zip": b"\0\5\x16\7"})
+    assert [name.name for name, _ in list_members(path)] == ["._report.zip", "noise"]
+    with pytest.raises(ArchiveError, match="each is itself a ZIP archive"):
+        list_members(write_zip(tmp_path / "q.zip", {"noise": NOISE, "report.zip": b"PK"}))
+
+
+def test_backslashes_part_folders_where_no_slash_does(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"PAT\\": b"", "PAT\\IM\\noise": NOISE})
+    assert [name.as_posix() for name, _ in list_members(path)] == ["PAT/IM/noise"]
+    path = write_zip(tmp_path / "q.zip", {"PAT/a\\b": NOISE})
+    assert [name.as_posix() for name, _ in list_members(path)] == ["PAT/a\\b"]
+    with pytest.raises(ArchiveError, match="each leads out of the archive"):
+        list_members(write_zip(tmp_path / "r.zip", {"..\\noise": NOISE}))

@@ -61,6 +61,23 @@ def test_signed_bits_that_are_not_extended_get_their_sign(syntax):
     assert np.array_equal(found, stored)
 
 
+@pytest.mark.parametrize("syntax", ENCODERS)
+def test_signed_bits_that_are_extended_to_those_allocated_get_their_sign(syntax):
+    stored = noise().astype(np.int16) % 4096 - 2048
+    assert stored.min() < 0
+    found = decode_frame(ENCODERS[syntax](stored.view(np.uint16)), syntax, layout(12, is_signed=True))
+    assert np.array_equal(found, stored)
+
+
+@pytest.mark.parametrize("syntax", ENCODERS)
+@pytest.mark.parametrize("wrong", [-2049, 2048])
+def test_extended_values_beyond_the_bits_stored_are_refused(syntax, wrong):
+    stored = np.full(SHAPE, -5, np.int16)
+    stored[1, 1] = wrong
+    with pytest.raises(SeriesError, match=r"which 12 signed bits stored .* do not hold"):
+        decode_frame(ENCODERS[syntax](stored.view(np.uint16)), syntax, layout(12, is_signed=True))
+
+
 def test_jpeg_2000_inside_a_file_of_boxes_is_found():
     stored = noise()
     frame = imagecodecs.jpeg2k_encode(stored, codecformat="jp2", reversible=True, level=0)

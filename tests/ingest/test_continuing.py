@@ -100,6 +100,57 @@ def test_series_that_lie_in_each_other_or_apart_are_no_parts(tmp_path, height_mm
     assert parts(tmp_path) == ["", ""]
 
 
+UNNAMED = "contradictory identifiers: its images have no series identifier (0020,000E), and {} others of another folder"
+IDENTIFIERS = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID")
+
+
+def write_unnamed(folder, first_count, *emptied, change=None):
+    """Write a series that names no series into two folders."""
+
+    def empty(dataset, z):
+        for keyword in ("SeriesInstanceUID", *emptied):
+            setattr(dataset, keyword, "")
+        if change is not None:
+            change(dataset, z)
+
+    paths = write_ct_series(folder / "a", volume_hu(SLICES), change=empty)
+    (folder / "b").mkdir()
+    for path in paths[first_count:]:
+        path.rename(folder / "b" / path.name)
+
+
+def said_in_turn(root):
+    series = group_images(scan_tree(root).images)
+    assert len(series) == 2
+    found = find_parts(series)
+    # The key of a patient who is not named is the folder.
+    by_folder = sorted(series, key=lambda key: min(series[key].folders))
+    return [(key in found.faults, (found.faults | found.warnings).get(key, "").partition(" that")[0]) for key in by_folder]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize("emptied", [(), IDENTIFIERS[1:2], IDENTIFIERS[2:3], IDENTIFIERS[1:]])
+@pytest.mark.parametrize("count", [4, 7])
+def test_images_without_series_that_go_on_in_another_folder_are_refused(tmp_path, emptied, count):
+    write_unnamed(tmp_path, count, *emptied)
+    assert said_in_turn(tmp_path) == [(True, UNNAMED.format(SLICES - count)), (True, UNNAMED.format(count))]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_where_they_are_counted_anew_it_is_said(tmp_path):
+    def count_anew(dataset, z):
+        dataset.InstanceNumber = z % 4 + 1
+
+    write_unnamed(tmp_path, 4, *IDENTIFIERS, change=count_anew)
+    assert said_in_turn(tmp_path) == [(False, UNNAMED.format(4))] * 2
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_two_named_patients_without_series_are_no_parts(tmp_path):
+    write_unnamed(tmp_path, 4, "FrameOfReferenceUID", change=lambda dataset, z: setattr(dataset, "PatientID", f"P{z // 4}"))
+    assert said_in_turn(tmp_path) == [(False, "")] * 2
+
+
 def test_both_cases_are_packed_with_the_warning(tmp_path):
     split(tmp_path, 6, 7)
     opened = [open_case(source, "c", {}) for source in find_cases(tmp_path).cases]

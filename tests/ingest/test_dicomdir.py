@@ -5,10 +5,11 @@ from pathlib import PurePosixPath
 import pytest
 from pydicom import dcmread
 
-from hipseg.ingest.dicomdir import has_listed_file, read_directory
+from hipseg.ingest.archive import list_members
+from hipseg.ingest.dicomdir import find_absent, read_directory
 from hipseg.ingest.dicomfile import UnreadableFileError
 from tests.ingest.builders import PATIENT, cut
-from tests.ingest.media import write_medium
+from tests.ingest.media import write_medium, zip_folder
 
 
 def test_ct_series_are_listed_with_their_files(tmp_path):
@@ -18,6 +19,7 @@ def test_ct_series_are_listed_with_their_files(tmp_path):
     assert {one.patient_id for one in found} == {PATIENT}
     for one in found:
         assert {tmp_path / "disc" / file for file in one.files} == set(files[one.series_uid])
+        assert list(one.image_uids) == [dcmread(tmp_path / "disc" / file).SOPInstanceUID for file in one.files]
 
 
 def test_series_of_other_modalities_are_left_out(tmp_path):
@@ -57,4 +59,17 @@ def test_a_listed_file_is_there_also_in_small_letters_and_never_outside(tmp_path
     for name in ("disc/A/ONE", "disc/a/two", "OUTSIDE"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert has_listed_file(tmp_path / "disc" / "DICOMDIR", PurePosixPath(file)) is expected
+    assert (find_absent(tmp_path / "disc" / "DICOMDIR", {PurePosixPath(file)}) == set()) is expected
+
+
+@pytest.mark.parametrize("file", ["A/ONE", "../OUTSIDE"])
+def test_an_archive_is_listed_once_for_all_files(tmp_path, monkeypatch, file):
+    (tmp_path / "disc").mkdir()
+    for name in ("a_one", "a_two", "dicomdir"):
+        (tmp_path / "disc" / name).write_bytes(b"1")
+    zip_folder(tmp_path / "disc", tmp_path / "p.zip")
+    members, calls = list_members(tmp_path / "p.zip"), []
+    monkeypatch.setattr("hipseg.ingest.dicomdir.list_members", lambda path: calls.append(path) or members)
+    wanted = {PurePosixPath(name) for name in ("A_ONE", "A_TWO", "A_THREE", file)}
+    assert find_absent(members[2][1], wanted) == {PurePosixPath(name) for name in ("A_THREE", file)}
+    assert calls == [tmp_path / "p.zip"]

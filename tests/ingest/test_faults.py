@@ -180,6 +180,27 @@ def test_a_medium_mounted_with_small_letters_is_whole(tmp_path):
     assert np.array_equal(read(by_series(tmp_path / "small")["2.25.771"])[0], volume_hu())
 
 
+@pytest.mark.parametrize(
+    "rename", [lambda path: f"{path.name}.dcm", lambda path: f"{path.name};1", lambda path: f"S1/{path.name}"]
+)
+def test_a_medium_of_which_files_were_renamed_or_sorted_is_whole(tmp_path, rename):
+    files = write_medium(tmp_path / "disc")
+    view = dcmread(files["2.25.772"][3])
+    view.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    view.save_as(files["2.25.772"][3])
+    moved = {uid: [path.parent / rename(path) for path in paths] for uid, paths in files.items()}
+    for uid, paths in files.items():
+        for path, new in zip(paths, moved[uid], strict=True):
+            new.parent.mkdir(exist_ok=True)
+            path.rename(new)
+    cases = by_series(tmp_path / "disc")
+    assert np.array_equal(read(cases["2.25.771"])[0], volume_hu())
+    assert np.array_equal(read(cases["2.25.772"])[0], volume_hu(seed=1)[:3])
+    moved["2.25.771"][3].unlink()
+    with pytest.raises(SeriesError, match=r"1 of the 4 images .* are missing; copy the medium again, or remove the DICOMDIR"):
+        open_case(by_series(tmp_path / "disc")["2.25.771"], "c0", {})
+
+
 @pytest.mark.parametrize(("size", "reason"), [(150, "damaged DICOM directory"), (700, "DICOM directory")])
 def test_a_damaged_directory_is_set_aside_and_refuses_nothing(tmp_path, size, reason):
     write_medium(tmp_path / "disc")
@@ -196,7 +217,7 @@ def test_a_medium_that_can_no_longer_be_read_leaves_its_series_to_their_slices(t
     def fail(*_):
         raise OSError("Input/output error")
 
-    monkeypatch.setattr("hipseg.ingest.faults.has_listed_file", fail)
+    monkeypatch.setattr("hipseg.ingest.faults.find_absent", fail)
     assert np.array_equal(read(by_series(tmp_path / "disc")["2.25.771"])[0], volume_hu()[:3])
 
 

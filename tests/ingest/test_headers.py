@@ -43,7 +43,19 @@ def test_several_frames_are_seen_by_number_or_class(tmp_path, values):
     assert parse(tmp_path, **values).is_multiframe
 
 
-@pytest.mark.parametrize(("written", "is_hounsfield"), [("HU", True), ("US", True), ("", True), ("Z_EFF", False)])
+@pytest.mark.parametrize(
+    ("written", "is_hounsfield"),
+    [
+        ("HU", True),
+        ("US", True),
+        ("", True),
+        ("hu ", True),
+        ("Hounsfield Unit", True),
+        ("unspecified", True),
+        ("Z_EFF", False),
+        ("HU_MOD", False),
+    ],
+)
 def test_rescale_type_says_whether_values_are_hounsfield_units(tmp_path, written, is_hounsfield):
     assert parse(tmp_path, RescaleType=written).is_hounsfield == is_hounsfield
 

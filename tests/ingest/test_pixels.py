@@ -123,6 +123,31 @@ def test_padding_below_int16_is_held_to_its_range(tmp_path, written):
     assert read(write(tmp_path, np.array([[0, 0]]), pad)).tolist() == [[-32768, 0]]
 
 
+@pytest.mark.parametrize(("written", "counted"), [(63536, 1), (65535, 1), (40000, 1), (32768, 1), (4095, 0)])
+def test_padding_brighter_than_any_measured_value_becomes_air_and_is_counted(tmp_path, written, counted):
+    def pad(dataset, _):
+        dataset.PixelRepresentation = 0
+        dataset.add_new("PixelPaddingValue", "US", written)
+        dataset.PixelData = np.array([written, 1024], "<u2").tobytes()
+
+    path, rounding = write(tmp_path, np.array([[0, 0]]), pad), Rounding()
+    # 4095 stored is 3071 HU, which metal has, too.
+    assert read(path).tolist() == [[-1024 if counted else 3071, 0]]
+    read_slice_hu(path, scan(path), rounding)
+    words = "1 pixels declared as padding (0028,0120) brighter than any measured, taken as air around the patient"
+    assert rounding.warnings() == (words,) * counted
+
+
+def test_a_bright_value_that_is_not_declared_as_padding_is_refused(tmp_path):
+    def pad(dataset, _):
+        dataset.PixelRepresentation = 0
+        dataset.add_new("PixelPaddingValue", "US", 63536)
+        dataset.PixelData = np.array([63536, 63535], "<u2").tobytes()
+
+    with pytest.raises(SeriesError, match=r"1 pixels beyond int16 \(62511 to 62511 HU\)"):
+        read(write(tmp_path, np.array([[0, 0]]), pad))
+
+
 def test_a_measured_value_beyond_int16_is_refused_with_the_values(tmp_path):
     def pad(dataset, _):
         dataset.PixelPaddingValue = -32768
@@ -240,11 +265,10 @@ def test_a_file_that_was_written_to_since_it_was_found_is_refused(tmp_path, is_p
 def test_plain_pixels_are_read_once_and_straight(tmp_path, monkeypatch, syntax):
     path = write(tmp_path, volume_hu(1)[0], syntax=syntax)
     assert is_read_plainly(path, monkeypatch)
-    reads = []
+    header, reads = scan(path), []
     monkeypatch.setattr(
         pixels.os, "preadv", lambda *arguments: reads.append((arguments[1][0].nbytes, arguments[2])) or preadv(*arguments)
     )
-    header = scan(path)
     read_slice_hu(path, header, Rounding())
     assert reads == [(240, header.pixels.first)]
 

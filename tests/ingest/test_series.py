@@ -81,6 +81,23 @@ def test_rounded_positions_are_accepted_and_averaged(tmp_path):
     assert grid.spacing_mm_zyx[0] == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("spacing_mm", [0.6, 0.625, 0.8, 1.25])
+@pytest.mark.parametrize("lowest_mm", [100.0, -123.45, -712.3, 1034.2])
+def test_positions_of_one_decimal_are_accepted_wherever_the_stack_begins(tmp_path, spacing_mm, lowest_mm):
+    def change(dataset, z):
+        dataset.ImagePositionPatient = ["-10.0", "-20.0", f"{lowest_mm + z * spacing_mm:.1f}"]
+
+    grid = order(tmp_path, change, slices=21).grid
+    # The ends are up to 0.05 mm off each.
+    assert grid.spacing_mm_zyx[0] == pytest.approx(spacing_mm, abs=0.1 / 20 + 1e-9)
+
+
+@pytest.mark.parametrize("gap_mm", [3.11, 2.89])
+def test_a_gap_beyond_the_tolerance_stays_refused(tmp_path, gap_mm):
+    with pytest.raises(SeriesError, match=r"slice gap in case c0ffee: .* mm between slices 2 and 3 of 5"):
+        order(tmp_path, moved(**{f"s{z}": gap_mm - 3 for z in (2, 3, 4)}))
+
+
 @pytest.mark.parametrize(("moved_slices", "place"), [((3, 4), "3 and 4"), ((4,), "4 and 5")])
 def test_a_missing_slice_is_refused_by_place_and_number(tmp_path, moved_slices, place):
     words = rf"slice gap in case c0ffee: 6\.00 mm between slices {place} of 5 .*1 slice missing.*3\.00 ± 0\.1"

@@ -9,7 +9,7 @@ import pytest
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import affine_lps
 from hipseg.ingest.cases import find_cases, open_case
-from hipseg.ingest.tilt import OUTSIDE_HU
+from hipseg.ingest.pixels import OUTSIDE_HU
 from tests.ingest.builders import Plane, rectangle_mm, volume_hu, write_ct_series, write_rtstruct
 from tests.ingest.seg_builder import read_sources, write_seg
 

@@ -1,0 +1,96 @@
+"""Lone images that are slices of one volume, as an export leaves them that gives each file identifiers of its own.
+
+An image that is alone in its series says nothing of its neighbours, and most are what they seem: single slices of a collection.
+Those of a volume betray themselves by where they lie, one even step behind the other.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.images import SeriesKey, SeriesMap
+from hipseg.ingest.series import DUPLICATE_TOLERANCE_MM, ROUNDING_MM, SPACING_TOLERANCE_MM
+from hipseg.ingest.stacks import is_volume, round_geometry
+
+MIN_LINE = 3
+"""Images that are needed to see an even step: two lie in line with each other anyhow."""
+ASIDE_DIGITS = 1
+"""Images whose corners lie beside each other by less than that decimal, mm, are looked at as one stack."""
+
+_Lone = tuple[SeriesKey, ImageHeader]
+
+
+def find_scattered(series: SeriesMap) -> dict[SeriesKey, str]:
+    """Find lone images that lie in even steps, in one frame of reference, or in one folder of one patient or none.
+
+    Where more than half of the steps are alike, all are refused: chance does not put the images of different scans so, and a
+    slice that is missing leaves most steps as they are. Images that name no series need not be in one folder.
+
+    Returns:
+        What is wrong and what to do, by series, in our own words.
+    """
+    groups: dict[Hashable, list[_Lone]] = defaultdict(list)
+    for key, images in series.items():
+        if len(images) == 1 and (header := images[0]).position_mm is not None and header.orientation is not None:
+            for company in _companies(header):
+                groups[company].append((key, header))
+    found: dict[SeriesKey, str] = {}
+    for group in groups.values():
+        for line in _lines(group):
+            for key, _ in line:
+                found.setdefault(key, _say(len(line)))
+    return found
+
+
+def _companies(header: ImageHeader) -> Iterator[Hashable]:
+    """Say with which others an image may be of one volume."""
+    geometry = round_geometry(header)
+    yield "folder", header.folder, header.patient_id, geometry
+    if header.frame_uid:
+        yield "frame", header.frame_uid, geometry
+    elif not header.series_uid:
+        yield "nothing", header.patient_id, geometry
+
+
+def _lines(group: Sequence[_Lone]) -> Iterator[Sequence[_Lone]]:
+    """Give the images that lie in even steps; a gantry tilt moves them aside, too."""
+    if len(group) < MIN_LINE:
+        return
+    # Whoever gives each file a series of its own may have done so with the frame of reference.
+    if is_volume([replace(header, frame_uid="") for _, header in group]):
+        yield group
+        return
+    stacks: dict[tuple[float, ...], list[_Lone]] = defaultdict(list)
+    heights_mm: dict[tuple[float, ...], list[float]] = defaultdict(list)
+    normal = np.cross(*np.reshape(group[0][1].orientation or (), (2, 3)))
+    for lone in group:
+        position = np.array(lone[1].position_mm)
+        height = float(position @ normal)
+        aside = tuple(float(one) + 0.0 for one in np.round(position - height * normal, ASIDE_DIGITS))
+        stacks[aside].append(lone)
+        heights_mm[aside].append(height)
+    for aside, stack in stacks.items():
+        if _has_even_steps(heights_mm[aside]):
+            yield stack
+
+
+def _has_even_steps(heights_mm: Sequence[float]) -> bool:
+    """Say whether more than half of the steps are alike; two images at one place, as of two phases, make none."""
+    steps = np.diff(np.sort(heights_mm))
+    steps = steps[steps > DUPLICATE_TOLERANCE_MM]
+    if len(steps) < MIN_LINE - 1:
+        return False
+    usual = float(np.median(steps))
+    alike = np.count_nonzero(np.abs(steps - usual) <= SPACING_TOLERANCE_MM + ROUNDING_MM)
+    # Among steps as small as the tolerance all are alike, whatever scans the images are of.
+    return usual > 2 * SPACING_TOLERANCE_MM and 2 * int(alike) > len(steps)
+
+
+def _say(count: int) -> str:
+    return (
+        f"contradictory identifiers: {count} images, each alone in its series (0020,000E) or without one, lie one even step "
+        "behind the other; they may be of one series: export it again under one identifier, or move those of others elsewhere"
+    )
