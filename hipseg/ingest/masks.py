@@ -32,6 +32,7 @@ from hipseg.ingest.structures import (
     NiftiStructure,
     NrrdStructure,
     SegmentStructure,
+    check_lists,
     find_by_name,
     find_structures,
     kind_of,
@@ -142,10 +143,13 @@ def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: lis
                 "1 is expected: rename the others, or choose an overlay by its group, as 6000"
             )
         choices += [(label, structure) for structure in namesakes]
+    missing = sorted(set(rois.values()) - {label for label, _ in choices})
+    if missing:
+        check_lists(sources)
     if not choices:
         found = _count(find_structures(sources))
         raise MaskError(f"it has no structure of a name given with --roi ({len(rois)} given, it has {found}); {CHOOSE}")
-    for label in sorted(set(rois.values()) - {label for label, _ in choices}):
+    for label in missing:
         names = sum(other == label for other in rois.values())
         warnings.append(f"no structure of a name given for label {label} ({names} given): the case has no voxel of that label")
     return choices

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +27,7 @@ from hipseg.ingest.labels import (
     find_values,
     read_layer,
 )
+from hipseg.ingest.nrrdsegments import NrrdSegment, parse_segments
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.turning import match_axes
 
@@ -48,15 +48,6 @@ LAYER_KINDS = ("list", "vector", "none", "???")
 EXTENSIONS = (".seg.nrrd", ".seg.nhdr", ".nrrd", ".nhdr")
 DATA_FILE_NAME = re.compile(r"[^/\\%\0]+")
 """A file beside the header: nothing that leaves its folder, and no pattern for several files."""
-
-
-@dataclass(frozen=True, repr=False)
-class NrrdSegment:
-    """One segment as 3D Slicer names it: free text of the source, its value, and the layer that it lies in."""
-
-    name: str
-    value: int
-    layer: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -188,9 +179,7 @@ def _parse(fields: Mapping[str, Any], path: Path, end: int) -> NrrdHeader:
         raise MaskError(f"{WHAT} is written as text or with bytes to skip; raw, gzip and bzip2 without are accepted")
     layers = _count_layers(fields)
     layout = VoxelLayout(_parse_grid(fields), _parse_dtype(fields), 0 if data_file else end, layers=layers)
-    return NrrdHeader(
-        layout, tuple(_parse_segments(fields, layers)), find_beside(path, data_file) if data_file else path, encoding
-    )
+    return NrrdHeader(layout, parse_segments(fields, layers, WHAT), find_beside(path, data_file) if data_file else path, encoding)
 
 
 def _count_layers(fields: Mapping[str, Any]) -> int:
@@ -243,18 +232,3 @@ def _parse_dtype(fields: Mapping[str, Any]) -> np.dtype[Any]:
     if name is None or (np.dtype(name).itemsize > 1 and endian not in ("little", "big")):
         raise MaskError(f"{WHAT} holds values of no known type; whole numbers 0 to {LABEL_MAX} and their endian are expected")
     return np.dtype(name).newbyteorder(">" if endian == "big" else "<")
-
-
-def _parse_segments(fields: Mapping[str, Any], layers: int) -> Iterator[NrrdSegment]:
-    """Give the segments that 3D Slicer lists as Segment0_Name, Segment0_LabelValue and Segment0_Layer."""
-    for number in count():
-        name = fields.get(f"Segment{number}_Name", fields.get(f"Segment{number}_ID"))
-        if name is None:
-            return
-        value, layer = (int(fields.get(f"Segment{number}_{key}", default)) for key, default in (("LabelValue", 1), ("Layer", 0)))
-        if not (1 <= value <= LABEL_MAX and 0 <= layer < layers):
-            raise MaskError(
-                f"{WHAT} lists segment {number} with value {value} in layer {layer}; values 1 to {LABEL_MAX} and layers 0 to "
-                f"{layers - 1} are accepted: save it again"
-            )
-        yield NrrdSegment(str(name).strip(), value, layer)

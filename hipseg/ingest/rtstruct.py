@@ -154,7 +154,7 @@ def fill_contours(structure: Structure, grid: Grid) -> Callable[[int], SliceBool
     """Make a structure ready to be read slice by slice.
 
     Returns:
-        Gives bool (y, x) of a slice, None where no contour lies; raises MaskError where two of them cross.
+        Gives bool (y, x) of a slice, None where no contour lies; raises MaskError where two of them cross or are nearly the same.
     Raises:
         MaskError: see `place_contours`.
     """

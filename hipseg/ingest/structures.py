@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hipseg.errors import MaskError
 from hipseg.ingest.carriers import Carrier
 from hipseg.ingest.headers import ImageHeader, has_regions
@@ -23,6 +25,9 @@ KINDS: Mapping[MaskKind, str] = {
     "nifti": "NIfTI",
     "nrrd": "NRRD",
 }
+
+ONE_POSITION_MM = 0.01
+"""Frames closer than this, along the axis of the patient that they lie most apart on, lie on one slice."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class NiftiStructure:
 
 @dataclass(frozen=True, repr=False)
 class NrrdStructure:
-    """An NRRD label file: the voxels of one value in one layer, or all of the first layer that are not zero."""
+    """An NRRD label file: the voxels of one value in one layer, or all of that layer that are not zero."""
 
     file: NrrdFile
     value: int | None = None
@@ -129,6 +134,16 @@ def find_by_name(name: str, sources: MaskSources) -> tuple[AnyStructure, ...]:
     )
 
 
+def check_lists(sources: MaskSources) -> None:
+    """Refuse files that may list a structure which was not found, and cannot be read.
+
+    Raises:
+        MaskError: the header of an NRRD file cannot be used.
+    """
+    for file in sources.nrrds:
+        read_nrrd_header(file.path)
+
+
 def find_names(sources: MaskSources) -> tuple[StructureName, ...]:
     """List the names by which the structures of a case can be chosen, sorted."""
     names = {StructureName("overlay", structure.title, structure.is_graphics) for structure in _all_overlays(sources)}
@@ -161,11 +176,20 @@ def find_segments(files: Sequence[Segmentation]) -> tuple[SegmentStructure, ...]
     found: list[SegmentStructure] = []
     for (_, label, _), parts in by_label.items():
         places = [frame.plane.position_mm for file, number in parts for frame in file.frames_of(number)]
-        if len(parts) > 1 and None not in places and len(set(places)) == len(places):
+        if len(parts) > 1 and _lie_apart(places):
             found.append(SegmentStructure(label, tuple(parts)))
         else:
             found += [SegmentStructure(label, (part,)) for part in parts]
     return tuple(found)
+
+
+def _lie_apart(places_mm: Sequence[tuple[float, ...] | None]) -> bool:
+    """Say whether positions are told, and no two of them are one; programs do not write one position alike."""
+    if not places_mm or None in places_mm:
+        return False
+    places = np.array(places_mm, dtype=np.float64)
+    along = np.sort(places[:, np.ptp(places, axis=0).argmax()])
+    return bool((np.diff(along) >= ONE_POSITION_MM).all())
 
 
 def _all_overlays(sources: MaskSources) -> tuple[OverlayStructure, ...]:

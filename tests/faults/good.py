@@ -119,3 +119,6 @@ def warned(words: str, **options: object) -> Callable[[Callable], Callable]:
 
 read_right = _add("read")
 """The series must be read right, without a warning."""
+
+read_right_by_name = _add("read", rois={"bone": 1})
+"""The same, with the structure bone chosen by its name."""

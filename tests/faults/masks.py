@@ -102,6 +102,21 @@ def contours_that_cross(good: Good) -> None:
     write_rtstruct(good.folder / "rs", {"bone": contours})
 
 
+@refused(r"slice 3 of 6 by position: two contours of a structure are nearly the same: 18 pixels lie in both, they have 21 and 18")
+def contour_in_two_versions(good: Good) -> None:
+    good.without_masks()
+    contours = [rectangle_mm((-9.1, right), (-18.1, -16.1), 106) for right in (-6.1, -5.6)]
+    write_rtstruct(good.folder / "rs", {"bone": contours})
+
+
+@read_right
+def contour_traced_through_the_centres_of_pixels(good: Good) -> Truth:
+    good.without_masks()
+    # From the centre of column 4, row 3 to that of column 7, row 5.
+    write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8, -6.5), (-17.75, -16.25), 106)]})
+    return good.volume, _drawn(good)
+
+
 @refused(r"its mask sources hold no structure with an area")
 def contour_of_two_points(good: Good) -> None:
     good.without_masks()

@@ -7,7 +7,7 @@ from pathlib import Path
 import nrrd
 import numpy as np
 
-from tests.faults.good import Good, read_right, refused
+from tests.faults.good import Good, read_right, read_right_by_name, refused
 from tests.ingest.builders import cut
 from tests.ingest.seg_builder import read_sources, write_seg
 
@@ -69,6 +69,36 @@ def _write_nrrd(good: Good, up_mm: float = 0, **options: object) -> Path:
     }
     nrrd.write(str(good.folder / "mask.nrrd"), good.labels.transpose(2, 1, 0), fields)
     return good.folder / "mask.nrrd"
+
+
+def _write_layers(good: Good, **fields: str) -> None:
+    """Write a first layer with nothing in it, and the mask as the second."""
+    path = _write_nrrd(good, kinds=["list", "domain", "domain", "domain"], encoding="raw", **fields)
+    head, voxels = path.read_bytes().split(b"\n\n", 1)
+    head = head.replace(b"dimension: 3", b"dimension: 4").replace(b"sizes: 12", b"sizes: 2 12")
+    head = head.replace(b"directions: ", b"directions: none ")
+    layers = np.stack([np.zeros(len(voxels), np.uint8), np.frombuffer(voxels, np.uint8)], axis=1)
+    path.write_bytes(head + b"\n\n" + layers.tobytes())
+
+
+@read_right_by_name
+def nrrd_of_a_layer_a_segment(good: Good) -> None:
+    _write_layers(good, Segment0_Name="muscle", Segment1_Name="bone")
+
+
+@refused(r"an NRRD mask has 2 layers and lists no segments, so that nothing says what they are")
+def nrrd_of_layers_without_names(good: Good) -> None:
+    _write_layers(good)
+
+
+@refused(r"an NRRD mask lists 2 segments in one layer and does not say which value segment 0 has", rois={"bone": 1})
+def nrrd_of_segments_without_values(good: Good) -> None:
+    _write_nrrd(good, Segment0_Name="muscle", Segment1_Name="bone")
+
+
+@refused(r"an NRRD mask is written as text", rois={"bone": 1})
+def nrrd_of_segments_written_as_text(good: Good) -> None:
+    _write_nrrd(good, encoding="ascii", Segment0_Name="bone", Segment0_LabelValue="1")
 
 
 @read_right

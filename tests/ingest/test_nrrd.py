@@ -13,7 +13,8 @@ import pytest
 from hipseg.errors import MaskError
 from hipseg.geometry import affine_lps, make_grid
 from hipseg.ingest.cases import find_cases, open_case
-from hipseg.ingest.nrrd import NrrdSegment, is_nrrd, nrrd_stem, open_nrrd_on, read_nrrd_header, read_nrrd_values
+from hipseg.ingest.nrrd import is_nrrd, nrrd_stem, open_nrrd_on, read_nrrd_header, read_nrrd_values
+from hipseg.ingest.nrrdsegments import NrrdSegment
 from hipseg.ingest.scratch import Scratch
 from tests.ingest.builders import cut, volume_hu, write_ct_series
 from tests.ingest.media import zip_folder

@@ -109,6 +109,42 @@ def test_a_contour_that_is_there_twice_counts_once(turn):
     assert counted(box(1, 5, 1, 5), turn(box(1, 5, 1, 5)), box(7, 9, 7, 9)) == 16 + 4
 
 
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda p: np.vstack([p, p[:1]]),
+        lambda p: np.vstack([p[:1], (p[:1] + p[1:2]) / 2, p[1:]]),
+        lambda p: p + 0.01,
+    ],
+)
+def test_a_contour_that_is_there_again_in_other_words_counts_once(again):
+    assert counted(box(1, 5, 1, 5), again(box(1, 5, 1, 5))) == 16
+
+
+def test_two_versions_of_a_contour_are_refused_with_the_counts():
+    # Three sides are common, one lies a pixel farther: 8 x 9 of 9 x 9 pixels.
+    with pytest.raises(MaskError, match="are nearly the same: 72 pixels lie in both, they have 81 and 72"):
+        fill_closed([box(1, 9, 1, 10), box(1, 10, 1, 10)], SHAPE)
+
+
+def test_a_hole_with_a_rim_of_a_pixel_is_one():
+    shape = (60, 60)
+    assert fill_closed([box(2, 52, 2, 52), box(3, 51, 3, 51)], shape).sum() == 50 * 50 - 48 * 48
+
+
+def test_holes_that_overlap_by_rounding_are_one_hole():
+    # Of the second hole's 14 pixels one lies in the first.
+    assert counted(box(0, 12, 0, 12), box(2, 5, 2, 8), box(4, 11, 7, 9)) == 144 - (18 + 14 - 1)
+    # The same beside each other on an island.
+    assert counted(box(0, 12, 0, 12), box(1, 12, 1, 10), box(2, 5, 2, 8), box(4, 11, 7, 9)) == 144 - 99 + 31
+
+
+def test_many_holes_and_islands_lie_in_one_contour():
+    holes = [box(x, x + 4, y, y + 4) for x in range(2, 118, 6) for y in range(2, 118, 6)]
+    islands = [one * 0.5 + (one.mean(axis=0) * 0.5) for one in holes]
+    assert fill_closed([*holes, box(0, 120, 0, 120), *islands], (120, 120)).sum() == 120 * 120 - 400 * (16 - 4)
+
+
 def test_contours_inside_others_are_holes_and_islands_in_them():
     # 100 pixels, a hole of 36 in them, an island of 4 in it.
     assert counted(box(1, 11, 1, 11), box(3, 9, 3, 9), box(5, 7, 5, 7)) == 100 - 36 + 4

@@ -119,8 +119,9 @@ def test_structures_that_are_not_numbered_one_by_one_are_refused(tmp_path, seque
 
 @pytest.mark.parametrize(("kinds", "count"), [("CLOSED_PLANAR", 4), ("CLOSEDPLANAR_XOR", 0)])
 def test_a_contour_that_is_there_twice_cancels_itself_only_where_the_file_says_so(tmp_path, kinds, count):
-    # 2 x 2 pixels: columns 1 and 2, rows 2 and 3.
-    structure = read(tmp_path, flat(100), flat(100), kinds=kinds)
+    # 2 x 2 pixels: columns 2 and 3, rows 3 and 4.
+    contour = rectangle_mm((-9.4, -8.4), (-18.4, -16.9), 100)
+    structure = read(tmp_path, contour, contour, kinds=kinds)
     assert np.count_nonzero(fill_contours(structure, GRID)(0)) == count
 
 

@@ -6,6 +6,7 @@ import nrrd
 import numpy as np
 import pytest
 
+from hipseg.errors import MaskError
 from hipseg.ingest.headers import OverlayName
 from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.ingest.rtstruct import read_structure_set
@@ -16,6 +17,7 @@ from hipseg.ingest.structures import (
     NiftiStructure,
     NrrdStructure,
     StructureName,
+    check_lists,
     find_by_name,
     find_names,
     find_overlays,
@@ -151,6 +153,21 @@ def test_files_of_one_series_on_different_slices_are_one_structure(tmp_path):
     assert sorted(len(one.parts) for one in find_structures(case)) == [1, 2]
 
 
+def _move_frames(by_mm):
+    def change(dataset):
+        for frame in dataset.PerFrameFunctionalGroupsSequence:
+            position = frame.PlanePositionSequence[0]
+            position.ImagePositionPatient = [float(one) + by_mm for one in position.ImagePositionPatient]
+
+    return change
+
+
+def test_two_versions_whose_positions_are_not_written_alike_are_not_one_structure(tmp_path):
+    moved = {"series_uid": "2.25.500", "change": _move_frames(1e-6)}
+    case = seg_sources(tmp_path, (["femur"], [0, 1], {"series_uid": "2.25.500"}), (["femur"], [1], moved))
+    assert len(find_by_name("femur", case)) == 2
+
+
 @pytest.mark.parametrize("series_uid", ["2.25.500", "2.25.501"])
 def test_files_on_the_same_slice_or_of_other_series_make_a_name_ambiguous(tmp_path, series_uid):
     slices = [0] if series_uid == "2.25.500" else [1]
@@ -172,3 +189,11 @@ def test_an_nrrd_is_chosen_by_segment_else_by_name_and_value(tmp_path):
     assert find_by_name("named", case) == ()
     assert [one.name for one in find_names(case)] == ["femur", "pelvis", "plain", "plain:1", "plain:2"]
     assert len(find_structures(case)) == 3
+
+
+def test_a_file_that_cannot_be_read_may_hold_what_was_not_found(tmp_path):
+    (tmp_path / "m.seg.nrrd").write_bytes(b"NRRD0004\ntype: uchar\n")
+    case = MaskSources((_empty_header(),), (), (), (), (NrrdFile(tmp_path / "m.seg.nrrd"),))
+    assert find_by_name("femur", case) == ()
+    with pytest.raises(MaskError, match="an NRRD mask has a damaged header"):
+        check_lists(case)
