@@ -188,8 +188,9 @@ def _open_labels(source: SourceCase, series: OrderedSeries, plan: Straightening 
         return open_masks(sources, series, rois, rules, plan)
     if source.strangers:
         raise MaskError(
-            f"{source.strangers} RTSTRUCT or DICOM SEG files beside the series, and no mask of its own: they name another "
-            "series, other images and another frame of reference; draw them on this series, or move them elsewhere"
+            f"{source.strangers} mask files (RTSTRUCT, DICOM SEG or captures with overlay planes) beside the series, and no mask "
+            "of its own: they name another series, other images and another frame of reference, or lie off its slices; draw them "
+            "on this series, or move them elsewhere"
         )
     return None
 

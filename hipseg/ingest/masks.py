@@ -47,6 +47,10 @@ ONLY_LABEL = 1
 """What a case's only structure becomes where none is chosen by name."""
 ON_SLICES: tuple[MaskKind, ...] = ("overlay", "segmentation")
 """Kinds of mask source that lie on the slices of the series, plane by plane."""
+OTHER_PIXELS = (
+    "overlay planes are taken from a CT series of other pixels that lies at the same place, as another phase or "
+    "reconstruction does: check that what they show lies there in this one, too"
+)
 CHOOSE = "choose with --roi NAME=LABEL; --list-roi shows the names"
 
 
@@ -185,6 +189,8 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     for label, structure in chosen:
         images, placed = _place_overlay(structure, case.series)
         case.warnings.extend(check_words(structure, images))
+        if structure.carrier is not None and structure.carrier.has_other_pixels and OTHER_PIXELS not in case.warnings:
+            case.warnings.append(OTHER_PIXELS)
         for number, group in structure.groups.items():
             groups_by_image[images[number].path].add(group)
             shapes_yx[images[number].path] = (images[number].rows or 0, images[number].columns or 0)

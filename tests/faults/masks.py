@@ -195,7 +195,9 @@ def nifti_cut_at_its_start(good: Good) -> None:
     cut(write_nifti(good.folder / "mask.nii.gz", good.labels.transpose(2, 1, 0), _affine_ras()), 40)
 
 
-@refused(r"mask of case .*: 1 RTSTRUCT or DICOM SEG files beside the series, and no mask of its own: they name another series")
+@refused(
+    r"mask of case .*: 1 mask files \(RTSTRUCT, .* planes\) beside the series, and no mask of its own: they name another series"
+)
 def rtstruct_of_another_series(good: Good) -> None:
     good.without_masks()
     others = {"series_uid": "2.25.801", "frame_uid": "2.25.802", "image_uids": ["2.25.803"]}
