@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from hipseg.errors import MaskError
 from hipseg.ingest.dicomfile import UnreadableFileError, integer, items, read_dataset, text
@@ -30,7 +31,7 @@ class Carrier:
         images: those with regions drawn on them.
         planes: where each lies, and which images of the case it names.
         rivals: number of other series that it fits as well.
-        words: description and number of the series, as far as it has them, by which its structures can be told from others.
+        words: description, number and folder of the series, as far as it has them, which tell its structures from others'.
         has_other_pixels: whether it is a CT series whose pixels are not seen to be those of the case.
     """
 
@@ -93,13 +94,14 @@ def place_of(image: ImageHeader) -> Plane:
 
 
 def read_series_words(image: ImageHeader) -> tuple[str, ...]:
-    """Give what tells an image's series from others: description and number; private, none where it can no longer be read."""
+    """Give what tells an image's series from others: its description, number and folder, as far as it has them; private."""
+    folder = PurePosixPath(image.folder).name
     try:
         dataset = read_dataset(image.path, SERIES_TAGS, has_pixels=False)
     except (OSError, UnreadableFileError):
-        return ()
+        return (folder,) if folder else ()
     number = integer(dataset, "SeriesNumber")
-    words = (text(dataset, "SeriesDescription"), "" if number is None else str(number))
+    words = (text(dataset, "SeriesDescription"), "" if number is None else str(number), folder)
     return tuple(word for word in words if word)
 
 

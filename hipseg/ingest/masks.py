@@ -143,7 +143,7 @@ def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: lis
         if len(namesakes) > 1:
             raise MaskError(
                 f"the name given for label {label} is ambiguous: {len(namesakes)} structures have it ({_count(namesakes)}); "
-                "1 is expected: rename the others, or choose an overlay by its group, as 6000"
+                f"1 is expected: {_say_how_to_choose(namesakes)}"
             )
         choices += [(label, structure) for structure in namesakes]
     if not choices:
@@ -153,6 +153,17 @@ def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: lis
         names = sum(other == label for other in rois.values())
         warnings.append(f"no structure of a name given for label {label} ({names} given): the case has no voxel of that label")
     return choices
+
+
+def _say_how_to_choose(namesakes: Sequence[AnyStructure]) -> str:
+    """Say how one of several structures of a name can be chosen alone."""
+    holders = {id(one.carrier) for one in namesakes if isinstance(one, OverlayStructure)}
+    if len(holders) < len(namesakes):
+        return "rename the others, or choose an overlay by its group, as 6000"
+    return (
+        "each in a series of its own: choose it as NAME@SERIES by that one's Series Description, Series Number or folder, as "
+        "--list-roi shows it, or leave only one of these series in the tree"
+    )
 
 
 def _choose_only(sources: MaskSources) -> AnyStructure:

@@ -133,8 +133,47 @@ def test_two_series_of_planes_make_a_name_ambiguous(tmp_path):
     write_ct(tmp_path)
     write_planes(tmp_path, as_capture())
     write_planes(tmp_path, as_capture(), uid=OTHER_UID)
-    with pytest.raises(MaskError, match=r"name given for label 1 is ambiguous: 2 structures have it \(2 overlay\)"):
+    words = r"name given for label 1 is ambiguous: 2 structures have it \(2 overlay\); 1 is expected: each in a series of its own"
+    with pytest.raises(MaskError, match=words):
         read(tmp_path, {"femur": 1})
+
+
+def described(words, number):
+    def change(dataset, z):
+        refer(CT_UID)(dataset, z)
+        dataset.SeriesDescription, dataset.SeriesNumber = words, number
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("descriptions", "names"),
+    [
+        (("left", "right"), ("6000@left", "6000@right")),
+        (("mask", "mask"), ("6000@7", "6000@8")),
+        (("a@b", ""), ("6000@8", "6000@a@b")),
+    ],
+)
+def test_copies_with_one_mask_each_are_chosen_by_their_series(tmp_path, descriptions, names):
+    write_ct(tmp_path)
+    for uid, mask, words, number in zip((PLANES_UID, OTHER_UID), (A, B), descriptions, (7, 8), strict=True):
+        write_planes(tmp_path, described(words, number), uid=uid, overlays={0: [Plane(mask)]}, seed=0)
+    (source,) = find_cases(tmp_path).cases
+    assert tuple(one.name for one in list_structures(source)) == names
+    by_number = read(tmp_path, {"6000@7": 1, "6000@8": 2})[1]
+    assert np.array_equal(by_number[0], A + 2 * B)
+    by_folder = read(tmp_path, {f"6000@{PLANES_UID}": 1, f"6000@{OTHER_UID}": 2})[1]
+    assert np.array_equal(by_folder, by_number)
+    with pytest.raises(MaskError, match="choose it as NAME@SERIES"):
+        read(tmp_path, {"6000": 1})
+
+
+def test_a_label_that_holds_the_mark_of_a_series_is_chosen_by_itself(tmp_path):
+    write_ct(tmp_path)
+    write_planes(
+        tmp_path, described("left", 7), overlays={0: [Plane(A, label="femur@left")], 1: [Plane(B, label="femur")]}, seed=0
+    )
+    assert np.array_equal(read(tmp_path, {"femur@left": 1})[1], np.stack([A, A & False, A & False]))
 
 
 def test_planes_of_two_series_are_joined_where_their_names_differ(tmp_path):
