@@ -67,6 +67,7 @@ class OverlayReader:
             groups: those that will be asked for, 0x6000 to 0x601E.
         """
         self._headers = HeaderReader([IMAGE_FRAMES, *(group << 16 | element for group in groups for element in ELEMENTS)])
+        self._last: tuple[Path, Header] | None = None
 
     def read(
         self, path: Path, groups: Collection[int], shape_yx: tuple[int, int], frame: int = FIRST_FRAME
@@ -89,10 +90,21 @@ class OverlayReader:
         Source: DICOM PS3.3 C.9.2 and C.9.3.
         """
         try:
-            dataset = read_header(path, self._headers)
+            dataset = self._read_header(path)
             return {group: _read_mask(path, dataset, group, shape_yx, frame) for group in sorted(groups)}
         except (OSError, UnreadableFileError) as error:
             raise MaskError("the file can no longer be read; pack the folder again") from error
+
+    def _read_header(self, path: Path) -> Header:
+        """Read the planes of a file; those of one with several frames, which lie in one element, once for all of them."""
+        # Not by its name, which two members of an archive can have in common.
+        if self._last is not None and self._last[0] is path:
+            return self._last[1]
+        self._last = None
+        dataset = read_header(path, self._headers)
+        if _count_frames(dataset) > 1:
+            self._last = path, dataset
+        return dataset
 
 
 def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], frame: int = FIRST_FRAME) -> SliceBool | None:
@@ -105,7 +117,7 @@ def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], 
         shape_yx: rows and columns of the image.
         frame: the frame of the image, counted from 1.
     Returns:
-        bool (y, x); None where no bit is set, or no frame of the overlay belongs to the image's.
+        bool (y, x); None where no bit of the frame is set, or no frame of the overlay belongs to the image's.
     Raises:
         MaskError: there are fewer bits than the layout needs, or more, as where its rows or columns are damaged; or those that
             are set lie wholly beside the image.
@@ -116,10 +128,12 @@ def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], 
     if not expected <= len(bits) <= expected + expected % 2:
         raise MaskError(f"{len(bits)} bytes of overlay, expected {expected}; export the masks again")
     index = frame - layout.first_frame
-    if not 0 <= index < layout.frames or bits == bytes(len(bits)):
+    if not 0 <= index < layout.frames:
         return None
     first_byte = index * pixels // 8
     some = np.frombuffer(bits, np.uint8)[first_byte : ((index + 1) * pixels + 7) // 8]
+    if not some.any():
+        return None
     start = index * pixels - first_byte * 8
     plane = np.unpackbits(some, bitorder="little")[start : start + pixels].view(np.bool_).reshape(layout.shape_yx)
     return _place(plane, layout.origin_yx, shape_yx)
@@ -154,18 +168,15 @@ def _read_mask(path: Path, dataset: Header, group: int, shape_yx: tuple[int, int
     layout = _read_layout(dataset, group)
     has_frame = 0 <= frame - layout.first_frame < layout.frames
     if (base | OVERLAY_DATA) in dataset:
-        if integer(dataset, base | OVERLAY_BITS_ALLOCATED) not in (None, 1):
-            raise MaskError(
-                f"overlay group {group:04X} with Overlay Bits Allocated (60xx,0100) other than 1 in its Overlay Data "
-                "(60xx,3000); one bit a pixel is needed: export the masks again"
-            )
+        # Overlay Bits Allocated is not asked: archives that move a plane out of the pixels leave in it how many bits those had.
+        # The number of bytes says whether there is one bit a pixel.
         bits = bit_data(dataset, base | OVERLAY_DATA)
         if bits is None:
             raise MaskError(
                 f"overlay group {group:04X} with Overlay Data (60xx,3000) that are no bits; OB or OW is expected: export the "
                 "masks again"
             )
-        if not has_frame and any(bits):
+        if not has_frame and bits.count(0) < len(bits):
             _check_frames(dataset, layout, group)
         return lay_onto_image(bits, layout, shape_yx, frame)
     position = integer(dataset, base | OVERLAY_BIT_POSITION)

@@ -56,6 +56,12 @@ def overlay_shifted_by_its_origin(good: Good) -> Truth:
     return good.volume, labels
 
 
+@read_right
+def overlay_that_an_archive_moved_out_of_the_pixels(good: Good) -> None:
+    """Their bits are still counted in Overlay Bits Allocated."""
+    good.edit(lambda dataset: setattr(dataset[0x60000100], "value", 16), 1, 2, 3, 4)
+
+
 @refused(r"2 structures \(2 overlay\); choose with --roi")
 def two_structures_without_a_choice(good: Good) -> None:
     write_ct_series(good.folder, good.volume, overlays={1: [Plane(good.labels[1] > 0), Plane(good.labels[1] > 0, group=0x6002)]})

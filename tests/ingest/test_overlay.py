@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from hipseg.errors import MaskError
+from hipseg.ingest import overlay
+from hipseg.ingest.dicomfile import read_header
 from hipseg.ingest.overlay import OverlayReader, PlaneLayout, lay_onto_image
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 from tests.ingest.enhanced_builder import write_enhanced
@@ -182,10 +184,37 @@ def test_a_bit_that_holds_grey_values_is_no_plane(tmp_path):
 
 def test_bytes_in_place_of_bits_are_refused(tmp_path):
     def widen(dataset, _):
-        dataset[0x60000100].value = 8
+        dataset[0x60000100].value, dataset[0x60003000].value = 8, some_mask().astype("u1").tobytes()
 
-    with pytest.raises(MaskError, match=r"Overlay Bits Allocated \(60xx,0100\) other than 1"):
+    with pytest.raises(MaskError, match="120 bytes of overlay, expected 15"):
         read(tmp_path, Plane(some_mask()), widen)
+
+
+def test_bits_that_an_archive_moved_out_of_pixels_of_16_bits_are_read(tmp_path):
+    def move(dataset, _):
+        dataset[0x60000100].value, dataset[0x60000102].value = 16, 12
+
+    assert np.array_equal(read(tmp_path, Plane(some_mask()), move), some_mask())
+
+
+def test_the_planes_of_all_frames_are_read_out_of_the_file_once(tmp_path, monkeypatch):
+    paths = []
+
+    def count(path, headers):
+        paths.append(path)
+        return read_header(path, headers)
+
+    monkeypatch.setattr(overlay, "read_header", count)
+    frames = np.random.default_rng(4).random((5, 10, 12)) < 0.4
+    frames[2] = False
+    for name in "ab":
+        write_enhanced(tmp_path / name, volume_hu(5), overlay=Plane(frames, frames=5, frame_origin=1))
+    reader = OverlayReader({0x6000})
+    for path in (tmp_path / "a", tmp_path / "b"):
+        for number, mask in enumerate(frames, 1):
+            found = reader.read(path, {0x6000}, (10, 12), number)[0x6000]
+            assert found is None if not mask.any() else np.array_equal(found, mask)
+    assert paths == [tmp_path / "a", tmp_path / "b"]
 
 
 def test_padding_bits_and_a_byte_after_the_last_pixel_are_passed_over(tmp_path):
