@@ -160,7 +160,11 @@ def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing:
     kind, labels, mask_warnings = _take_apart(masks)
     values = ValueWatch()
     slices = _read_slices(series, labels, case, plan, values.rounding)
-    return OpenedCase(grid, kind, values.watch(slices, case), (*warnings, *mask_warnings), values.warnings)
+    warn_of_masks = tuple if masks is None else masks.late_warnings
+    return OpenedCase(
+        *(grid, kind, values.watch(slices, case), (*warnings, *mask_warnings)),
+        late_warnings=lambda: (*values.warnings(), *warn_of_masks()),
+    )
 
 
 def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) -> OpenedCase:

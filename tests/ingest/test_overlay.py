@@ -6,7 +6,7 @@ import pytest
 from hipseg.errors import MaskError
 from hipseg.ingest import overlay
 from hipseg.ingest.dicomfile import read_header
-from hipseg.ingest.overlay import OverlayReader, PlaneLayout, lay_onto_image
+from hipseg.ingest.overlay import OverlayReader, PlaneLayout, take_frame
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 from tests.ingest.enhanced_builder import write_enhanced
 
@@ -22,7 +22,7 @@ def some_mask(rows=10, columns=12):
 
 def test_bits_run_from_the_lowest_of_the_first_byte():
     # 0b00000101 is the first and the third pixel; 0b1 in the next byte is the ninth: row 1, column 3 of 5 columns.
-    mask = lay_onto_image(bytes([0b00000101, 0b1]), PlaneLayout((2, 5), (0, 0), 1, 1), (2, 5))
+    mask = take_frame(bytes([0b00000101, 0b1]), PlaneLayout((2, 5), (0, 0), 1, 1))
     assert np.argwhere(mask).tolist() == [[0, 0], [0, 2], [1, 3]]
 
 
@@ -126,14 +126,14 @@ def test_frames_that_begin_before_the_image_are_counted_through():
     frames = np.random.default_rng(3).random((3, 7, 9)) < 0.5
     bits = np.packbits(frames.ravel(), bitorder="little").tobytes()
     for first_frame, expected in ((0, frames[1]), (-1, frames[2])):
-        assert np.array_equal(lay_onto_image(bits, PlaneLayout((7, 9), (0, 0), 3, first_frame), (7, 9)), expected)
-    assert lay_onto_image(bits, PlaneLayout((7, 9), (0, 0), 3, -2), (7, 9)) is None
+        assert np.array_equal(take_frame(bits, PlaneLayout((7, 9), (0, 0), 3, first_frame)), expected)
+    assert take_frame(bits, PlaneLayout((7, 9), (0, 0), 3, -2)) is None
 
 
 def test_a_plane_without_a_set_bit_is_none(tmp_path):
     assert read(tmp_path, Plane(np.zeros((10, 12), bool))) is None
     with pytest.raises(MaskError, match="14 bytes of overlay, expected 15"):
-        lay_onto_image(bytes(14), PlaneLayout((10, 12), (0, 0), 1, 1), (10, 12))
+        take_frame(bytes(14), PlaneLayout((10, 12), (0, 0), 1, 1))
 
 
 def test_one_reader_reads_planes_that_differ_in_size_and_place_from_image_to_image(tmp_path):
