@@ -160,7 +160,11 @@ def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing:
     kind, labels, mask_warnings = _take_apart(masks)
     values = ValueWatch()
     slices = _read_slices(series, labels, case, plan, values.rounding)
-    return OpenedCase(grid, kind, values.watch(slices, case), (*warnings, *mask_warnings), values.warnings)
+    warn_of_masks = tuple if masks is None else masks.late_warnings
+    return OpenedCase(
+        *(grid, kind, values.watch(slices, case), (*warnings, *mask_warnings)),
+        late_warnings=lambda: (*values.warnings(), *warn_of_masks()),
+    )
 
 
 def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) -> OpenedCase:
@@ -188,8 +192,9 @@ def _open_labels(source: SourceCase, series: OrderedSeries, plan: Straightening 
         return open_masks(sources, series, rois, rules, plan)
     if source.strangers:
         raise MaskError(
-            f"{source.strangers} RTSTRUCT or DICOM SEG files beside the series, and no mask of its own: they name another "
-            "series, other images and another frame of reference; draw them on this series, or move them elsewhere"
+            f"{source.strangers} mask files (RTSTRUCT, DICOM SEG or captures with overlay planes) beside the series, and no mask "
+            "of its own: they name another series, other images and another frame of reference, or lie off its slices; draw them "
+            "on this series, or move them elsewhere"
         )
     return None
 

@@ -1,8 +1,8 @@
 """Chosen structures of a case, joined into one label slice after another."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
@@ -48,6 +48,10 @@ ONLY_LABEL = 1
 """What a case's only structure becomes where none is chosen by name."""
 ON_SLICES: tuple[MaskKind, ...] = ("overlay", "segmentation")
 """Kinds of mask source that lie on the slices of the series, plane by plane."""
+OTHER_PIXELS = (
+    "overlay planes are taken from a CT series of other pixels that lies at the same place, as another phase or "
+    "reconstruction does: check that what they show lies there in this one, too"
+)
 CHOOSE = "choose with --roi NAME=LABEL; --list-roi shows the names"
 
 
@@ -59,21 +63,27 @@ class OpenedMasks:
         kind: kind of mask source.
         labels: gives the labels of a slice.
         warnings: what was taken although it is not as it should be, one sentence each, without any text of the source.
+        late_warnings: gives more of them, that only the slices show; to be called when all were read.
     """
 
     kind: MaskKind
     labels: LabelSlices
     warnings: tuple[str, ...] = ()
+    late_warnings: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True, repr=False)
 class _Case:
-    """What the masks of a case are made from."""
+    """What the masks of a case are made from, and what is odd about them; `late` tells it when all slices were read."""
 
     sources: MaskSources
     series: OrderedSeries
     rules: MaskRules
     warnings: list[str]
+    late: list[Callable[[], Iterable[str]]] = field(default_factory=list)
+
+    def say_late(self) -> tuple[str, ...]:
+        return tuple(words for say in self.late for words in say())
 
 
 def check_rois(rois: Mapping[str, int]) -> None:
@@ -129,8 +139,8 @@ def open_masks(
     }
     labels = join_layers(openers[kind](choices, case), series.grid.shape_zyx, rules.overlap)
     if plan is None or kind not in ON_SLICES:
-        return OpenedMasks(kind, labels, tuple(warnings))
-    return OpenedMasks(kind, lambda z: straighten_labels(labels(z), plan, z), tuple(warnings))
+        return OpenedMasks(kind, labels, tuple(warnings), case.say_late)
+    return OpenedMasks(kind, lambda z: straighten_labels(labels(z), plan, z), tuple(warnings), case.say_late)
 
 
 def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: list[str]) -> list[Choice]:
@@ -140,7 +150,7 @@ def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: lis
         if len(namesakes) > 1:
             raise MaskError(
                 f"the name given for label {label} is ambiguous: {len(namesakes)} structures have it ({_count(namesakes)}); "
-                "1 is expected: rename the others, or choose an overlay by its group, as 6000"
+                f"1 is expected: {_say_how_to_choose(namesakes)}"
             )
         choices += [(label, structure) for structure in namesakes]
     missing = sorted(set(rois.values()) - {label for label, _ in choices})
@@ -153,6 +163,17 @@ def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: lis
         names = sum(other == label for other in rois.values())
         warnings.append(f"no structure of a name given for label {label} ({names} given): the case has no voxel of that label")
     return choices
+
+
+def _say_how_to_choose(namesakes: Sequence[AnyStructure]) -> str:
+    """Say how one of several structures of a name can be chosen alone."""
+    holders = {id(one.carrier) for one in namesakes if isinstance(one, OverlayStructure)}
+    if len(holders) < len(namesakes):
+        return "rename the others, or choose an overlay by its group, as 6000"
+    return (
+        "each in a series of its own: choose it as NAME@SERIES by that one's Series Description, Series Number or folder, as "
+        "--list-roi shows it, or leave only one of these series in the tree"
+    )
 
 
 def _choose_only(sources: MaskSources) -> AnyStructure:
@@ -179,6 +200,8 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     layers: list[Layer] = []
 
     reader = OverlayReader({group for _, structure in chosen for group in structure.groups.values()})
+    drawn: set[int] = set()
+    case.late.append(lambda: _warn_of_bits(reader, sorted({label for label, _ in chosen} - drawn)))
 
     # The planes of a slice lie in one file, which is read once for all structures.
     @lru_cache(maxsize=2)
@@ -189,12 +212,15 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     for label, structure in chosen:
         images, placed = _place_overlay(structure, case.series)
         case.warnings.extend(check_words(structure, images))
+        if structure.carrier is not None and structure.carrier.has_other_pixels and OTHER_PIXELS not in case.warnings:
+            case.warnings.append(OTHER_PIXELS)
         for number, group in structure.groups.items():
             groups_by_image[images[number].path].add(group)
             shapes_yx[images[number].path] = (images[number].rows or 0, images[number].columns or 0)
 
         def read_slice(
             z: int,
+            label: int = label,
             structure: OverlayStructure = structure,
             images: Sequence[ImageHeader] = images,
             placed: Mapping[int, tuple[int, AxisMatch]] = placed,
@@ -203,10 +229,25 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
             if number not in structure.groups:
                 return None
             mask = read_planes(images[number].path, FIRST_FRAME + (images[number].frame or 0))[structure.groups[number]]
-            return None if mask is None else turn_volume(mask[np.newaxis], axes)[0]
+            if mask is None:
+                return None
+            drawn.add(label)
+            turned: SliceBool = turn_volume(mask[np.newaxis], axes)[0]
+            return turned
 
         layers.append((label, read_slice))
     return layers
+
+
+def _warn_of_bits(reader: OverlayReader, empty: Iterable[int]) -> Iterator[str]:
+    """Say which bits were cut off, and which labels have none."""
+    if reader.beside:
+        yield (
+            f"{sum(reader.beside.values())} bits set on {len(reader.beside)} overlay planes lie beside the image and are cut off "
+            "(as where an overlay is larger than its image, or its origin (60xx,0050) is wrong): look at the masks"
+        )
+    for label in empty:
+        yield f"no bit is set on any overlay plane for label {label}: the case has no voxel of that label"
 
 
 def _place_overlay(

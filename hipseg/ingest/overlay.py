@@ -58,7 +58,11 @@ class PlaneLayout:
 
 
 class OverlayReader:
-    """Reads overlay planes, those of one series after another in a fraction of the first one's time."""
+    """Reads overlay planes, those of one series after another in a fraction of the first one's time.
+
+    Attributes:
+        beside: number of bits set that lie beside the image and were cut off, by image, frame and group.
+    """
 
     def __init__(self, groups: Iterable[int]) -> None:
         """Begin without any image.
@@ -67,6 +71,8 @@ class OverlayReader:
             groups: those that will be asked for, 0x6000 to 0x601E.
         """
         self._headers = HeaderReader([IMAGE_FRAMES, *(group << 16 | element for group in groups for element in ELEMENTS)])
+        self.beside: dict[tuple[Path, int, int], int] = {}
+        self._last: tuple[Path, Header] | None = None
 
     def read(
         self, path: Path, groups: Collection[int], shape_yx: tuple[int, int], frame: int = FIRST_FRAME
@@ -89,26 +95,46 @@ class OverlayReader:
         Source: DICOM PS3.3 C.9.2 and C.9.3.
         """
         try:
-            dataset = read_header(path, self._headers)
-            return {group: _read_mask(path, dataset, group, shape_yx, frame) for group in sorted(groups)}
+            dataset = self._read_header(path)
+            return {group: self._read_mask(path, dataset, group, shape_yx, frame) for group in sorted(groups)}
         except (OSError, UnreadableFileError) as error:
             raise MaskError("the file can no longer be read; pack the folder again") from error
 
+    def _read_mask(self, path: Path, dataset: Header, group: int, shape_yx: tuple[int, int], frame: int) -> SliceBool | None:
+        layout = _read_layout(dataset, group)
+        plane = _read_plane(path, dataset, group, layout, frame)
+        if plane is None:
+            return None
+        mask, beside = _lay_onto_image(plane, layout.origin_yx, shape_yx)
+        if beside:
+            self.beside[path, frame, group] = beside
+        return mask
 
-def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], frame: int = FIRST_FRAME) -> SliceBool | None:
-    """Lay the bits of one plane onto the pixels of one frame of an image.
+    def _read_header(self, path: Path) -> Header:
+        """Read the planes of a file; those of one with several frames, which lie in one element, once for all of them."""
+        # Not by its name, which two members of an archive can have in common.
+        if self._last is not None and self._last[0] is path:
+            return self._last[1]
+        self._last = None
+        dataset = read_header(path, self._headers)
+        if _count_frames(dataset) > 1:
+            self._last = path, dataset
+        return dataset
+
+
+def take_frame(bits: bytes, layout: PlaneLayout, frame: int = FIRST_FRAME) -> SliceBool | None:
+    """Take the plane of one frame of an image out of the bits of an overlay.
 
     Args:
         bits: first pixel in the lowest bit of the first byte, rows and frames without a gap. Bits after the last, and a byte that
             makes their number even, are padding.
         layout: how they lie.
-        shape_yx: rows and columns of the image.
         frame: the frame of the image, counted from 1.
     Returns:
-        bool (y, x); None where no bit is set, or no frame of the overlay belongs to the image's.
+        bool (y, x), rows and columns of the overlay; None where no bit of the frame is set, or no frame of the overlay belongs to
+        the image's.
     Raises:
-        MaskError: there are fewer bits than the layout needs, or more, as where its rows or columns are damaged; or those that
-            are set lie wholly beside the image.
+        MaskError: there are fewer bits than the layout needs, or more, as where its rows or columns are damaged.
     Source: DICOM PS3.5 8.1.2.
     """
     pixels = layout.shape_yx[0] * layout.shape_yx[1]
@@ -116,29 +142,32 @@ def lay_onto_image(bits: bytes, layout: PlaneLayout, shape_yx: tuple[int, int], 
     if not expected <= len(bits) <= expected + expected % 2:
         raise MaskError(f"{len(bits)} bytes of overlay, expected {expected}; export the masks again")
     index = frame - layout.first_frame
-    if not 0 <= index < layout.frames or bits == bytes(len(bits)):
+    if not 0 <= index < layout.frames:
         return None
     first_byte = index * pixels // 8
     some = np.frombuffer(bits, np.uint8)[first_byte : ((index + 1) * pixels + 7) // 8]
+    if not some.any():
+        return None
     start = index * pixels - first_byte * 8
-    plane = np.unpackbits(some, bitorder="little")[start : start + pixels].view(np.bool_).reshape(layout.shape_yx)
-    return _place(plane, layout.origin_yx, shape_yx)
+    return np.unpackbits(some, bitorder="little")[start : start + pixels].view(np.bool_).reshape(layout.shape_yx)
 
 
-def _place(plane: SliceBool, origin_yx: tuple[int, int], shape_yx: tuple[int, int]) -> SliceBool:
+def _lay_onto_image(plane: SliceBool, origin_yx: tuple[int, int], shape_yx: tuple[int, int]) -> tuple[SliceBool, int]:
+    """Lay a plane onto the pixels of an image, and count the bits set that lie beside it."""
     if plane.shape == shape_yx and origin_yx == (0, 0):
-        return plane
+        return plane, 0
     mask = np.zeros(shape_yx, dtype=np.bool_)
     image_y, plane_y = _overlap(origin_yx[0], plane.shape[0], shape_yx[0])
     image_x, plane_x = _overlap(origin_yx[1], plane.shape[1], shape_yx[1])
     mask[image_y, image_x] = plane[plane_y, plane_x]
-    if plane.any() and not mask.any():
+    beside = int(np.count_nonzero(plane)) - int(np.count_nonzero(mask))
+    if beside and not mask.any():
         raise MaskError(
             f"what is drawn on an overlay of {plane.shape[0]} x {plane.shape[1]} pixels with its origin at row "
             f"{origin_yx[0] + 1}, column {origin_yx[1] + 1} lies wholly beside the image of {shape_yx[0]} x "
             f"{shape_yx[1]}; export the masks again"
         )
-    return mask
+    return mask, beside
 
 
 def _overlap(origin: int, length: int, image_length: int) -> tuple[slice, slice]:
@@ -149,32 +178,28 @@ def _overlap(origin: int, length: int, image_length: int) -> tuple[slice, slice]
     return slice(start, stop), slice(start - origin, stop - origin)
 
 
-def _read_mask(path: Path, dataset: Header, group: int, shape_yx: tuple[int, int], frame: int) -> SliceBool | None:
+def _read_plane(path: Path, dataset: Header, group: int, layout: PlaneLayout, frame: int) -> SliceBool | None:
     base = group << 16
-    layout = _read_layout(dataset, group)
     has_frame = 0 <= frame - layout.first_frame < layout.frames
     if (base | OVERLAY_DATA) in dataset:
-        if integer(dataset, base | OVERLAY_BITS_ALLOCATED) not in (None, 1):
-            raise MaskError(
-                f"overlay group {group:04X} with Overlay Bits Allocated (60xx,0100) other than 1 in its Overlay Data "
-                "(60xx,3000); one bit a pixel is needed: export the masks again"
-            )
+        # Overlay Bits Allocated is not asked: archives that move a plane out of the pixels leave in it how many bits those had.
+        # The number of bytes says whether there is one bit a pixel.
         bits = bit_data(dataset, base | OVERLAY_DATA)
         if bits is None:
             raise MaskError(
                 f"overlay group {group:04X} with Overlay Data (60xx,3000) that are no bits; OB or OW is expected: export the "
                 "masks again"
             )
-        if not has_frame and any(bits):
+        if not has_frame and bits.count(0) < len(bits):
             _check_frames(dataset, layout, group)
-        return lay_onto_image(bits, layout, shape_yx, frame)
+        return take_frame(bits, layout, frame)
     position = integer(dataset, base | OVERLAY_BIT_POSITION)
     if integer(dataset, base | OVERLAY_BITS_ALLOCATED) in (None, 1) or position is None:
         raise MaskError(f"overlay group {group:04X} without Overlay Data (60xx,3000); export the masks again")
     if not has_frame:
         _check_frames(dataset, layout, group)
         return None
-    return _place(_read_embedded(path, group, position, layout.shape_yx, frame), layout.origin_yx, shape_yx)
+    return _read_embedded(path, group, position, layout.shape_yx, frame)
 
 
 def _read_embedded(path: Path, group: int, position: int, shape_yx: tuple[int, int], frame: int) -> SliceBool:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from hipseg.errors import MaskError
 from hipseg.ingest.carriers import Carrier
+from hipseg.ingest.dictionary import OVERLAY_GROUPS
 from hipseg.ingest.headers import ImageHeader, OverlayName
 
 Words = tuple[str, str]
 """Label and description."""
 NO_WORDS: Words = ("", "")
+GROUP_NAMES = frozenset(f"{group:04X}" for group in OVERLAY_GROUPS)
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,8 +59,12 @@ def find_overlays(headers: Sequence[ImageHeader]) -> tuple[OverlayStructure, ...
         for plane in header.overlays:
             planes[_key_of(plane)].append((number, plane.group))
     shared = {key for key, found in planes.items() if len(dict(found)) < len(found)}
+    counts = {
+        graphics: Counter(name for key in planes if key.is_graphics == graphics for name in _names(key))
+        for graphics in (False, True)
+    }
     own = [
-        OverlayStructure(_title(key, planes), _names(key), dict(found), key.is_graphics)
+        OverlayStructure(_title(key, counts[key.is_graphics]), _names(key), dict(found), key.is_graphics)
         for key, found in planes.items()
         if key not in shared
     ]
@@ -70,15 +76,24 @@ def find_overlays(headers: Sequence[ImageHeader]) -> tuple[OverlayStructure, ...
     return tuple(sorted(own, key=lambda one: (one.title, one.is_graphics)))
 
 
-def find_named_overlays(name: str, headers: Sequence[ImageHeader]) -> list[OverlayStructure]:
-    """Give the structures that have a name; a group has all its planes, whatever their words, regions and graphics apart."""
-    found = [structure for structure in find_overlays(headers) if name in structure.names]
-    planes = {(plane.group, plane.is_graphics) for header in headers for plane in header.overlays}
-    for group, is_graphics in sorted(planes):
-        if f"{group:04X}" == name.upper():
-            one = _overlay_of_group(group, headers, frozenset(), is_graphics=is_graphics)
-            if one.groups not in [structure.groups for structure in found]:
-                found.append(one)
+def find_named_overlays(
+    name: str, structures: Sequence[OverlayStructure], headers: Sequence[ImageHeader]
+) -> list[OverlayStructure]:
+    """Give the structures that have a name; a group has all its planes, whatever their words, regions and graphics apart.
+
+    Args:
+        name: label, description or group.
+        structures: those of the images, as `find_overlays` gives them.
+        headers: the images.
+    """
+    found = [structure for structure in structures if name in structure.names]
+    if name.upper() not in GROUP_NAMES:
+        return found
+    group = int(name, 16)
+    for is_graphics in (False, True):
+        one = _overlay_of_group(group, headers, frozenset(), is_graphics=is_graphics)
+        if one.groups and one.groups not in [structure.groups for structure in found]:
+            found.append(one)
     return found
 
 
@@ -139,10 +154,9 @@ def _names(key: _Key) -> frozenset[str]:
     return frozenset(key.words) - {""}
 
 
-def _title(key: _Key, keys: Mapping[_Key, object]) -> str:
+def _title(key: _Key, counts: Mapping[str, int]) -> str:
     if key.group is not None:
         return f"{key.group:04X}"
-    counts = Counter(name for one in keys if one.is_graphics == key.is_graphics for name in _names(one))
     return min((word for word in key.words if word), key=lambda word: counts[word])
 
 

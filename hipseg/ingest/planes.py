@@ -36,6 +36,25 @@ def number_slices(headers: Sequence[ImageHeader]) -> dict[str, int]:
     }
 
 
+def usual_step(planes: Sequence[Plane], series: OrderedSeries) -> float:
+    """Give how many slices of a series lie from one plane to the next, as a rule.
+
+    Args:
+        planes: in any order; those that say neither their place nor an image of the series are passed over.
+        series: the series, tilted or not.
+    Returns:
+        The lower median of the distances, in slices; 0 for fewer than two places.
+    """
+    slice_by_uid = number_slices(series.headers)
+    positions = [plane.position_mm for plane in planes if plane.position_mm is not None]
+    heights = set(points_to_indices(np.array(positions), series.grid)[:, 2].round(2).tolist()) if positions else set()
+    heights |= {
+        slice_by_uid[uid] for plane in planes if plane.position_mm is None for uid in plane.source_uids & slice_by_uid.keys()
+    }
+    gaps = np.sort(np.diff(sorted(heights)))
+    return float(gaps[(len(gaps) - 1) // 2]) if gaps.size else 0.0
+
+
 def place_plane(plane: Plane, series: OrderedSeries, slice_by_uid: Mapping[str, int], what: str) -> tuple[int, AxisMatch]:
     """Find the slice that a plane lies on.
 

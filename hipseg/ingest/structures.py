@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +29,10 @@ KINDS: Mapping[MaskKind, str] = {
 
 ONE_POSITION_MM = 0.01
 """Frames closer than this, along the axis of the patient that they lie most apart on, lie on one slice."""
+
+
+SERIES_MARK = "@"
+"""Stands between the name of an overlay and the series that holds it."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,14 @@ class MaskSources:
     nrrds: tuple[NrrdFile, ...] = ()
     carriers: tuple[Carrier, ...] = ()
 
+    @cached_property
+    def overlays(self) -> tuple[tuple[Carrier | None, Sequence[ImageHeader], tuple[OverlayStructure, ...]], ...]:
+        """Give the overlay structures of the series itself (None) and of each carrier, with the images that they lie in."""
+        series = ((None, self.headers), *((carrier, carrier.images) for carrier in self.carriers))
+        return tuple(
+            (carrier, images, tuple(replace(one, carrier=carrier) for one in find_overlays(images))) for carrier, images in series
+        )
+
     @property
     def is_empty(self) -> bool:
         """Say whether there is no mask source at all; graphics are none until they are named."""
@@ -108,7 +121,7 @@ def find_structures(sources: MaskSources) -> tuple[AnyStructure, ...]:
     A NIfTI file counts as one, whatever labels it holds; so does an NRRD file that lists no segments.
     """
     return (
-        *(structure for structure in _all_overlays(sources) if not structure.is_graphics),
+        *(one for _, _, structures in sources.overlays for one in structures if not one.is_graphics),
         *_drawn_structures(sources),
         *find_segments(sources.segmentations),
         *(NiftiStructure(file) for file in sources.niftis),
@@ -120,7 +133,8 @@ def find_by_name(name: str, sources: MaskSources) -> tuple[AnyStructure, ...]:
     """Give the structures that a name means; more than one where it is ambiguous.
 
     Args:
-        name: an overlay's label, description or group (as 6000); an RTSTRUCT's ROI Name; a DICOM SEG's Segment Label or, where no
+        name: an overlay's label, description or group (as 6000), followed by @ and Series Description, Series Number or folder of
+            the second series that holds it, where several do; an RTSTRUCT's ROI Name; a DICOM SEG's Segment Label or, where no
             label is that, segment number; a NIfTI or NRRD file's name without .nii, .nii.gz or .nrrd, followed by a colon and a
             number for the voxels of one value, or the name that its data set declares for a value; an NRRD's segment name.
         sources: where to look.
@@ -146,7 +160,7 @@ def check_lists(sources: MaskSources) -> None:
 
 def find_names(sources: MaskSources) -> tuple[StructureName, ...]:
     """List the names by which the structures of a case can be chosen, sorted."""
-    names = {StructureName("overlay", structure.title, structure.is_graphics) for structure in _all_overlays(sources)}
+    names = set(_overlay_names([one for _, _, structures in sources.overlays for one in structures], sources.carriers))
     names |= {StructureName("segmentation", name) for name in _segment_names(find_segments(sources.segmentations))}
     names |= {StructureName("nrrd", name) for file in sources.nrrds for name in _nrrd_names(file)}
     names |= {StructureName("rtstruct", structure.name) for structure in _drawn_structures(sources)}
@@ -192,17 +206,33 @@ def _lie_apart(places_mm: Sequence[tuple[float, ...] | None]) -> bool:
     return bool((np.diff(along) >= ONE_POSITION_MM).all())
 
 
-def _all_overlays(sources: MaskSources) -> tuple[OverlayStructure, ...]:
-    carried = (replace(one, carrier=carrier) for carrier in sources.carriers for one in find_overlays(carrier.images))
-    return (*find_overlays(sources.headers), *carried)
-
-
 def _overlays_by_name(name: str, sources: MaskSources) -> Sequence[OverlayStructure]:
     """Give the overlays of a name; graphics only where no region has it."""
-    found = find_named_overlays(name, sources.headers)
-    for carrier in sources.carriers:
-        found += [replace(one, carrier=carrier) for one in find_named_overlays(name, carrier.images)]
+    found = _named_in(sources, name)
+    if not found and SERIES_MARK in name:
+        # A label may itself hold the mark.
+        before, _, words = name.rpartition(SERIES_MARK)
+        found = [one for one in _named_in(sources, before) if one.carrier is not None and words in one.carrier.words]
     return [one for one in found if not one.is_graphics] or found
+
+
+def _named_in(sources: MaskSources, name: str) -> list[OverlayStructure]:
+    return [
+        replace(one, carrier=carrier)
+        for carrier, images, structures in sources.overlays
+        for one in find_named_overlays(name, structures, images)
+    ]
+
+
+def _overlay_names(structures: Sequence[OverlayStructure], carriers: Sequence[Carrier]) -> Iterable[StructureName]:
+    """Name overlays by their titles; those of second series with the series where they share them."""
+    titles = Counter((one.title, one.is_graphics) for one in structures)
+    series = Counter(word for carrier in carriers for word in carrier.words)
+    for one in structures:
+        name = one.title
+        if titles[one.title, one.is_graphics] > 1 and one.carrier is not None and one.carrier.words:
+            name += SERIES_MARK + min(one.carrier.words, key=lambda word: series[word])
+        yield StructureName("overlay", name, one.is_graphics)
 
 
 def _drawn_structures(sources: MaskSources) -> Iterable[Structure]:

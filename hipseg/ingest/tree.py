@@ -5,11 +5,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.carriers import Carried, pair_carriers
 from hipseg.ingest.faults import Losses, find_losses
 from hipseg.ingest.grouping import Group, common_folder, group_images
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.index import SeriesIndex
+from hipseg.ingest.owners import Carried, pair_carriers
 from hipseg.ingest.placing import PlacedMasks, place_masks
 from hipseg.ingest.scan import Scan, scan_tree
 from hipseg.ingest.source import FoundCases, SourceCase
@@ -65,9 +65,18 @@ def _make_case(
         segmentations=tuple(masks.segmentations.get(key, ())),
         nrrds=tuple(masks.nrrds.get(key, ())),
         carriers=carried.by_case.get(key, ()),
-        strangers=masks.strangers.get(key, 0),
+        strangers=masks.strangers.get(key, 0) + carried.strangers.get(key, 0),
         fault=losses.faults[key].reason if key in losses.faults else "",
-        warning=losses.warnings.get(key, ""),
+        warning="; ".join(filter(None, (losses.warnings.get(key, ""), _warn_of_planes(key, carried)))),
+    )
+
+
+def _warn_of_planes(key: SeriesKey, carried: Carried) -> str:
+    if key not in carried.coarser or key in carried.by_case:
+        return ""
+    return (
+        f"overlay planes of another series lie {carried.coarser[key]} slices apart, so that the slices between would be "
+        "empty; they are not taken"
     )
 
 

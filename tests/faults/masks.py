@@ -56,6 +56,34 @@ def overlay_shifted_by_its_origin(good: Good) -> Truth:
     return good.volume, labels
 
 
+def _in_a_corner(good: Good, rows: int, origin: tuple[int, int]) -> Truth:
+    """Draw three slices' masks with ones in the first rows of planes of 10 x 12 pixels, some of them beside the image."""
+    plane = np.zeros((10, 12), bool)
+    plane[:rows] = True
+    write_ct_series(good.folder, good.volume, overlays={z: [Plane(plane, origin=origin)] for z in (1, 2, 3)})
+    labels = np.zeros_like(good.labels)
+    labels[1:4, : rows + origin[0] - 1, : 12 + origin[1] - 1] = 1
+    return good.volume, labels
+
+
+@warned(r"39 bits set on 3 overlay planes lie beside the image and are cut off \(as where an overlay is larger than its image")
+def overlay_with_its_origin_counted_from_0(good: Good) -> Truth:
+    # Of 2 x 12 pixels the first row and the first column are lost: 12 + 1.
+    return _in_a_corner(good, 2, (0, 0))
+
+
+@warned(r"no bit is set on any overlay plane for label 1: the case has no voxel of that label")
+def overlay_without_a_bit(good: Good) -> Truth:
+    good.edit(lambda dataset: setattr(dataset[0x60003000], "value", bytes(16)), 1, 2, 3, 4)
+    return good.volume, np.zeros_like(good.labels)
+
+
+@read_right
+def overlay_that_an_archive_moved_out_of_the_pixels(good: Good) -> None:
+    """Their bits are still counted in Overlay Bits Allocated."""
+    good.edit(lambda dataset: setattr(dataset[0x60000100], "value", 16), 1, 2, 3, 4)
+
+
 @refused(r"2 structures \(2 overlay\); choose with --roi")
 def two_structures_without_a_choice(good: Good) -> None:
     write_ct_series(good.folder, good.volume, overlays={1: [Plane(good.labels[1] > 0), Plane(good.labels[1] > 0, group=0x6002)]})
@@ -210,7 +238,9 @@ def nifti_cut_at_its_start(good: Good) -> None:
     cut(write_nifti(good.folder / "mask.nii.gz", good.labels.transpose(2, 1, 0), _affine_ras()), 40)
 
 
-@refused(r"mask of case .*: 1 RTSTRUCT or DICOM SEG files beside the series, and no mask of its own: they name another series")
+@refused(
+    r"mask of case .*: 1 mask files \(RTSTRUCT, .* planes\) beside the series, and no mask of its own: they name another series"
+)
 def rtstruct_of_another_series(good: Good) -> None:
     good.without_masks()
     others = {"series_uid": "2.25.801", "frame_uid": "2.25.802", "image_uids": ["2.25.803"]}

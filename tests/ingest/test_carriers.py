@@ -2,63 +2,23 @@
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as DicomSequence
 
 from hipseg.errors import MaskError
-from hipseg.ingest.cases import find_cases, list_structures, open_case
+from hipseg.ingest.cases import find_cases, list_structures
 from tests.ingest.builders import FRAME_UID, Plane, volume_hu, write_ct_series
-
-CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-A = np.zeros((10, 12), bool)
-A[2:5, 3:7] = True
-B = np.zeros((10, 12), bool)
-B[7:9, 1:3] = True
-CT_UID, PLANES_UID, OTHER_UID = "2.25.10", "2.25.20", "2.25.30"
-
-
-def as_capture(references=None, place=True, modality="OT"):
-    """Make a secondary capture of an image: no Hounsfield units, and no place if so wanted."""
-
-    def change(dataset, z):
-        dataset.SOPClassUID, dataset.Modality = CAPTURE, modality
-        del dataset.RescaleSlope, dataset.RescaleIntercept
-        if not place:
-            del dataset.ImagePositionPatient, dataset.ImageOrientationPatient, dataset.FrameOfReferenceUID
-        if references is not None:
-            refer(references)(dataset, z)
-
-    return change
-
-
-def refer(series_uid):
-    def change(dataset, z):
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", f"{series_uid}.{z + 1}"
-        dataset.SourceImageSequence = DicomSequence([item])
-
-    return change
-
-
-def write_ct(tmp_path, uid=CT_UID, **options):
-    write_ct_series(tmp_path / uid, volume_hu(3), series_uid=uid, **options)
-
-
-def write_planes(tmp_path, change=None, uid=PLANES_UID, overlays=None, seed=9, **options):
-    planes = {0: [Plane(A, label="femur")], 2: [Plane(B, label="femur"), Plane(A, 0x6002, label="pelvis")]}
-    write_ct_series(
-        tmp_path / uid, volume_hu(3, seed=seed), series_uid=uid, overlays=overlays or planes, change=change, **options
-    )
-
-
-def read(tmp_path, rois, uid=CT_UID):
-    (source,) = [one for one in find_cases(tmp_path).cases if one.series_uid == uid]
-    opened = open_case(source, "c0", rois)
-    slices = [labels for _, labels in opened.slices]
-    return opened.mask_kind, None if slices[0] is None else np.stack(slices)
-
-
-EXPECTED = np.stack([A, A & False, B]).astype(np.uint8)
+from tests.ingest.plane_builder import (
+    CT_UID,
+    EXPECTED,
+    OTHER_UID,
+    PLANES_UID,
+    A,
+    B,
+    as_capture,
+    read,
+    refer,
+    write_ct,
+    write_planes,
+)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +133,47 @@ def test_two_series_of_planes_make_a_name_ambiguous(tmp_path):
     write_ct(tmp_path)
     write_planes(tmp_path, as_capture())
     write_planes(tmp_path, as_capture(), uid=OTHER_UID)
-    with pytest.raises(MaskError, match=r"name given for label 1 is ambiguous: 2 structures have it \(2 overlay\)"):
+    words = r"name given for label 1 is ambiguous: 2 structures have it \(2 overlay\); 1 is expected: each in a series of its own"
+    with pytest.raises(MaskError, match=words):
         read(tmp_path, {"femur": 1})
+
+
+def described(words, number):
+    def change(dataset, z):
+        refer(CT_UID)(dataset, z)
+        dataset.SeriesDescription, dataset.SeriesNumber = words, number
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("descriptions", "names"),
+    [
+        (("left", "right"), ("6000@left", "6000@right")),
+        (("mask", "mask"), ("6000@7", "6000@8")),
+        (("a@b", ""), ("6000@8", "6000@a@b")),
+    ],
+)
+def test_copies_with_one_mask_each_are_chosen_by_their_series(tmp_path, descriptions, names):
+    write_ct(tmp_path)
+    for uid, mask, words, number in zip((PLANES_UID, OTHER_UID), (A, B), descriptions, (7, 8), strict=True):
+        write_planes(tmp_path, described(words, number), uid=uid, overlays={0: [Plane(mask)]}, seed=0)
+    (source,) = find_cases(tmp_path).cases
+    assert tuple(one.name for one in list_structures(source)) == names
+    by_number = read(tmp_path, {"6000@7": 1, "6000@8": 2})[1]
+    assert np.array_equal(by_number[0], A + 2 * B)
+    by_folder = read(tmp_path, {f"6000@{PLANES_UID}": 1, f"6000@{OTHER_UID}": 2})[1]
+    assert np.array_equal(by_folder, by_number)
+    with pytest.raises(MaskError, match="choose it as NAME@SERIES"):
+        read(tmp_path, {"6000": 1})
+
+
+def test_a_label_that_holds_the_mark_of_a_series_is_chosen_by_itself(tmp_path):
+    write_ct(tmp_path)
+    write_planes(
+        tmp_path, described("left", 7), overlays={0: [Plane(A, label="femur@left")], 1: [Plane(B, label="femur")]}, seed=0
+    )
+    assert np.array_equal(read(tmp_path, {"femur@left": 1})[1], np.stack([A, A & False, A & False]))
 
 
 def test_planes_of_two_series_are_joined_where_their_names_differ(tmp_path):

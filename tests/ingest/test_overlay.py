@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from hipseg.errors import MaskError
-from hipseg.ingest.overlay import OverlayReader, PlaneLayout, lay_onto_image
+from hipseg.ingest import overlay
+from hipseg.ingest.dicomfile import read_header
+from hipseg.ingest.overlay import OverlayReader, PlaneLayout, take_frame
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 from tests.ingest.enhanced_builder import write_enhanced
 
@@ -20,7 +22,7 @@ def some_mask(rows=10, columns=12):
 
 def test_bits_run_from_the_lowest_of_the_first_byte():
     # 0b00000101 is the first and the third pixel; 0b1 in the next byte is the ninth: row 1, column 3 of 5 columns.
-    mask = lay_onto_image(bytes([0b00000101, 0b1]), PlaneLayout((2, 5), (0, 0), 1, 1), (2, 5))
+    mask = take_frame(bytes([0b00000101, 0b1]), PlaneLayout((2, 5), (0, 0), 1, 1))
     assert np.argwhere(mask).tolist() == [[0, 0], [0, 2], [1, 3]]
 
 
@@ -124,14 +126,14 @@ def test_frames_that_begin_before_the_image_are_counted_through():
     frames = np.random.default_rng(3).random((3, 7, 9)) < 0.5
     bits = np.packbits(frames.ravel(), bitorder="little").tobytes()
     for first_frame, expected in ((0, frames[1]), (-1, frames[2])):
-        assert np.array_equal(lay_onto_image(bits, PlaneLayout((7, 9), (0, 0), 3, first_frame), (7, 9)), expected)
-    assert lay_onto_image(bits, PlaneLayout((7, 9), (0, 0), 3, -2), (7, 9)) is None
+        assert np.array_equal(take_frame(bits, PlaneLayout((7, 9), (0, 0), 3, first_frame)), expected)
+    assert take_frame(bits, PlaneLayout((7, 9), (0, 0), 3, -2)) is None
 
 
 def test_a_plane_without_a_set_bit_is_none(tmp_path):
     assert read(tmp_path, Plane(np.zeros((10, 12), bool))) is None
     with pytest.raises(MaskError, match="14 bytes of overlay, expected 15"):
-        lay_onto_image(bytes(14), PlaneLayout((10, 12), (0, 0), 1, 1), (10, 12))
+        take_frame(bytes(14), PlaneLayout((10, 12), (0, 0), 1, 1))
 
 
 def test_one_reader_reads_planes_that_differ_in_size_and_place_from_image_to_image(tmp_path):
@@ -182,10 +184,37 @@ def test_a_bit_that_holds_grey_values_is_no_plane(tmp_path):
 
 def test_bytes_in_place_of_bits_are_refused(tmp_path):
     def widen(dataset, _):
-        dataset[0x60000100].value = 8
+        dataset[0x60000100].value, dataset[0x60003000].value = 8, some_mask().astype("u1").tobytes()
 
-    with pytest.raises(MaskError, match=r"Overlay Bits Allocated \(60xx,0100\) other than 1"):
+    with pytest.raises(MaskError, match="120 bytes of overlay, expected 15"):
         read(tmp_path, Plane(some_mask()), widen)
+
+
+def test_bits_that_an_archive_moved_out_of_pixels_of_16_bits_are_read(tmp_path):
+    def move(dataset, _):
+        dataset[0x60000100].value, dataset[0x60000102].value = 16, 12
+
+    assert np.array_equal(read(tmp_path, Plane(some_mask()), move), some_mask())
+
+
+def test_the_planes_of_all_frames_are_read_out_of_the_file_once(tmp_path, monkeypatch):
+    paths = []
+
+    def count(path, headers):
+        paths.append(path)
+        return read_header(path, headers)
+
+    monkeypatch.setattr(overlay, "read_header", count)
+    frames = np.random.default_rng(4).random((5, 10, 12)) < 0.4
+    frames[2] = False
+    for name in "ab":
+        write_enhanced(tmp_path / name, volume_hu(5), overlay=Plane(frames, frames=5, frame_origin=1))
+    reader = OverlayReader({0x6000})
+    for path in (tmp_path / "a", tmp_path / "b"):
+        for number, mask in enumerate(frames, 1):
+            found = reader.read(path, {0x6000}, (10, 12), number)[0x6000]
+            assert found is None if not mask.any() else np.array_equal(found, mask)
+    assert paths == [tmp_path / "a", tmp_path / "b"]
 
 
 def test_padding_bits_and_a_byte_after_the_last_pixel_are_passed_over(tmp_path):

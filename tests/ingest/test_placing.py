@@ -25,7 +25,7 @@ def kinds(root):
 def test_a_structure_set_of_another_series_in_the_folder_is_refused(tmp_path):
     write_ct_series(tmp_path / "ct", volume_hu())
     write_stranger(tmp_path / "ct" / "rs")
-    with pytest.raises(MaskError, match="1 RTSTRUCT or DICOM SEG files beside the series, and no mask of its own"):
+    with pytest.raises(MaskError, match=r"1 mask files \(RTSTRUCT, .* planes\) beside the series, and no mask of its own"):
         kinds(tmp_path)
 
 
@@ -35,7 +35,7 @@ def test_a_seg_of_another_series_in_the_folder_is_refused(tmp_path):
     write_seg(tmp_path / "ct" / "seg", read_sources(others), np.ones((4, 10, 12, 1), np.uint8), ["a"])
     for path in others:
         path.unlink()
-    with pytest.raises(MaskError, match="1 RTSTRUCT or DICOM SEG files beside the series"):
+    with pytest.raises(MaskError, match=r"1 mask files \(RTSTRUCT, .* planes\) beside the series"):
         kinds(tmp_path)
 
 

@@ -1,0 +1,224 @@
+"""Whose the overlay planes of another series are: those of the series that they name, or on whose slices they lie."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from hipseg.errors import MaskError, SeriesError
+from hipseg.geometry import is_same_grid
+from hipseg.ingest.carriers import MIN_CAPTURES, WHAT, Carrier, is_coarser, place_of, read_planes, read_series_words
+from hipseg.ingest.enhanced import FrameReader
+from hipseg.ingest.headers import ImageHeader, has_regions
+from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
+from hipseg.ingest.index import SeriesIndex
+from hipseg.ingest.pixels import SliceI16, read_slice_hu
+from hipseg.ingest.planes import Plane, number_slices, place_plane, usual_step
+from hipseg.ingest.rounding import Rounding
+from hipseg.ingest.series import OrderedSeries
+from hipseg.ingest.spill import Spill
+from hipseg.ingest.turning import turn_volume
+
+
+@dataclass(frozen=True, repr=False)
+class Carried:
+    """What second series gave.
+
+    Args:
+        by_case: carriers by the series that they belong to.
+        copies: series that only repeat another one to carry its planes, and are no cases of their own.
+        unpaired: number of captures that belong to no series here.
+        strangers: number of them by series, where they lie in the folder of that one alone.
+        coarser: by series, the number of slices from one plane to the next of another one, which are not taken for that.
+    """
+
+    by_case: Mapping[SeriesKey, tuple[Carrier, ...]]
+    copies: Collection[SeriesKey]
+    unpaired: int
+    strangers: Mapping[SeriesKey, int]
+    coarser: Mapping[SeriesKey, int]
+
+
+@dataclass(repr=False)
+class _Finds:
+    """What is found out series by series; `copies` has the original of each."""
+
+    by_case: dict[SeriesKey, list[Carrier]] = field(default_factory=lambda: defaultdict(list))
+    copies: dict[SeriesKey, SeriesKey] = field(default_factory=dict)
+    unpaired: int = 0
+    strangers: Counter[SeriesKey] = field(default_factory=Counter)
+    coarser: dict[SeriesKey, int] = field(default_factory=dict)
+
+
+def pair_carriers(captures: SeriesMap, index: SeriesIndex, spill: Spill) -> Carried:
+    """Find the series that overlay planes of other series belong to, within one patient.
+
+    A second series is a group of captures, or a CT series that has regions drawn on it. It belongs to the series whose images it
+    names; where it names none, to those of equal frame of reference on whose slices its images lie. Planes of a series with
+    wider gaps would leave the slices between them empty: one on whose slices they lie one next to the other goes before it.
+
+    A CT series takes planes of another CT series only where it has none of its own, they lie on its slices one next to the other,
+    and it is the only one; never those of another stack of its own series. One that names the images of another, on the same
+    grid and with the same pixels, is its copy and no case of its own.
+
+    Args:
+        captures: images that are no CT slices and have overlay planes, by patient and series.
+        index: the CT series.
+        spill: what bounds the memory of the carriers.
+    Raises:
+        NoRoomError: there are too many for the memory, and they cannot be written to disk.
+    """
+    finds = _Finds()
+    for key, images in index.series.items():
+        if images.has_regions:
+            _pair_series(key, index, spill, finds)
+    # After the copies of CT series are known, whose images captures may name.
+    for key, images in captures.items():
+        _pair_captures(key[0], images, index, spill, finds)
+    by_case = {key: tuple(found) for key, found in finds.by_case.items()}
+    return Carried(by_case, finds.copies.keys(), finds.unpaired, finds.strangers, finds.coarser)
+
+
+def _pair_series(key: SeriesKey, index: SeriesIndex, spill: Spill, finds: _Finds) -> None:
+    """Give the planes of a CT series to another one; where whose else they are is not plain, it keeps them alone."""
+    images = index.series[key]
+    candidates = [other for other in index.find_patient(key[0]) if _may_take(other, key, index)]
+    if not candidates:
+        return
+    bearing = tuple(image for image in images if has_regions(image))
+    planes = read_planes(bearing)
+    for found, is_named in _find_claims(bearing, planes, candidates, index, is_capture=False):
+        # Those without planes count as well: what is drawn may lie on two slices far from each other.
+        steps = {
+            other: usual_step([place_of(image) for image in images], series)
+            for other in found
+            if (series := index.ordered(other)) and _lies_on(planes, series, all)
+        }
+        finds.coarser |= {other: round(step) for other, step in steps.items() if is_coarser(step)}
+        owners = [other for other, step in steps.items() if not is_coarser(step)]
+        if len(owners) == 1:
+            carrier, is_copy = _make_carrier(bearing, planes, index.ordered(key), index.ordered(owners[0]))
+            finds.by_case[owners[0]].append(replace(carrier, images=spill.keep(bearing), planes=spill.keep(planes)))
+            finds.copies |= {key: owners[0]} if is_named and is_copy else {}
+        if owners:
+            return
+
+
+def _pair_captures(patient_id: str, images: SeriesImages, index: SeriesIndex, spill: Spill, finds: _Finds) -> None:
+    """Give captures to the series that is theirs; to several where that cannot be told, which are refused with them."""
+    bearing = tuple(images)
+    planes = read_planes(bearing)
+    owners = _find_capture_owners(bearing, planes, index.find_patient(patient_id), index)
+    if not owners:
+        finds.unpaired += len(images)
+        for folder, count in Counter(image.folder for image in images).items():
+            beside = index.find_in(folder)
+            finds.strangers.update({beside[0]: count} if len(beside) == 1 else {})
+        return
+    for copy in finds.copies.keys() & set(owners):
+        planes = _name_original(planes, index.ordered(copy), index.ordered(finds.copies[copy]))
+    owners = sorted({finds.copies.get(owner, owner) for owner in owners})
+    carrier = Carrier(spill.keep(bearing), spill.keep(planes), len(owners) - 1, read_series_words(bearing[0]))
+    for owner in owners:
+        finds.by_case[owner].append(carrier)
+
+
+def _find_capture_owners(
+    bearing: Sequence[ImageHeader], planes: Sequence[Plane], candidates: Collection[SeriesKey], index: SeriesIndex
+) -> list[SeriesKey]:
+    (named, _), (comparable, _) = _find_claims(bearing, planes, candidates, index, is_capture=True)
+    ordered = {other: series for other in comparable if (series := index.ordered(other))}
+    whole = [other for other, series in ordered.items() if _lies_on(planes, series, all)]
+    for found in (named, whole):
+        dense = [other for other in found if not _is_sparse(planes, index.ordered(other))]
+        if dense:
+            return dense
+    # Where nothing better is there, they are given to what they fit in part, and that is refused with them.
+    return named or whole or [other for other, series in ordered.items() if _lies_on(planes, series, any)]
+
+
+def _find_claims(
+    bearing: Sequence[ImageHeader],
+    planes: Sequence[Plane],
+    candidates: Collection[SeriesKey],
+    index: SeriesIndex,
+    *,
+    is_capture: bool,
+) -> Iterator[tuple[list[SeriesKey], bool]]:
+    """Give the series whose images are named (True), then those in which places can be compared (False)."""
+    named = frozenset(index.find_imaged(frozenset(uid for plane in planes for uid in plane.source_uids)))
+    yield [other for other in candidates if other in named], True
+    frame_uids, study_uid = {image.frame_uid for image in bearing}, bearing[0].study_uid
+
+    def is_comparable(other: SeriesKey) -> bool:
+        frame_uid = index.series[other].frame_uid
+        if is_capture and not (frame_uid and all(frame_uids)):
+            # A secondary capture need not name its frame of reference (DICOM PS3.3 A.8.1.3); within one study its place does.
+            return bool(study_uid) and index.series[other][0].study_uid == study_uid
+        return frame_uid != "" and frame_uid in frame_uids
+
+    yield [other for other in candidates if len(frame_uids) == 1 and is_comparable(other)], False
+
+
+def _may_take(other: SeriesKey, key: SeriesKey, index: SeriesIndex) -> bool:
+    """Say whether a CT series may take planes of another one: it has none, and is no other stack of the same series."""
+    images, theirs = index.series[key], index.series[other]
+    return not theirs.has_regions and (not images.series_uid or images.series_uid != theirs.series_uid)
+
+
+def _make_carrier(
+    bearing: Sequence[ImageHeader], planes: Sequence[Plane], own: OrderedSeries | None, owner: OrderedSeries | None
+) -> tuple[Carrier, bool]:
+    """Make the carrier of a CT series, and say whether that has the images of its owner once more."""
+    middle = len(bearing) // 2
+    is_same = owner is not None and _has_same_pixels(bearing[middle], planes[middle], owner)
+    is_copy = is_same and own is not None and owner is not None and is_same_grid(own.grid, owner.grid)
+    return Carrier(bearing, planes, 0, read_series_words(bearing[0]), has_other_pixels=not is_same), is_copy
+
+
+def _has_same_pixels(image: ImageHeader, plane: Plane, owner: OrderedSeries) -> bool:
+    """Say whether an image has the pixels of the slice that it lies on; another reconstruction of one scan has others."""
+    z, axes = place_plane(plane, owner, {}, WHAT)
+    try:
+        one, another = _read_hu(image), _read_hu(owner.headers[z])
+    except SeriesError:
+        return False
+    return np.array_equal(turn_volume(one[np.newaxis], axes)[0], another)
+
+
+def _read_hu(header: ImageHeader) -> SliceI16:
+    if header.frame is None:
+        return read_slice_hu(header.path, header, Rounding())
+    with closing(FrameReader()) as frames:
+        return frames.read_hu(header, Rounding())
+
+
+def _lies_on(planes: Iterable[Plane], series: OrderedSeries, quantity: Callable[[Iterable[bool]], bool]) -> bool:
+    """Say whether all or any of some planes lie on slices of a series."""
+
+    def is_on(plane: Plane) -> bool:
+        try:
+            place_plane(plane, series, {}, WHAT)
+        except MaskError:
+            return False
+        return True
+
+    return quantity(map(is_on, planes))
+
+
+def _is_sparse(planes: Sequence[Plane], series: OrderedSeries | None) -> bool:
+    return series is not None and len(planes) >= MIN_CAPTURES and is_coarser(usual_step(planes, series))
+
+
+def _name_original(planes: Sequence[Plane], copy: OrderedSeries | None, original: OrderedSeries | None) -> tuple[Plane, ...]:
+    """Let planes that name the images of a copy name those of its original, which has the same grid."""
+    if copy is None or original is None:
+        return tuple(planes)
+    slices = number_slices(copy.headers)
+
+    def rename(uid: str) -> str:
+        return original.headers[slices[uid]].instance_uid if uid in slices else uid
+
+    return tuple(replace(plane, source_uids=frozenset(map(rename, plane.source_uids))) for plane in planes)

@@ -1,0 +1,161 @@
+"""Which series the overlay planes of another one are given to, and when they are kept from it."""
+
+import numpy as np
+import pytest
+
+from hipseg.errors import MaskError
+from hipseg.ingest.cases import find_cases, open_case
+from tests.ingest.builders import Plane, volume_hu, write_ct_series
+from tests.ingest.plane_builder import (
+    CT_UID,
+    EXPECTED,
+    OTHER_UID,
+    PLANES_UID,
+    A,
+    B,
+    as_capture,
+    read,
+    refer,
+    write_ct,
+    write_planes,
+)
+
+THICK = {"spacing_mm_zyx": (9.0, 0.75, 0.5)}
+NOT_TAKEN = "overlay planes of another series lie 3 slices apart, so that the slices between would be empty; they are not taken"
+
+
+def write_thin(tmp_path):
+    write_ct_series(tmp_path / CT_UID, volume_hu(10), series_uid=CT_UID)
+
+
+def write_thick(tmp_path, change=None, uid=PLANES_UID, is_drawn=True, seed=5):
+    planes = {z: [Plane(A, label="femur")] for z in range(4)} if is_drawn else None
+    write_ct_series(tmp_path / uid, volume_hu(4, seed=seed), series_uid=uid, overlays=planes, change=change, **THICK)
+
+
+def refer_to_thin(dataset, z):
+    refer(CT_UID)(dataset, 3 * z)
+
+
+def capture_of_thin(dataset, z):
+    as_capture()(dataset, z)
+    refer_to_thin(dataset, z)
+
+
+def warnings_of(tmp_path, uid=CT_UID):
+    (source,) = [one for one in find_cases(tmp_path).cases if one.series_uid == uid]
+    return open_case(source, "c0", {}).warnings
+
+
+@pytest.mark.parametrize("change", [None, refer_to_thin], ids=["by place", "by name"])
+def test_planes_of_a_thick_series_are_no_mask_of_a_thin_one(tmp_path, change):
+    write_thin(tmp_path)
+    write_thick(tmp_path, change)
+    assert read(tmp_path, {"femur": 1}) == (None, None)
+    assert read(tmp_path, {"femur": 1}, PLANES_UID)[1].all(axis=0).sum() == A.sum()
+    assert warnings_of(tmp_path) == (NOT_TAKEN,)
+    assert warnings_of(tmp_path, PLANES_UID) == ()
+
+
+@pytest.mark.parametrize("change", [refer_to_thin, capture_of_thin], ids=["a CT series", "captures"])
+def test_a_series_of_the_same_slices_goes_before_a_thin_one_that_is_named(tmp_path, change):
+    write_thin(tmp_path)
+    write_thick(tmp_path, uid=OTHER_UID, is_drawn=False)
+    write_thick(tmp_path, change)
+    assert read(tmp_path, {"femur": 1}) == (None, None)
+    assert read(tmp_path, {"femur": 1}, OTHER_UID)[1].all(axis=0).sum() == A.sum()
+
+
+@pytest.mark.parametrize("change", [as_capture(), capture_of_thin], ids=["by place", "by name"])
+def test_captures_that_leave_slices_out_between_them_are_refused(tmp_path, change):
+    write_thin(tmp_path)
+    write_thick(tmp_path, change)
+    with pytest.raises(MaskError, match="planes in another series lie 3 slices apart, as drawn on a coarser series"):
+        read(tmp_path, {"femur": 1})
+
+
+def test_captures_of_which_most_lie_next_to_each_other_are_taken(tmp_path):
+    write_thin(tmp_path)
+    planes = {z: [Plane(A, label="femur")] for z in (1, 2, 3, 8)}
+    write_ct_series(tmp_path / "p", volume_hu(10), series_uid=PLANES_UID, overlays=planes, change=as_capture())
+    assert np.flatnonzero(read(tmp_path, {"femur": 1})[1].any(axis=(1, 2))).tolist() == [1, 2, 3, 8]
+
+
+def test_planes_of_other_pixels_are_taken_with_a_warning(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, overlays={0: [Plane(A)]})
+    (words,) = warnings_of(tmp_path)
+    assert words.startswith("overlay planes are taken from a CT series of other pixels that lies at the same place")
+    assert warnings_of(tmp_path, PLANES_UID) == ()
+
+
+def test_planes_of_the_same_pixels_are_taken_without_one(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, overlays={0: [Plane(A)]}, seed=0)
+    assert read(tmp_path, {})[0] == "overlay"
+    assert warnings_of(tmp_path) == ()
+
+
+def test_a_stack_takes_no_planes_of_another_stack_of_its_series(tmp_path):
+    def at(point):
+        def change(dataset, z):
+            dataset.TemporalPositionIdentifier, dataset.SOPInstanceUID = point, f"2.25.7.{point}.{z}"
+
+        return change
+
+    planes = {z: [Plane(A, label="femur")] for z in range(3)}
+    write_ct_series(tmp_path / "1", volume_hu(3, seed=1), series_uid=CT_UID, overlays=planes, change=at(1))
+    write_ct_series(tmp_path / "2", volume_hu(3, seed=2), series_uid=CT_UID, change=at(2))
+    assert read(tmp_path, {"femur": 1}, f"{CT_UID} time point 1")[1].any()
+    assert read(tmp_path, {"femur": 1}, f"{CT_UID} time point 2") == (None, None)
+
+
+@pytest.mark.parametrize("place", [True, False], ids=["with place", "without place"])
+def test_captures_of_a_copy_belong_to_its_original(tmp_path, place):
+    write_ct(tmp_path)
+    write_planes(tmp_path, refer(CT_UID), seed=0)
+    planes = {z: [Plane(B, label="acetabulum")] for z in range(2)}
+    write_planes(tmp_path, as_capture(PLANES_UID, place=place), uid=OTHER_UID, overlays=planes)
+    assert np.array_equal(read(tmp_path, {"acetabulum": 1})[1], np.stack([B, B, B & False]))
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1], EXPECTED)
+
+
+def without_frame(dataset, z):
+    as_capture()(dataset, z)
+    del dataset.FrameOfReferenceUID
+
+
+def test_captures_without_frame_of_reference_belong_to_the_slices_of_their_study(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, without_frame)
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1], EXPECTED)
+
+
+def test_captures_without_frame_of_reference_belong_to_no_other_study(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, without_frame, study_uid="2.25.88")
+    assert read(tmp_path, {"femur": 1}) == (None, None)
+
+
+def test_captures_of_which_one_lies_off_the_slices_are_refused_with_the_series(tmp_path):
+    write_ct(tmp_path)
+    write_ct_series(
+        *(tmp_path / PLANES_UID, volume_hu(4)),
+        series_uid=PLANES_UID,
+        overlays={z: [Plane(A, label="femur")] for z in range(4)},
+        change=as_capture(),
+    )
+    with pytest.raises(MaskError, match=r"lies off the slices: 3\.00 mm from slice 3 of 3"):
+        read(tmp_path, {"femur": 1})
+
+
+def test_captures_beside_a_single_series_that_is_not_theirs_are_refused_with_it(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, as_capture(), origin_mm_xyz=(-10, -20, 500))
+    assert read(tmp_path, {"femur": 1}) == (None, None)
+    for path in (tmp_path / PLANES_UID).iterdir():
+        path.rename(tmp_path / CT_UID / f"planes {path.name}")
+    with pytest.raises(
+        MaskError, match=r"2 mask files .* captures with overlay planes\) beside the series, and no mask of its own"
+    ):
+        read(tmp_path, {"femur": 1})
