@@ -90,7 +90,8 @@ def find_cases(root: Path, layout: Layout | None = None) -> FoundCases:
     Returns:
         The cases, and what was left aside. A series that cannot be packed is a case here and refused when it is opened.
     Raises:
-        ConfigError: there is no such folder, or its layout is ambiguous.
+        ConfigError: there is no such folder, its layout is ambiguous, or what is found has no room in the folder for temporary
+            files.
         SeriesError: it holds no case, or is not laid out as it should be.
     """
     if not _is_folder(root):
@@ -124,7 +125,7 @@ def open_case(
     Raises:
         SeriesError: the images are not one volume.
         MaskError: there is a mask source, but no mask can be made of it.
-        ConfigError: a label number is not 1 to 255.
+        ConfigError: a label number is not 1 to 255, or the folder for temporary files cannot be written or is full.
     """
     check_rois(rois)
     if source.fault:

@@ -59,7 +59,7 @@ def find_absent(directory: Path, files: Collection[PurePosixPath]) -> set[PurePo
         directory: the DICOMDIR, or a member of a ZIP archive.
         files: relative to it; one that leads out of its folder is never there.
     Raises:
-        OSError: the archive cannot be read any more.
+        OSError: the folder or the archive cannot be read any more; ArchiveError, which is one, where the archive is damaged.
     """
     if isinstance(directory, ZipMember) and files:
         names = {str(path).lower() for _, path in list_members(directory.entry.archive)}

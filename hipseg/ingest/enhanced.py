@@ -141,8 +141,7 @@ class FrameReader:
         """
         try:
             check_unchanged(header.path, header.stamp)
-            # Not by its name, which two members of an archive can have in common.
-            if self._last is None or self._last.path is not header.path:
+            if self._last is None or self._last.path != header.path:
                 self.close()
                 self._last = _open_frames(header)
             stored = _decode_frame(self._last, header)

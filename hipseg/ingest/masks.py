@@ -117,6 +117,7 @@ def open_masks(
         without a name; overlay planes and the frames of a SEG are read with each slice.
     Raises:
         MaskError: nothing or too much is there to choose from, or a structure cannot be brought onto the grid.
+        ConfigError: the folder for temporary files cannot be written, or its disk is full.
     """
     warnings: list[str] = []
     choices = _choose_by_name(sources, rois, warnings) if rois else [(ONLY_LABEL, _choose_only(sources))]

@@ -73,12 +73,10 @@ class _Items:
                 return position
             if tag != ITEM:
                 raise OddLayoutError
-            position = self._check_item(data, position, None if length == UNDEFINED_LENGTH else position + length, end)
+            position = self._check_item(data, position, None if length == UNDEFINED_LENGTH else position + length)
         return position
 
-    def _check_item(self, data: bytes, position: int, end: int | None, limit: int | None) -> int:
-        if end is not None and end > (len(data) if limit is None else limit):
-            raise OddLayoutError
+    def _check_item(self, data: bytes, position: int, end: int | None) -> int:
         while position != end:
             tag, length = _read_start(data, position, end)
             if tag == ITEM_END and end is None:
@@ -98,7 +96,8 @@ class _Items:
 
 def _read_start(data: bytes, position: int, end: int | None) -> tuple[int, int]:
     """Give the tag and the length of an item, a delimiter, or an element without value representation; else the tag alone."""
-    if position + START_BYTES > (len(data) if end is None else end):
+    # Where an item or a sequence ends beyond what holds it, that is noticed here: something would have to begin there.
+    if position + START_BYTES > (len(data) if end is None else min(end, len(data))):
         raise OddLayoutError
     group, element, length = _start(data, position)
     return group << 16 | element, length

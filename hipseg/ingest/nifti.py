@@ -64,7 +64,11 @@ def name_stem(path: Path) -> str:
 
 
 def read_grid(path: Path) -> Grid:
-    """Read the grid of a NIfTI volume from its header; see `read_labels`."""
+    """Read the grid of a NIfTI volume from its header.
+
+    Raises:
+        MaskError: no readable NIfTI volume in one file, or without position.
+    """
     return read_layout(path).grid
 
 
@@ -84,7 +88,11 @@ def read_labels(path: Path) -> tuple[VolumeU8, Grid]:
 
 
 def read_label_values(path: Path) -> tuple[int, ...]:
-    """Give the label numbers above 0 that occur in a NIfTI label volume, rising; see `read_labels`."""
+    """Give the label numbers above 0 that occur in a NIfTI label volume, rising.
+
+    Raises:
+        MaskError: see `read_labels`.
+    """
     return tuple(sorted(find_values(_read_images(path, read_layout(path)))))
 
 

@@ -132,7 +132,11 @@ def open_nrrd_on(path: Path, grid: Grid, scratch: Scratch, layer: int = 0) -> La
 
 
 def read_nrrd_values(path: Path) -> tuple[int, ...]:
-    """Give the label numbers above 0 that occur in the first layer of an NRRD label volume, rising."""
+    """Give the label numbers above 0 that occur in the first layer of an NRRD label volume, rising.
+
+    Raises:
+        MaskError: no readable NRRD volume, cut short, or not labels.
+    """
     return tuple(sorted(find_values(_read_images(read_nrrd_header(path), 0))))
 
 

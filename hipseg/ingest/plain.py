@@ -98,7 +98,11 @@ class HeaderReader:
         self.head_bytes = FIRST_READ_BYTES
 
     def read_head(self, descriptor: int) -> bytes:
-        """Read the first bytes of a file, as many as the header before had."""
+        """Read the first bytes of a file, as many as the header before had.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         return os.pread(descriptor, self.head_bytes, 0)
 
     def read(self, descriptor: int, head: bytes) -> PlainHeader:

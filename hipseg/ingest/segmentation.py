@@ -145,7 +145,7 @@ def open_segment(
     """
     known = [*(one.number for one in file.segments), *file.background]
     # Labels and thresholds are compared with whole stored values.
-    least = segment if file.kind == "LABELMAP" else max(threshold * file.maximum, 1e-9)
+    least = segment if file.kind == "LABELMAP" else threshold * file.maximum
 
     def read_slice(z: int) -> SliceBool | None:
         if z not in placed:
@@ -185,14 +185,14 @@ def _parse(dataset: "FileDataset", path: Path) -> Segmentation:
         # The background of a label map may be listed as segment 0.
         if integer(item, "SegmentNumber")
     )
-    numbers = {one.number for one in segments}
-    if not segments or len(numbers) < len(segments):
+    listed = {one.number for one in segments}
+    if not segments or len(listed) < len(segments):
         raise MaskError(
-            f"{WHAT} lists {len(segments)} segments (0062,0002) of {len(numbers)} numbers (0062,0004), at least 1 and each of "
+            f"{WHAT} lists {len(segments)} segments (0062,0002) of {len(listed)} numbers (0062,0004), at least 1 and each of "
             "its own are expected; export the segments again"
         )
     frames = tuple(_parse_frames(dataset, (rows, columns), is_map=kind == "LABELMAP"))
-    strangers = [frame.number for frame in frames if frame.segment not in (None, *numbers)]
+    strangers = [frame.number for frame in frames if frame.segment not in (None, *listed)]
     if strangers:
         raise MaskError(
             f"{len(strangers)} of {len(frames)} frames of {WHAT}, the first is frame {strangers[0]}, show a segment (0062,000B) "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hipseg.ingest.carriers import Carrier
 from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.layout import LAYOUTS
 from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.labels import Subset
 
@@ -26,7 +27,7 @@ class SourceCase:
             on disk: see `load_case`.
         rtstructs, niftis, segmentations, nrrds: mask files that belong to it.
         carriers: other series that hold overlay planes for it.
-        damaged: number of files that must be slices of it and cannot be read.
+        damaged: number of files that may be slices of it and cannot be read.
         volume: the CT as one NIfTI volume, in place of images.
         fault: why it cannot be packed at all, in our own words; empty where nothing is known to be wrong.
         description: file of its data set that says what its labels mean.
@@ -69,7 +70,7 @@ class FoundCases:
     cases: tuple[SourceCase, ...]
     files_seen: int
     set_aside: Mapping[str, int]
-    layout: str = "DICOM tree"
+    layout: str = LAYOUTS["dicom"]
 
 
 def load_case(source: SourceCase) -> SourceCase:

@@ -98,7 +98,8 @@ class Spill:
 class SpillList(Sequence[Item], Generic[Item]):
     """A growing list. Of what is on disk only the place of the last block is remembered; each block tells the one before it.
 
-    Items that are added in one go and written together have what they share in common again when they are read.
+    Items that are added in one go and written together have what they share in common again when they are read. For
+    each item that is asked for by its number the whole list is read: run over it, or make a tuple of it.
     """
 
     __slots__ = ("_count", "_last", "_spill", "_tail")

@@ -202,12 +202,22 @@ def _locate_chunks(path: Path, record: CaseRecord, dtypes: Mapping[str, np.dtype
                 raise ValueError(f"its format is not {SHARD_FORMAT!r}")
             check_version(file.attrs["version"], SHARD_VERSION, f"shard {path.name} of case {record.case}")
             group = file[CASES_GROUP][record.case]
+            _check_objects(group)
             _check_case(group, path, record)
             return {name: _chunk_table(group[name], record.grid, dtype) for name, dtype in dtypes.items() if name in group}
     except FileNotFoundError as error:
         raise ShardError(f"shard {path} of case {record.case} is missing; restore it, or pack the case again") from error
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
         raise _unreadable(path, record, error) from error
+
+
+def _check_objects(group: Any) -> None:
+    """Refuse, by ValueError, other objects of HDF5 where FORMAT.md has a group and data sets: they lack what is asked next."""
+    if not isinstance(group, h5py.Group):
+        raise ValueError(f"{group.name} is no group of HDF5")
+    for name in (IMAGE, LABELS):
+        if name in group and not isinstance(group[name], h5py.Dataset):
+            raise ValueError(f"{group[name].name} is no dataset of HDF5")
 
 
 def _check_case(group: h5py.Group, path: Path, record: CaseRecord) -> None:

@@ -1,4 +1,4 @@
-"""A few hundred mutated files; `tools/fuzz_ingest.py` runs ten thousand."""
+"""A thousand mutated files; `tools/fuzz_ingest.py` runs ten thousand."""
 
 import shutil
 from dataclasses import replace

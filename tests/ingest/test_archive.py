@@ -205,6 +205,31 @@ def test_members_that_overlap_are_a_bomb(tmp_path):
         list_members(path)
 
 
+def test_members_that_overlap_by_a_few_bytes_are_refused(tmp_path):
+    path = write_zip(tmp_path / "p.zip", {"one": NOISE, "two": NOISE})
+    raw = bytearray(path.read_bytes())
+    # Where the second member begins, in its entry. Source: APPNOTE.TXT 4.3.12.
+    at = raw.rfind(b"PK\x01\x02") + 42
+    (offset,) = struct.unpack_from("<I", raw, at)
+    struct.pack_into("<I", raw, at, offset - 5)
+    path.write_bytes(raw)
+    with pytest.raises(ArchiveError, match="its members overlap"):
+        list_members(path)
+
+
+def test_a_larger_record_that_puts_members_before_the_file_is_damage(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    path = write_zip(tmp_path / "p.zip", {"one": NOISE, "two": NOISE})
+    raw = bytearray(path.read_bytes())
+    # Where the table of contents begins; what is too much here is taken off every member. Source: APPNOTE.TXT 4.3.14.
+    at = raw.rfind(b"PK\x06\x06") + 48
+    (offset,) = struct.unpack_from("<Q", raw, at)
+    struct.pack_into("<Q", raw, at, offset + 5)
+    path.write_bytes(raw)
+    with pytest.raises(ArchiveError, match="its table of contents is not what the record behind it says"):
+        list_members(path)
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("names", [("one", "one"), ("a/one", "a//one")])
 def test_two_members_of_one_name_are_refused(tmp_path, names):

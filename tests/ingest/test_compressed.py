@@ -207,6 +207,29 @@ def test_colours_are_refused():
         decode_frame(frame, PREFIX + "4.50", layout(8, allocated=8))
 
 
+def test_more_planes_of_runs_than_the_header_has_bytes_are_refused():
+    """Two planes of half the pixels unpack to as many bytes as one of all."""
+    frame = encode_rle(noise(shape=(10, 24)))
+    with pytest.raises(SeriesError, match="cannot be decoded"):
+        decode_frame(frame, RLE, layout(8, allocated=8))
+
+
+@pytest.mark.parametrize("syntax", [JPEG_LOSSLESS, JPEG_LS])
+def test_other_bytes_behind_the_end_of_a_jpeg_are_refused(syntax):
+    frame = ENCODERS[syntax](noise())
+    assert np.array_equal(decode_frame(frame + b"\0", syntax, layout()), noise())
+    for rest in (b"\1", b"\0\1", frame[-9:-2]):
+        with pytest.raises(SeriesError, match="cannot be decoded"):
+            decode_frame(frame + rest, syntax, layout())
+
+
+def test_a_good_lossless_jpeg_whose_codes_end_near_a_byte_255_is_taken():
+    stored = np.random.default_rng(651).integers(0, 4096, (4, 4)).astype(np.uint16)
+    frame = encode_lossless(stored)
+    assert frame[-5:-3] == b"\xff\0"
+    assert np.array_equal(decode_frame(frame, JPEG_LOSSLESS, layout(12, shape=(4, 4))), stored)
+
+
 def test_boxes_without_an_end_are_refused():
     for box in (b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\0free", b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x08free" * 3):
         with pytest.raises(SeriesError, match="cannot be decoded"):

@@ -247,3 +247,14 @@ def test_what_cannot_be_read_refuses_every_series_of_its_folder_and_no_other(tmp
             open_case(cases[uid], "c0", {})
     assert np.array_equal(read(cases["2.25.3"])[0], volume_hu(seed=2))
     assert reason not in find_cases(data).set_aside
+
+
+def test_a_lone_slice_beside_a_damaged_file_may_lack_it(tmp_path):
+    (tmp_path / "data").mkdir()
+    whole, damaged = write_ct_series(tmp_path / "data", volume_hu(2))
+    # Behind the first bytes nothing says of which series it was.
+    cut(damaged, 150)
+    (case,) = find_cases(tmp_path / "data").cases
+    assert (case.damaged, [header.path for header in case.images]) == (1, [whole])
+    with pytest.raises(SeriesError, match="damaged file in case c0: 1 of 2 files"):
+        open_case(case, "c0", {})

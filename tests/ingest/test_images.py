@@ -26,10 +26,11 @@ def collect(headers):
 
 
 def test_a_series_is_named_by_its_first_image(headers):
-    found = collect((headers[0], replace(headers[1], patient_id="Q", series_uid="", frame_uid="2.25.3")))
+    other = replace(headers[1], patient_id="Q", series_uid="", frame_uid="2.25.3")
+    found = collect((headers[0], other))
     assert (found.patient_id, found.series_uid, found.frame_uid) == ("P", "2.25.1", "2.25.2")
     assert (list(found.folders), list(found.frame_uids)) == (["."], ["2.25.2", "2.25.3"])
-    assert list(found) == [headers[0], found[1]]
+    assert list(found) == [headers[0], other]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,16 @@ def test_series_by_their_identifiers_images_and_frames(series):
     assert not index.has_image(("a", "2"), {"2.25.a.1.0"})
 
 
+def test_of_series_on_disk_only_the_last_few_stay_in_order(series):
+    index = SeriesIndex(series)
+    first, *others = series
+    kept = index.ordered(first)
+    assert index.ordered(others[0]) is index.ordered(others[0])
+    assert index.ordered(first) is kept
+    assert index.ordered(others[1]) is not None
+    assert (index.ordered(first) is kept) == (not series[first].is_spilled)
+
+
 def test_each_series_is_put_in_order_whatever_was_asked_before(series):
     index = SeriesIndex(series)
     for key in (*series, *reversed(series)):

@@ -92,6 +92,22 @@ def test_an_item_that_takes_bytes_of_the_next_one_is_noticed(tmp_path, syntax, m
     assert not is_whole(path)
 
 
+@pytest.mark.parametrize("more", [4, 8, 100, 1 << 24])
+def test_an_inner_sequence_that_goes_on_beyond_all_others_is_noticed(tmp_path, more):
+    path = write(tmp_path)
+    dataset = dcmread(path)
+    # The last contours are then the last that the data set holds.
+    del dataset.ROIContourSequence[-1].ReferencedROINumber
+    dataset.save_as(path)
+    raw = bytearray(path.read_bytes())
+    # Behind tag, representation and two empty bytes. Source: DICOM PS3.5 7.1.2.
+    for place in (raw.index(CONTOURS) + 8, raw.rindex(CONTOURS) + 8):
+        changed = raw.copy()
+        changed[place : place + 4] = (int.from_bytes(raw[place : place + 4], "little") + more).to_bytes(4, "little")
+        path.write_bytes(changed)
+        assert not is_whole(path)
+
+
 @pytest.mark.parametrize("is_undefined", [False, True], ids=["known", "undefined"])
 def test_a_sequence_without_items_is_whole(tmp_path, is_undefined):
     path = write(tmp_path, is_undefined=is_undefined)

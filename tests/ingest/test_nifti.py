@@ -107,12 +107,13 @@ def test_voxels_beyond_any_file_are_refused(tmp_path, offset):
         read_labels(put(write(tmp_path / "labels.nii"), 108, offset))
 
 
-def test_the_second_version_of_the_format_and_metres_are_read(tmp_path):
+@pytest.mark.parametrize(("unit", "unit_mm"), [("meter", 1000), ("micron", 0.001), ("mm", 1), ("unknown", 1)])
+def test_the_second_version_of_the_format_and_every_unit_are_read(tmp_path, unit, unit_mm):
     affine = affine_ras(GRID)
-    affine[:3] /= 1000
+    affine[:3] /= unit_mm
     image = nibabel.Nifti2Image(labels_zyx().transpose(2, 1, 0), affine)
     image.set_sform(affine, code=1)
-    image.header.set_xyzt_units("meter")
+    image.header.set_xyzt_units(unit)
     nibabel.save(image, tmp_path / "labels.nii")
     assert np.array_equal(read_on(tmp_path / "labels.nii", GRID), labels_zyx())
 

@@ -177,9 +177,14 @@ def test_a_plane_in_a_free_bit_of_the_pixels_is_read_at_its_bit_position(tmp_pat
     assert np.array_equal(found, some_mask())
 
 
-def test_a_bit_that_holds_grey_values_is_no_plane(tmp_path):
+@pytest.mark.parametrize("position", [11, 16, 40])
+def test_a_bit_that_holds_grey_values_or_that_no_pixel_has_is_no_plane(tmp_path, position):
+    def point(dataset, z):
+        embedded(12, some_mask())(dataset, z)
+        dataset[0x60000102].value = position
+
     with pytest.raises(MaskError, match=r"6000 lies in the bits of the pixels .* not in a free bit of uncompressed"):
-        read(tmp_path, Plane(some_mask()), embedded(11, some_mask()))
+        read(tmp_path, Plane(some_mask()), point)
 
 
 def test_bytes_in_place_of_bits_are_refused(tmp_path):

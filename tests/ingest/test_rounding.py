@@ -9,8 +9,9 @@ def test_the_nearest_whole_number_is_taken_and_the_worst_is_told():
     rounding = Rounding()
     assert rounding.round(np.array([[0.4, -0.4], [1.75, -1000.0]])).tolist() == [[0, 0], [2, -1000]]
     assert rounding.round(np.array([-3.5])).tolist() == [-4]
+    assert rounding.round(np.array([7.25])).tolist() == [7]
     assert rounding.has_rounded
-    assert rounding.warnings() == ("4 values with fractions of a Hounsfield unit, rounded to whole ones: up to 0.500 HU off",)
+    assert rounding.warnings() == ("5 values with fractions of a Hounsfield unit, rounded to whole ones: up to 0.500 HU off",)
 
 
 def test_whole_numbers_and_what_float32_leaves_of_them_are_no_fractions():

@@ -128,6 +128,18 @@ def test_a_table_that_points_elsewhere_is_refused(tmp_path, offset):
         open_decoder(path)
 
 
+def test_a_table_that_begins_in_the_middle_of_the_first_frame_is_refused(tmp_path):
+    path, _ = write(tmp_path, kind="LABELMAP")
+    compress(path, "basic", fragments=2)
+    raw = path.read_bytes()
+    # Behind the table, of 3 offsets from byte 20 on, lie tag and length of the first fragment, then the fragment.
+    at = raw.rindex(PIXELS) + 32
+    assert raw[at : at + 4] == b"\xfe\xff\x00\xe0"
+    splice(path, 20, 24, struct.pack("<L", 8 + struct.unpack_from("<L", raw, at + 4)[0]))
+    with pytest.raises(MaskError, match="a table of 3 offsets"):
+        open_decoder(path)
+
+
 def test_an_extended_table_that_points_elsewhere_is_refused(tmp_path):
     path, _ = write(tmp_path, kind="LABELMAP")
     compress(path, "extended")

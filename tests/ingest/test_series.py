@@ -123,6 +123,21 @@ def test_duplicate_positions_are_refused_by_place(tmp_path):
         order(tmp_path, moved(s2=-3.0))
 
 
+def test_slices_more_than_a_hundredth_of_a_millimetre_apart_are_two_places(tmp_path):
+    with pytest.raises(SeriesError, match=r"duplicate positions in case c0ffee: .* lie 0\.005 mm apart"):
+        order(tmp_path / "same", moved(s2=-2.995))
+    with pytest.raises(SeriesError, match="slice gap in case c0ffee"):
+        order(tmp_path / "apart", moved(s2=-2.98))
+
+
+def test_pixel_spacings_that_differ_by_rounding_alone_are_one(tmp_path):
+    assert order(tmp_path / "rounded", only(2, PixelSpacing=[0.75005, 0.5])).grid.spacing_mm_zyx[1] == pytest.approx(
+        0.75, abs=1e-4
+    )
+    with pytest.raises(SeriesError, match=r"mixed pixel spacings .*1 of 0\.7502 x 0\.5 mm"):
+        order(tmp_path / "other", only(2, PixelSpacing=[0.7502, 0.5]))
+
+
 def test_a_copied_image_is_called_a_copy(tmp_path):
     path = write_ct_series(tmp_path, volume_hu(3))[1]
     (tmp_path / "copy").write_bytes(path.read_bytes())
@@ -165,7 +180,9 @@ def test_one_image_that_differs_refuses_the_series(tmp_path, values, words):
         order(tmp_path, only(2, **values))
 
 
-@pytest.mark.parametrize("orientation", [(1.0, 0.0, 0.0, 0.5, 0.8, 0.0), (2.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.0,) * 6])
+@pytest.mark.parametrize(
+    "orientation", [(1.0, 0.0, 0.0, 0.6, 0.8, 0.0), (1.0, 0.0, 0.0, 0.0, 0.98, 0.0), (2.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.0,) * 6]
+)
 def test_an_impossible_orientation_is_refused(tmp_path, orientation):
     with pytest.raises(SeriesError, match="impossible orientation in case c0ffee"):
         order(tmp_path, orientation=orientation)

@@ -83,3 +83,16 @@ def test_a_series_with_a_damaged_file_is_not_split(tmp_path):
     (source,) = find_cases(tmp_path).cases
     with pytest.raises(SeriesError, match="damaged file in case c0"):
         open_case(source, "c0", {})
+
+
+def test_a_third_acquisition_clear_of_two_that_lie_in_each_other_leaves_the_series_whole(tmp_path):
+    write_two(tmp_path, {"AcquisitionNumber": 1}, {"AcquisitionNumber": 2}, origin=(-10.0, -20.0, 101.5))
+
+    def third(dataset, z):
+        dataset.SOPInstanceUID, dataset.AcquisitionNumber = f"2.25.77002.{90 + z}", 3
+
+    write_ct_series(tmp_path / "c", volume_hu(4, seed=3), change=third, origin_mm_xyz=(-10.0, -20.0, 200.0))
+    (source,) = find_cases(tmp_path).cases
+    assert len(source.images) == 12
+    with pytest.raises(SeriesError, match="slice gap in case c0"):
+        open_case(source, "c0", {})

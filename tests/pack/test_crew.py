@@ -90,6 +90,19 @@ def test_what_was_done_when_the_caller_closes_is_handed_over(processes):
     assert sorted(late) == [("done", number) for number in range(processes)]
 
 
+def test_a_process_that_does_not_stop_is_killed(tmp_path, monkeypatch):
+    def work(take, send, is_stopped):
+        send(take())
+        time.sleep(5)
+        (tmp_path / "done").touch()
+
+    monkeypatch.setattr("hipseg.pack.crew.END_LIMIT_S", 0.05)
+    messages = deal(2, 2, work, print)
+    next(messages)
+    messages.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_stop_signals_to_the_processes_are_left_to_the_one_that_started_them():
     def work(take, send, is_stopped):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):

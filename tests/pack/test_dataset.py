@@ -212,6 +212,7 @@ def test_a_source_that_changes_while_it_is_read_refuses_its_case(tmp_path, paths
     assert case in found[case].reason
     assert "changed" in found[case].reason
     assert [one.case for one in read_manifest(paths).cases] == [good]
+    assert list(paths.root.glob(".*.tmp")) == []
 
 
 def test_a_source_that_changed_after_reading_began_refuses_its_case(tmp_path, paths):

@@ -45,6 +45,16 @@ def test_a_new_salt_is_private_and_stays(tmp_path):
     assert [one.name for one in path.parent.iterdir()] == ["salt"]
 
 
+def test_a_salt_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match=r"cannot write .*/salt: No space left on device"):
+        create_salt(tmp_path / "salt")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_salts_differ(tmp_path):
     create_salt(tmp_path / "a")
     create_salt(tmp_path / "b")

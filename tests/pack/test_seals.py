@@ -9,6 +9,7 @@ import pytest
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.cases import find_cases
+from hipseg.ingest.joining import MaskRules
 from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.pack.plan import PackPlan
 from hipseg.pack.seals import seal_source, stamp_source
@@ -65,10 +66,26 @@ def test_a_file_put_in_place_of_another_is_noticed(tmp_path, files):
         {"storage": Storage("lz4", (-200, 1300))},
         {"untilt": True},
         {"salt": b"other"},
+        {"rules": MaskRules(fraction=0.4)},
     ],
 )
 def test_all_that_decides_what_is_packed_is_sealed(tmp_path, files, change):
     assert seal(source_of(tmp_path), replace(PLAN, **change)) != seal(source_of(tmp_path))
+
+
+def test_which_structure_goes_first_is_sealed(tmp_path, files):
+    refusing = replace(PLAN, rois={"femur": 1, "pelvis": 2})
+    first = replace(refusing, rules=MaskRules(overlap="first"))
+    plans = (refusing, first, replace(first, rois={"pelvis": 2, "femur": 1}))
+    assert len({seal(source_of(tmp_path), plan) for plan in plans}) == 3
+
+
+@pytest.mark.parametrize(("name", "value"), [("__version__", "0.0.0"), ("SHARD_VERSION", 99)])
+def test_another_version_packs_anew(tmp_path, files, monkeypatch, name, value):
+    source = source_of(tmp_path)
+    before = seal(source)
+    monkeypatch.setattr(f"hipseg.pack.seals.{name}", value)
+    assert seal(source) != before
 
 
 @pytest.mark.parametrize("change", [{"jobs": 5}, {"set_aside": {"localizer": 1}}, {"started_ns": 3}])
@@ -90,6 +107,15 @@ def test_every_file_that_a_case_names_is_looked_at(tmp_path, files):
     everything = Outer((Inner(frozenset(files[:2])),), {"a": [files[2]], "b": files[3]})
     assert len(stamp_source(everything, "c1").stamps) == 4
     assert stamp_source(source_of(tmp_path), "c1").stamps == stamp_source(everything, "c1").stamps
+
+
+def test_the_same_facts_in_other_lists_are_another_case():
+    @dataclasses.dataclass(frozen=True)
+    class Lists:
+        first: tuple
+        second: tuple
+
+    assert seal(Lists((1,), (2,))) != seal(Lists((1, 2), ())) != seal(Lists((), (1, 2)))
 
 
 def test_the_newest_change_is_known_and_nothing_private_is_shown(tmp_path, files):

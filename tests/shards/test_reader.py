@@ -164,6 +164,29 @@ def test_a_shard_written_with_other_filters_is_refused(packed):
         open_reader(paths, record)
 
 
+@pytest.mark.parametrize("place", ["cases/c1/labels", "cases/c1/image", "cases/c1", "cases"])
+def test_a_named_type_where_another_object_belongs_is_damage(packed, place):
+    paths, record = packed
+    with h5py.File(paths.shard("c1.h5"), "a") as file:
+        attributes = dict(file[place].attrs)
+        del file[place]
+        file[place] = np.dtype("i2")
+        file[place].attrs.update(attributes)
+    with pytest.raises(ShardError, match=r"^shard c1\.h5 of case c1 is damaged: .*; restore it, or delete it and pack again"):
+        open_reader(paths, record)
+
+
+def test_a_chunk_that_left_a_filter_out_is_refused(packed):
+    paths, record = packed
+    with h5py.File(paths.shard("c1.h5"), "a") as file:
+        image = file["cases/c1/image"].id
+        _, chunk = image.read_direct_chunk((2, 0, 0))
+        # Bit 1 stands for the second filter, the checksum, whose 4 bytes end the chunk.
+        image.write_direct_chunk((2, 0, 0), chunk[:-4], filter_mask=0b10)
+    with pytest.raises(ShardError, match="image has 4 filtered chunks for 5 slices"):
+        open_reader(paths, record)
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
