@@ -41,12 +41,14 @@ class JournalContent:
     Args:
         plan: what the packing was asked for; None where the journal does not begin well.
         entries: by case, the last line of each, but no refusal after it was packed.
+        stale: by case, refusals after it was packed: it stays as it was.
         is_complete: whether the packing came to its end.
         parts: number of parts that it was merged of; 0 where it was none.
     """
 
     plan: PlanRecord | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
+    stale: dict[str, Refusal] = field(default_factory=dict)
     is_complete: bool = False
     parts: int = 0
 
@@ -111,17 +113,40 @@ def read_journal(path: Path) -> JournalContent:
     """
     plan: PlanRecord | None = None
     entries: dict[str, Entry] = {}
+    stale: dict[str, Refusal] = {}
     parts: int | None = None
     for value in _read_lines(path):
         if isinstance(value, PlanRecord):
             plan = value
         elif isinstance(value, Entry):
-            # A case that was refused later stays as it was packed before.
-            if isinstance(value.outcome, CaseRecord) or value.outcome.case not in entries:
-                entries[value.outcome.case] = value
+            _take(value, entries, stale)
         else:
             parts = value
-    return JournalContent(plan, entries if plan else {}, parts is not None, parts or 0)
+    return JournalContent(plan, entries, stale, parts is not None, parts or 0) if plan else JournalContent()
+
+
+def _take(entry: Entry, entries: dict[str, Entry], stale: dict[str, Refusal]) -> None:
+    case, known = entry.outcome.case, entries.get(entry.outcome.case)
+    if isinstance(entry.outcome, Refusal) and known and isinstance(known.outcome, CaseRecord):
+        stale[case] = entry.outcome
+        return
+    entries[case] = entry
+    stale.pop(case, None)
+
+
+def read_plan(path: Path) -> tuple[PlanRecord | None, bool]:
+    """Read what a journal's packing was asked for, and whether it has packed any case, and no more of it than that takes.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    plan: PlanRecord | None = None
+    for value in _read_lines(path):
+        if isinstance(value, PlanRecord):
+            plan = value
+        elif isinstance(value, Entry) and isinstance(value.outcome, CaseRecord):
+            return plan, True
+    return plan, False
 
 
 def _read_lines(path: Path) -> Iterator[PlanRecord | Entry | int]:
