@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import digest_bytes, replacing, unwritable
@@ -56,7 +57,7 @@ class JournalContent:
 class Journal:
     """A journal that is being written."""
 
-    def __init__(self, path: Path, handle: BinaryIO) -> None:
+    def __init__(self, path: Path, handle: FileIO) -> None:
         self._path, self._handle = path, handle
 
     def add(self, entry: Entry) -> None:
@@ -78,8 +79,9 @@ class Journal:
 
     def _write(self, line: str) -> None:
         try:
-            self._handle.write(line.encode())
-            self._handle.flush()
+            data = memoryview(line.encode())
+            while data:
+                data = data[self._handle.write(data) :]
             os.fsync(self._handle.fileno())
         except OSError as error:
             raise unwritable(self._path, error) from error
@@ -96,7 +98,8 @@ def open_journal(path: Path, plan: PlanRecord, entries: Iterable[Entry]) -> Iter
     with replacing(path) as temporary, temporary.open("wb") as fresh:
         fresh.writelines(line.encode() for line in chain([_line({"plan": said})], map(_entry_line, entries)))
     try:
-        handle = path.open("ab")
+        # What a full disk does not take must not wait in a buffer, to be written once more when it is closed.
+        handle = path.open("ab", buffering=0)
     except OSError as error:
         raise unwritable(path, error) from error
     with handle:

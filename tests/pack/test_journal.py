@@ -1,4 +1,5 @@
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -102,3 +103,16 @@ def test_a_full_disk_is_said(tmp_path, entries, monkeypatch):
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(ConfigError, match=r"cannot write .*/j: No space left on device; free some space"):
             journal.add(entries[0])
+
+
+def test_a_disk_that_fills_up_amid_a_line_costs_that_line_alone(tmp_path, entries):
+    path = tmp_path / "shards" / "j"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with open_journal(path, PLAN, entries[:1]) as journal:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, limits[1]))
+            with pytest.raises(ConfigError, match=r"cannot write .*/j: File too large"):
+                journal.add(entries[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(read_journal(path).entries) == ["c1"]
