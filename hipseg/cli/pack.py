@@ -19,7 +19,7 @@ from typing import Literal
 import click
 
 from hipseg.cli.meter import Meter
-from hipseg.cli.pack_summary import Tally, end, say_summary, warn_of_copies, warn_of_folds, warn_of_stale
+from hipseg.cli.pack_summary import Tally, end, say_summary, warn
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError
 from hipseg.fsio import printable
 from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, SourceCase, find_cases, list_structures
@@ -29,9 +29,9 @@ from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.rounding import Rounding
 from hipseg.pack.dataset import Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import check_salt_file, create_salt, read_salt, salt_id
+from hipseg.pack.merge import merge_parts
 from hipseg.pack.packer import REFUSING, KeyedCase
 from hipseg.pack.plan import PackPlan, Part, digest_keys
-from hipseg.pack.state import merge_parts
 from hipseg.pack.table import KeyRow, check_key_table, merge_key_table
 from hipseg.runs import DatasetPaths
 from hipseg.shards.codec import LEVELS, Codec
@@ -172,12 +172,10 @@ def _pack_folder(
         found_digest=digest_keys(one.case for one in cases),
     )
     found = replace(found, cases=())
-    tally, manifest = _pack(cases, paths, plan)
+    tally, finished = _pack(cases, paths, plan)
     say_summary(tally, found, paths, plan)
-    if manifest is not None:
-        warn_of_copies(manifest)
-        warn_of_stale(manifest, tally)
-        warn_of_folds(paths, manifest)
+    for manifest, forgotten in finished:
+        warn(paths, manifest, tally, forgotten)
     end(tally, found.set_aside, paths, is_part=plan.part is not None)
 
 
@@ -207,16 +205,17 @@ def parse_part(option: str) -> Part:
 def _merge(data: Path | None, paths: DatasetPaths) -> None:
     if data is not None:
         raise click.UsageError("--merge joins what is in OUTPUT and takes no DATA")
-    manifest = merge_parts(paths)
-    warn_of_copies(manifest)
-    warn_of_folds(paths, manifest)
-    tally = Tally()
+    merged = merge_parts(paths)
+    manifest, tally = merged.manifest, Tally()
+    stale = {one.case for one in merged.stale}
     for record in manifest.cases:
-        tally.add(Outcome(record))
-    for refusal in manifest.refusals:
+        if record.case not in stale:
+            tally.add(Outcome(record))
+    for refusal in sorted((*manifest.refusals, *merged.stale), key=lambda one: one.case):
         tally.add(Outcome(refusal))
         click.echo(f"refused case {refusal.case}: {refusal.reason}", err=True)
     click.echo(f"merged the parts in {paths.root}: {tally.packed} cases packed, {len(tally.refused)} refused")
+    warn(paths, manifest, tally, merged.forgotten)
     end(tally, manifest.set_aside, paths)
 
 
@@ -296,14 +295,14 @@ def _count_slices(source: SourceCase) -> int:
         return 0
 
 
-def _pack(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) -> tuple[Tally, Manifest | None]:
-    """Pack with a bar on a terminal, and a line a case everywhere; give the manifest, which a part has none of."""
-    manifests: list[Manifest] = []
+def _pack(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) -> tuple[Tally, list[tuple[Manifest, int]]]:
+    """Pack with a bar on a terminal, and a line a case everywhere; give what it finished with, which for a part is nothing."""
+    finished: list[tuple[Manifest, int]] = []
     tally = Tally()
     with (
         Meter(_expect_slices(cases, plan.part)) as meter,
         # A signal may come while a line is printed: what is finished is noted all the same, and the processes end.
-        closing(pack_cases(cases, paths, plan, meter.tick, manifests.append)) as packing,
+        closing(pack_cases(cases, paths, plan, meter.tick, lambda *what: finished.append(what))) as packing,
     ):
         for outcome in packing:
             tally.add(outcome)
@@ -321,7 +320,7 @@ def _pack(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) -> tu
             sys.stdout.flush()
         if meter.has_packed:
             click.echo(meter.summary())
-    return tally, manifests[0] if manifests else None
+    return tally, finished
 
 
 def _describe(record: CaseRecord) -> str:

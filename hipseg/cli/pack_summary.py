@@ -70,7 +70,23 @@ def say_summary(tally: Tally, found: FoundCases, paths: DatasetPaths, plan: Pack
         click.echo("warning: --roi was given, but no case has any mask to choose from", err=True)
 
 
-def warn_of_copies(manifest: Manifest) -> None:
+def warn(paths: DatasetPaths, manifest: Manifest, tally: Tally, forgotten: int) -> None:
+    """Say what a whole data set shows that its cases one by one do not.
+
+    Args:
+        paths, manifest: the data set.
+        tally: of this packing.
+        forgotten: number of refusals of before that the manifest lists no more.
+    """
+    _warn_of_copies(manifest)
+    _warn_of_stale(manifest, tally)
+    _warn_of_folds(paths, manifest)
+    if forgotten:
+        whose = "a case that was" if forgotten == 1 else f"{forgotten} cases that were"
+        click.echo(f"{whose} refused before: not found in DATA any more, and no longer listed as refused")
+
+
+def _warn_of_copies(manifest: Manifest) -> None:
     """Name the cases that are one image."""
     for group in same_images(manifest.cases):
         more = [f"{len(group) - SHOWN_COPIES} more"] if len(group) > SHOWN_COPIES else []
@@ -78,13 +94,13 @@ def warn_of_copies(manifest: Manifest) -> None:
         click.echo(f"warning: cases {keys} are the same image, voxel for voxel; folds keep them on one side", err=True)
 
 
-def warn_of_stale(manifest: Manifest, tally: Tally) -> None:
+def _warn_of_stale(manifest: Manifest, tally: Tally) -> None:
     """Name the cases that were refused now and stay as they were."""
     for stale in sorted(set(tally.refused).intersection(one.case for one in manifest.cases)) if tally.refused else ():
         click.echo(f"warning: case {stale} was refused now, but stays as it was packed before", err=True)
 
 
-def warn_of_folds(paths: DatasetPaths, manifest: Manifest) -> None:
+def _warn_of_folds(paths: DatasetPaths, manifest: Manifest) -> None:
     """Say that folds which were dealt before do not fit the data set any more, and the command that deals them anew."""
     if not paths.splits.exists():
         return

@@ -22,6 +22,8 @@ from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
 
 Tick = Callable[[int, int], None]
 """Called now and then with the slices that were written since, and their bytes as int16."""
+Finished = Callable[[Manifest, int], None]
+"""Called with the manifest when it is written, and with the number of refusals of before that it lists no more."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +86,22 @@ def pack_cases(
     paths: DatasetPaths,
     plan: PackPlan,
     tick: Tick = lambda *_: None,
-    finished: Callable[[Manifest], None] = lambda _: None,
+    finished: Finished = lambda *_: None,
 ) -> Generator[Outcome, None, None]:
     """Pack cases into a data set, beside those that it holds already.
 
     Each finished case is noted in a journal, and the manifest is written at the end, also when an error or the caller ends the
     packing. A killed packing leaves the manifest of before, whose shards are all still there, and the same call goes on from
     the journal. A case that was packed before out of the same files is left as it is; one whose files changed gets a new
-    shard; if it is refused now, what was packed before stays. The bytes do not depend on `plan.jobs`.
+    shard; if it is refused now, what was packed before stays. A refusal of before goes when a packing has come to its end and
+    did not find its case: a case that was mended may have got another key. The bytes do not depend on `plan.jobs`.
 
     Args:
         cases: what to pack.
         paths: the data set; its folder is made, and locked until the last case is taken.
         plan: structures, salt, form and counts of this packing.
         tick: told of the slices that are written.
-        finished: told of the manifest when it is written; a part has none.
+        finished: told of the manifest when it is written, and how many refusals went; a part has none.
     Returns:
         For each case of the plan's part, in the order given, what became of it.
     Raises:
@@ -113,14 +116,16 @@ def pack_cases(
         sweep(paths, keys, plan.part)
         kept = (entry for entry in state.entries if plan.part is None or entry.outcome.case in keys)
         name = "" if plan.part is None else plan.part.name
+        taken, forgotten = len(state), 0
         with open_journal(paths.journal(name), record_plan(plan), kept) as journal:
             try:
                 with closing(_pack_all(chosen, paths, plan, _Notes(state, journal), tick)) as outcomes:
                     yield from _in_order(outcomes)
+                forgotten = state.forget_refusals(taken)
                 journal.complete()
             finally:
                 if plan.part is None:
-                    finished(finish_whole(paths, state, record_plan(plan)))
+                    finished(finish_whole(paths, state, record_plan(plan)), forgotten)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import digest_bytes, replacing, unwritable
@@ -41,12 +42,14 @@ class JournalContent:
     Args:
         plan: what the packing was asked for; None where the journal does not begin well.
         entries: by case, the last line of each, but no refusal after it was packed.
+        stale: by case, refusals after it was packed: it stays as it was.
         is_complete: whether the packing came to its end.
         parts: number of parts that it was merged of; 0 where it was none.
     """
 
     plan: PlanRecord | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
+    stale: dict[str, Refusal] = field(default_factory=dict)
     is_complete: bool = False
     parts: int = 0
 
@@ -54,7 +57,7 @@ class JournalContent:
 class Journal:
     """A journal that is being written."""
 
-    def __init__(self, path: Path, handle: BinaryIO) -> None:
+    def __init__(self, path: Path, handle: FileIO) -> None:
         self._path, self._handle = path, handle
 
     def add(self, entry: Entry) -> None:
@@ -76,8 +79,9 @@ class Journal:
 
     def _write(self, line: str) -> None:
         try:
-            self._handle.write(line.encode())
-            self._handle.flush()
+            data = memoryview(line.encode())
+            while data:
+                data = data[self._handle.write(data) :]
             os.fsync(self._handle.fileno())
         except OSError as error:
             raise unwritable(self._path, error) from error
@@ -94,7 +98,8 @@ def open_journal(path: Path, plan: PlanRecord, entries: Iterable[Entry]) -> Iter
     with replacing(path) as temporary, temporary.open("wb") as fresh:
         fresh.writelines(line.encode() for line in chain([_line({"plan": said})], map(_entry_line, entries)))
     try:
-        handle = path.open("ab")
+        # What a full disk does not take must not wait in a buffer, to be written once more when it is closed.
+        handle = path.open("ab", buffering=0)
     except OSError as error:
         raise unwritable(path, error) from error
     with handle:
@@ -111,17 +116,40 @@ def read_journal(path: Path) -> JournalContent:
     """
     plan: PlanRecord | None = None
     entries: dict[str, Entry] = {}
+    stale: dict[str, Refusal] = {}
     parts: int | None = None
     for value in _read_lines(path):
         if isinstance(value, PlanRecord):
             plan = value
         elif isinstance(value, Entry):
-            # A case that was refused later stays as it was packed before.
-            if isinstance(value.outcome, CaseRecord) or value.outcome.case not in entries:
-                entries[value.outcome.case] = value
+            _take(value, entries, stale)
         else:
             parts = value
-    return JournalContent(plan, entries if plan else {}, parts is not None, parts or 0)
+    return JournalContent(plan, entries, stale, parts is not None, parts or 0) if plan else JournalContent()
+
+
+def _take(entry: Entry, entries: dict[str, Entry], stale: dict[str, Refusal]) -> None:
+    case, known = entry.outcome.case, entries.get(entry.outcome.case)
+    if isinstance(entry.outcome, Refusal) and known and isinstance(known.outcome, CaseRecord):
+        stale[case] = entry.outcome
+        return
+    entries[case] = entry
+    stale.pop(case, None)
+
+
+def read_plan(path: Path) -> tuple[PlanRecord | None, bool]:
+    """Read what a journal's packing was asked for, and whether it has packed any case, and no more of it than that takes.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    plan: PlanRecord | None = None
+    for value in _read_lines(path):
+        if isinstance(value, PlanRecord):
+            plan = value
+        elif isinstance(value, Entry) and isinstance(value.outcome, CaseRecord):
+            return plan, True
+    return plan, False
 
 
 def _read_lines(path: Path) -> Iterator[PlanRecord | Entry | int]:

@@ -1,5 +1,6 @@
 """What each process of a packing does: one case after another into shards, the next one begun while the disk takes the last."""
 
+import secrets
 import threading
 import time
 import traceback
@@ -116,8 +117,9 @@ class Packer:
             return _refuse(number, keyed.case, SeriesError(_describe_unforeseen(keyed.case, error)))
 
     def _write(self, keyed: KeyedCase, stamps: SourceStamps, watch: "_Watch", workers: Executor | None) -> CaseRecord:
-        # Its name tells its content, which is known only when it is written.
-        fresh = self._paths.shard(f".{keyed.case}.tmp")
+        # Its name tells its content, which is known only when it is written. Where locks hold on one node alone, two packings
+        # may write the same case.
+        fresh = self._paths.shard(f".{keyed.case}.{secrets.token_hex(4)}.tmp")
         try:
             opened = open_case(keyed.source, keyed.case, self._plan.rois, untilt=self._plan.untilt, rules=self._plan.rules)
             written = write_shard(

@@ -5,14 +5,12 @@ import operator
 import re
 import stat
 from array import array
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from hipseg.errors import ConfigError
 from hipseg.fsio import locked, unwritable
-from hipseg.pack.journal import Entry, JournalContent, open_journal, read_journal
+from hipseg.pack.journal import Entry, JournalContent, read_journal, read_plan
 from hipseg.pack.plan import PackPlan, Part, PlanRecord, check_same_plan, plan_of, record_plan
 from hipseg.pack.shelf import Shelf
 from hipseg.runs import DatasetPaths
@@ -22,9 +20,8 @@ from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest,
 SHARD_NAME = re.compile(rf"(?P<case>.+)-[0-9a-f]{{{NAME_DIGITS}}}{re.escape(SHARD_SUFFIX)}")
 ORPHANS_S = 2.0
 """The processes of a killed packing hold its lock until they see that they are alone, at their next slice."""
-NOTHING = JournalContent()
-"""Of a part that has no journal."""
-PART_NAME = re.compile(r"\.packed-(?P<part>(\d+)-of-(?P<count>\d+))\.jsonl")
+LOCK_NAME = re.compile(r"\.lock-(?P<number>\d+)-of-(?P<count>\d+)")
+PART_NAME = re.compile(r"\.packed-(?P<part>\d+-of-(?P<count>\d+))\.jsonl")
 
 
 class PackState:
@@ -60,6 +57,21 @@ class PackState:
         entry = self._shelf[self._packed[case]] if case in self._packed else None
         return (entry.outcome, entry.seal) if entry and isinstance(entry.outcome, CaseRecord) else None
 
+    def __len__(self) -> int:
+        """Count the outcomes that were taken so far, those that later ones replaced included."""
+        return len(self._shelf)
+
+    def forget_refusals(self, count: int) -> int:
+        """Forget the refusals among the first `count` outcomes that were taken: nobody has found their cases again since.
+
+        Returns:
+            How many were forgotten.
+        """
+        old = [case for case, number in self._refused.items() if number < count]
+        for case in old:
+            del self._refused[case]
+        return len(old)
+
     @property
     def entries(self) -> Iterator[Entry]:
         """Every packed case with its seal, by rising key."""
@@ -93,7 +105,7 @@ class _Outcomes(Sequence[Any]):
 
 @contextlib.contextmanager
 def claimed(paths: DatasetPaths, part: Part | None) -> Iterator[None]:
-    """Hold a data set's folder: alone, or one part of it beside other parts.
+    """Hold a data set's folder: alone, or one part of it beside other parts of the same number.
 
     Raises:
         ConfigError: another command is at work there, or the folder cannot be written.
@@ -106,43 +118,77 @@ def claimed(paths: DatasetPaths, part: Part | None) -> Iterator[None]:
         locked(paths.lock, str(paths.root), is_shared=True, wait_s=ORPHANS_S),
         locked(paths.part_lock(part.name), f"part {part.number} of {part.count} in {paths.root}", wait_s=ORPHANS_S),
     ):
+        _check_alone(paths, part)
         yield
+
+
+def _check_alone(paths: DatasetPaths, part: Part) -> None:
+    """Refuse to pack beside parts of another number, which share cases with this one."""
+    for path in paths.root.glob(".lock-*-of-*"):
+        matched = LOCK_NAME.fullmatch(path.name)
+        if matched and int(matched["count"]) != part.count:
+            with locked(
+                path, f"part {matched['number']} of {matched['count']} in {paths.root}", is_shared=True, wait_s=ORPHANS_S
+            ):
+                pass
 
 
 def load_state(paths: DatasetPaths, plan: PackPlan) -> PackState:
     """Read what is finished: the manifest, and the journals of packings that were killed or are still to be merged.
 
     Raises:
-        ConfigError: what is there has other structures, another window or another salt.
+        ConfigError: what is there, or a part beside this one, has other structures, another window or another salt.
         ShardError: the manifest is damaged.
     """
-    state, here = PackState(), record_plan(plan)
+    state, here, part = PackState(), record_plan(plan), plan.part
     if paths.manifest.exists():
         manifest = read_manifest(paths)
         check_same_plan(plan_of(manifest), here, paths.root, has_cases=bool(manifest.cases))
-        for outcome in _outcomes(manifest):
+        for outcome in list_outcomes(manifest):
             state.add(Entry(outcome, ""))
         del manifest
-    own = [paths.journal(), paths.journal(plan.part.name)] if plan.part else [paths.journal(), *paths.part_journals]
-    for path in own:
-        _absorb(state, read_journal(path), here, paths)
+    absorb(state, read_journal(paths.journal()), here, paths)
+    for path in paths.part_journals:
+        if part is None or part_count(path) != part.count:
+            absorb(state, read_journal(path), here, paths, part)
+        elif path != paths.journal(part.name):
+            there, has_cases = read_plan(path)
+            check_same_plan(there or here, here, paths.root, has_cases=has_cases)
+    if part is not None:
+        absorb(state, read_journal(paths.journal(part.name)), here, paths)
     return state
 
 
-def _outcomes(manifest: Manifest) -> tuple[CaseRecord | Refusal, ...]:
+def list_outcomes(manifest: Manifest) -> tuple[CaseRecord | Refusal, ...]:
+    """Give the packed cases of a manifest, then the refused ones."""
     return (*manifest.cases, *manifest.refusals)
 
 
-def _absorb(state: PackState, content: JournalContent, here: PlanRecord, paths: DatasetPaths) -> None:
+def part_count(journal: Path) -> int:
+    """Tell of how many parts one is, by the name of its journal; 0 where it is no part's."""
+    matched = PART_NAME.fullmatch(journal.name)
+    return int(matched["count"]) if matched else 0
+
+
+def absorb(state: PackState, content: JournalContent, here: PlanRecord, paths: DatasetPaths, part: Part | None = None) -> None:
+    """Take the packed cases of a journal whose shards are there; of a part, where one is named.
+
+    Raises:
+        ConfigError: they have other structures, another window or another salt.
+    """
     if content.plan is None:
         return
     packed = [entry for entry in content.entries.values() if isinstance(entry.outcome, CaseRecord)]
     check_same_plan(content.plan, here, paths.root, has_cases=bool(packed))
     for entry in packed:
-        record = entry.outcome
         # The journal may be older than the manifest beside it, where somebody put an older one back.
-        if isinstance(record, CaseRecord) and is_shard_there(paths, record, entry.shard_bytes):
+        if (part is None or part.has(entry.outcome.case)) and is_entry_there(paths, entry):
             state.add(entry)
+
+
+def is_entry_there(paths: DatasetPaths, entry: Entry) -> bool:
+    """Say whether a journal's case is refused, or packed and its shard is there in its size."""
+    return isinstance(entry.outcome, Refusal) or is_shard_there(paths, entry.outcome, entry.shard_bytes)
 
 
 def is_shard_there(paths: DatasetPaths, record: CaseRecord, shard_bytes: int | None = None) -> bool:
@@ -154,9 +200,14 @@ def is_shard_there(paths: DatasetPaths, record: CaseRecord, shard_bytes: int | N
     return stat.S_ISREG(found.st_mode) and shard_bytes in (None, found.st_size)
 
 
-def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord) -> Manifest:
+def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord, merged: int = 0) -> Manifest:
     """Write the manifest, then take away what it has made needless: journals of parts, and shards of changed cases.
 
+    Args:
+        paths: the data set.
+        state: what became of its cases.
+        plan: of this packing.
+        merged: number of parts that were merged; their journals go last.
     Returns:
         The manifest.
     Raises:
@@ -173,7 +224,7 @@ def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord) -> Man
     for lock in paths.root.glob(".lock-*-of-*"):
         lock.unlink(missing_ok=True)
     # Last of all: as long as one is there, a merge that was killed here can be begun again.
-    for path in paths.part_journals:
+    for path in sorted(paths.part_journals, key=lambda one: part_count(one) == merged):
         path.unlink(missing_ok=True)
     return manifest
 
@@ -185,101 +236,11 @@ def sweep(paths: DatasetPaths, cases: Collection[str], part: Part | None) -> Non
         ConfigError: the folder cannot be written.
     """
     for path in paths.root.glob(".*.tmp"):
+        if path.is_dir() and not path.is_symlink():
+            # None of ours.
+            continue
         if part is None or path.name.lstrip(".").split(".")[0] in cases:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise unwritable(path, error) from error
-
-
-def merge_parts(paths: DatasetPaths) -> Manifest:
-    """Join the parts that `--part` packed, with what the data set held before, into one manifest.
-
-    A merge that was killed is finished by the same call.
-
-    Returns:
-        The manifest, the same to the byte as that of one packing of all cases.
-    Raises:
-        ConfigError: a part is missing or unfinished, the parts do not fit together or saw different cases, or a command is at
-            work there.
-        ShardError: the manifest of the data set is damaged.
-    """
-    with locked(paths.lock, str(paths.root)):
-        contents = _read_parts(paths)
-        plan = next(one.plan for one in contents.values() if one.plan)
-        state = _load_before(paths, plan)
-        if not _is_merged(contents, read_journal(paths.journal()), state):
-            _check_parts(paths, contents)
-        for content in contents.values():
-            check_same_plan(plan, content.plan or plan, paths.root, has_cases=True)
-            for entry in content.entries.values():
-                state.add(entry)
-        with open_journal(paths.journal(), plan, state.entries) as journal:
-            journal.complete(len(contents))
-        return finish_whole(paths, state, plan)
-
-
-def _load_before(paths: DatasetPaths, plan: PlanRecord) -> PackState:
-    """Read what the data set held before a merge."""
-    state = PackState()
-    if not paths.manifest.exists():
-        return state
-    manifest = read_manifest(paths)
-    check_same_plan(plan_of(manifest), plan, paths.root, has_cases=bool(manifest.cases))
-    for entry in read_journal(paths.journal()).entries.values():
-        state.add(entry)
-    for outcome in _outcomes(manifest):
-        known = state.find(outcome.case)
-        state.add(replace(known, outcome=outcome) if known else Entry(outcome, ""))
-    return state
-
-
-def _is_merged(contents: Mapping[str, JournalContent], merged: JournalContent, state: PackState) -> bool:
-    """Say whether a merge was killed when all was written: then the parts that are still there say nothing new."""
-    there = [one for one in contents.values() if one is not NOTHING]
-    return merged.parts == len(contents) and all(
-        one.is_complete and all(_is_known(entry, state) for entry in one.entries.values()) for one in there
-    )
-
-
-def _is_known(entry: Entry, state: PackState) -> bool:
-    known, packed = state.find(entry.outcome.case), state.find_packed(entry.outcome.case)
-    if isinstance(entry.outcome, CaseRecord):
-        return packed == (entry.outcome, entry.seal)
-    return packed is not None or (known is not None and known.outcome == entry.outcome)
-
-
-def _read_parts(paths: DatasetPaths) -> dict[str, JournalContent]:
-    """Read the journals of all parts of one N; one that is missing is NOTHING."""
-    found = {matched["part"]: matched["count"] for path in paths.part_journals if (matched := PART_NAME.fullmatch(path.name))}
-    counts = sorted(set(found.values()), key=int)
-    if len(counts) != 1:
-        kinds = " and ".join(f"of {count}" for count in counts)
-        what = f"parts {kinds}" if counts else "no parts"
-        raise ConfigError(f"{what} are in {paths.root}; pack all parts I/N of one N with `hipseg pack --part I/N`, then merge")
-    names = [Part(number, int(counts[0])).name for number in range(1, int(counts[0]) + 1)]
-    return {name: read_journal(paths.journal(name)) if name in found else NOTHING for name in names}
-
-
-def _check_parts(paths: DatasetPaths, contents: Mapping[str, JournalContent]) -> None:
-    """Refuse to merge fewer than all parts, or parts between which a case may have fallen."""
-    if lacking := [name for name, content in contents.items() if not content.is_complete or content.plan is None]:
-        raise ConfigError(
-            f"{len(lacking)} of {len(contents)} parts in {paths.root} are not packed to their end ({_say_names(lacking)}); "
-            "pack them with `hipseg pack --part I/N`, then merge"
-        )
-    by_digest: dict[str, list[str]] = defaultdict(list)
-    for name, content in contents.items():
-        by_digest[content.plan.found_digest if content.plan else ""].append(name)
-    if len(by_digest) > 1:
-        usual, *others = sorted(by_digest.values(), key=len, reverse=True)
-        odd = [name for names in others for name in names]
-        raise ConfigError(
-            f"the parts in {paths.root} saw different cases in DATA: {_say_names(odd)} not those that {_say_names(usual)} saw, "
-            "so that cases may be in no part; pack all parts again with the same DATA (what did not change is kept), then merge"
-        )
-
-
-def _say_names(names: Iterable[str]) -> str:
-    first, *more = [name.replace("-of-", "/") for name in names]
-    return first if not more else f"{first} and {len(more)} more"

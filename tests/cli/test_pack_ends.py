@@ -4,7 +4,9 @@ import contextlib
 import gc
 import os
 import shutil
+from pathlib import Path
 
+import click
 import pytest
 
 from hipseg.cli.main import run
@@ -72,6 +74,81 @@ def merge_code(folder):
     with pytest.raises(SystemExit) as ended:
         run(["pack", "--merge", "-o", str(folder)])
     return ended.value.code
+
+
+def merge_in_two_parts(tmp_path):
+    """Pack in two parts and merge them; give the merge's exit code."""
+    for part in ("1/2", "2/2"):
+        with contextlib.suppress(SystemExit):
+            run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "parts"), "--part", part])
+    try:
+        run(["pack", "--merge", "-o", str(tmp_path / "parts")])
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def test_a_merge_tells_a_refused_case_that_was_packed_before_as_one_packing_does(tmp_path, capsys):
+    files = [write_patient(tmp_path / "data", name, seed) for seed, name in enumerate(("Doe", "Roe", "Poe"))]
+    pack(tmp_path)
+    assert merge_in_two_parts(tmp_path) == 0
+    files[1][2].unlink()
+    with pytest.raises(SystemExit) as ended:
+        pack(tmp_path)
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert merge_in_two_parts(tmp_path) == ended.value.code == PARTIAL_EXIT_CODE
+    told = capsys.readouterr()
+    assert warning.endswith("was refused now, but stays as it was packed before")
+    assert told.err.splitlines()[-1] == warning
+    assert told.out.endswith("merged the parts in " + f"{tmp_path}/parts: 2 cases packed, 1 refused\n")
+    assert data_files(tmp_path / "parts") == data_files(tmp_path / "shards")
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_a_refusal_goes_with_its_case(tmp_path, capsys, is_merged):
+    write_patient(tmp_path / "data", "Doe", 1)
+    write_patient(tmp_path / "other", "Roe", 2)
+    archive = Path(shutil.make_archive(str(tmp_path / "data" / "Roe"), "zip", tmp_path / "other"))
+    whole = archive.read_bytes()
+    # What is left of it has no identifiers, so that its case has another key than the mended one.
+    cut(archive, 2000)
+    folder = tmp_path / ("parts" if is_merged else "shards")
+
+    def pack_all():
+        if is_merged:
+            return merge_in_two_parts(tmp_path)
+        with contextlib.suppress(SystemExit):
+            return len(pack(tmp_path).refusals)
+        return PARTIAL_EXIT_CODE
+
+    assert pack_all() == PARTIAL_EXIT_CODE
+    (refusal,) = read_manifest(DatasetPaths(folder)).refusals
+    archive.write_bytes(whole)
+    capsys.readouterr()
+    assert pack_all() == 0
+    manifest = read_manifest(DatasetPaths(folder))
+    assert refusal.case not in {one.case for one in manifest.cases}
+    assert (len(manifest.cases), manifest.refusals) == (2, ())
+    words = "a case that was refused before: not found in DATA any more, and no longer listed as refused\n"
+    assert capsys.readouterr().out.count(words) == 1
+
+
+def test_an_interrupted_packing_keeps_the_refusals_of_before(tmp_path, monkeypatch):
+    write_patient(tmp_path / "data", "Doe", 1)
+    files = write_patient(tmp_path / "data", "Roe", 2)
+    files[2].unlink()
+    with pytest.raises(SystemExit):
+        pack(tmp_path)
+    before = read_manifest(DatasetPaths(tmp_path / "shards")).refusals
+    shutil.rmtree(tmp_path / "data" / "Roe")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hipseg.cli.pack.Tally.add", stop)
+    with pytest.raises((KeyboardInterrupt, click.Abort)):
+        pack(tmp_path)
+    assert read_manifest(DatasetPaths(tmp_path / "shards")).refusals == before != ()
 
 
 def test_a_part_of_which_all_is_refused_came_to_its_end_and_its_merge_says_what_is_wrong(tmp_path, capsys):

@@ -1,10 +1,11 @@
 import os
+import resource
 
 import numpy as np
 import pytest
 
 from hipseg.errors import ConfigError
-from hipseg.pack.journal import Entry, open_journal, read_journal
+from hipseg.pack.journal import Entry, open_journal, read_journal, read_plan
 from hipseg.pack.plan import PlanRecord
 from hipseg.shards.manifest import Refusal
 from tests.shards.builders import pack_noise
@@ -76,7 +77,22 @@ def test_a_line_with_a_flipped_bit_is_passed_over(written):
 def test_a_refusal_does_not_take_the_place_of_a_packed_case(tmp_path, entries):
     with open_journal(tmp_path / "shards" / "j", PLAN, entries) as journal:
         journal.add(Entry(Refusal("c1", "SeriesError", "slice gap"), ""))
-    assert read_journal(tmp_path / "shards" / "j").entries["c1"] == entries[0]
+    content = read_journal(tmp_path / "shards" / "j")
+    assert content.entries["c1"] == entries[0]
+    assert content.stale == {"c1": Refusal("c1", "SeriesError", "slice gap")}
+    with open_journal(tmp_path / "shards" / "j", PLAN, entries) as journal:
+        journal.add(Entry(Refusal("c1", "SeriesError", "slice gap"), ""))
+        journal.add(entries[0])
+    assert read_journal(tmp_path / "shards" / "j").stale == {}
+
+
+def test_the_plan_and_whether_any_case_was_packed_are_read_alone(tmp_path, entries):
+    path = tmp_path / "shards" / "j"
+    assert read_plan(path) == (None, False)
+    for added, has_cases in ([Entry(Refusal("c1", "SeriesError", "gap"), "")], False), (entries, True):
+        with open_journal(path, PLAN, added):
+            pass
+        assert read_plan(path) == (PLAN, has_cases)
 
 
 def test_a_full_disk_is_said(tmp_path, entries, monkeypatch):
@@ -87,3 +103,16 @@ def test_a_full_disk_is_said(tmp_path, entries, monkeypatch):
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(ConfigError, match=r"cannot write .*/j: No space left on device; free some space"):
             journal.add(entries[0])
+
+
+def test_a_disk_that_fills_up_amid_a_line_costs_that_line_alone(tmp_path, entries):
+    path = tmp_path / "shards" / "j"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with open_journal(path, PLAN, entries[:1]) as journal:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, limits[1]))
+            with pytest.raises(ConfigError, match=r"cannot write .*/j: File too large"):
+                journal.add(entries[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(read_journal(path).entries) == ["c1"]

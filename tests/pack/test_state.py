@@ -8,9 +8,10 @@ import pytest
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import locked
-from hipseg.pack.journal import Entry, open_journal, read_journal
-from hipseg.pack.plan import PackPlan, Part, digest_keys, record_plan
-from hipseg.pack.state import PackState, claimed, finish_whole, load_state, merge_parts, sweep
+from hipseg.pack.journal import Entry, open_journal
+from hipseg.pack.merge import merge_parts
+from hipseg.pack.plan import PackPlan, Part, record_plan
+from hipseg.pack.state import PackState, claimed, finish_whole, load_state, sweep
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import Refusal, read_manifest
 from tests.ingest.builders import cut
@@ -105,15 +106,63 @@ def test_only_superseded_shards_of_known_cases_are_deleted(packed):
     assert read_manifest(paths) == manifest
 
 
+def test_refusals_of_before_are_forgotten_unless_their_cases_were_refused_again(packed):
+    state = PackState([Entry(Refusal(f"c{number}", "MaskError", "none"), "") for number in (3, 4, 5)])
+    taken = len(state)
+    state.add(Entry(Refusal("c4", "MaskError", "none"), ""))
+    state.add(entry(replace(packed[1].cases[0], case="c5")))
+    assert state.forget_refusals(taken) == 1
+    assert [one.case for one in state.manifest(RECORD).refusals] == ["c4"]
+
+
+def journal_of(paths, part, plan, outcomes):
+    with open_journal(paths.journal(part), record_plan(plan), map(entry, outcomes)):
+        pass
+
+
+def test_a_part_takes_up_what_parts_of_another_number_packed_of_its_cases(packed):
+    paths, manifest = packed
+    paths.manifest.unlink()
+    first, second = (replace(one, case=f"c{digit}", shard=one.shard) for one, digit in zip(manifest.cases, "01", strict=True))
+    journal_of(paths, "2-of-3", PLAN, [first, second])
+    assert sealed_cases(load_state(paths, replace(PLAN, part=Part(1, 2)))) == {"c0"}
+    assert sealed_cases(load_state(paths, replace(PLAN, part=Part(2, 2)))) == {"c1"}
+    assert sealed_cases(load_state(paths, replace(PLAN, part=Part(1, 3)))) == set()
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        (replace(PLAN, salt_id="b" * 12), "keys of another salt; give its --salt-file"),
+        (replace(PLAN, rois={"femur": 1}), "packed with --roi femur=1, this call has no --roi"),
+    ],
+)
+def test_a_part_does_not_begin_beside_parts_that_were_asked_for_something_else(packed, there, words):
+    paths, manifest = packed
+    paths.manifest.unlink()
+    journal_of(paths, "2-of-2", there, manifest.cases)
+    with pytest.raises(ConfigError, match=words):
+        load_state(paths, replace(PLAN, part=Part(1, 2)))
+
+
+def test_another_choice_that_packed_nothing_yet_stops_no_part(packed):
+    paths, _ = packed
+    journal_of(paths, "2-of-2", replace(PLAN, rois={"femur": 1}), [])
+    assert load_state(paths, replace(PLAN, part=Part(1, 2))).find_packed("c1")
+
+
 def test_leftovers_are_swept_but_not_those_of_other_parts(tmp_path):
     paths = DatasetPaths(tmp_path)
     names = {"..c1.tmp.77.ab.tmp", ".c1.tmp", "..c2.tmp.77.ab.tmp", ".manifest.json.77.ab.tmp"}
     for name in names | {"c1.tmp", ".lock"}:
         (tmp_path / name).write_text("")
+    (tmp_path / ".mine.tmp").mkdir()
     sweep(paths, {"c1"}, Part(1, 2))
-    assert {path.name for path in tmp_path.iterdir()} == {"..c2.tmp.77.ab.tmp", ".manifest.json.77.ab.tmp", "c1.tmp", ".lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("..c2.tmp.77.ab.tmp", ".manifest.json.77.ab.tmp", ".mine.tmp", "c1.tmp", ".lock")
+    }
     sweep(paths, {"c1"}, None)
-    assert {path.name for path in tmp_path.iterdir()} == {"c1.tmp", ".lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {".mine.tmp", "c1.tmp", ".lock"}
 
 
 def test_parts_run_beside_each_other_and_nothing_else_does(tmp_path, monkeypatch):
@@ -126,116 +175,12 @@ def test_parts_run_beside_each_other_and_nothing_else_does(tmp_path, monkeypatch
             pass
         with pytest.raises(ConfigError, match="another hipseg command is at work"):
             merge_parts(paths)
+        with pytest.raises(ConfigError, match=r"at work on part [12] of 3"), claimed(paths, Part(1, 2)):
+            pass
+    with claimed(paths, Part(1, 2)):
+        pass
     with locked(paths.lock, "it"), pytest.raises(ConfigError, match="at work"), claimed(paths, Part(1, 3)):
         pass
-
-
-def write_part(paths, part, entries, plan=RECORD, *, is_complete=True):
-    with open_journal(paths.journal(part), plan, entries) as journal:
-        if is_complete:
-            journal.complete()
-
-
-def test_merged_parts_become_the_manifest_and_the_proof(packed):
-    paths, manifest = packed
-    text = paths.manifest.read_bytes()
-    paths.manifest.unlink()
-    write_part(paths, "1-of-2", [entry(manifest.cases[1])])
-    write_part(paths, "2-of-2", [entry(manifest.cases[0])])
-    merge_parts(paths)
-    assert paths.manifest.read_bytes() == text
-    assert paths.part_journals == ()
-    assert {one.seal for one in read_journal(paths.journal()).entries.values()} == {"5" * 64}
-
-
-def test_a_merge_keeps_what_was_packed_before(packed):
-    paths, manifest = packed
-    write_part(paths, "1-of-1", [Entry(Refusal("c1", "SeriesError", "gap"), ""), Entry(Refusal("c3", "MaskError", "none"), "")])
-    merged = merge_parts(paths)
-    assert (merged.cases, [one.case for one in merged.refusals]) == (manifest.cases, ["c3"])
-
-
-def test_fewer_than_all_parts_are_not_merged(packed):
-    paths, manifest = packed
-    with pytest.raises(ConfigError, match="no parts are in"):
-        merge_parts(paths)
-    write_part(paths, "1-of-3", [])
-    write_part(paths, "2-of-3", [entry(manifest.cases[0])], is_complete=False)
-    with pytest.raises(ConfigError, match=r"2 of 3 parts in .* are not packed to their end \(2/3 and 1 more\)"):
-        merge_parts(paths)
-    write_part(paths, "1-of-2", [])
-    with pytest.raises(ConfigError, match="parts of 2 and of 3 are in"):
-        merge_parts(paths)
-
-
-def test_parts_of_different_packings_are_not_merged(packed):
-    paths, manifest = packed
-    paths.manifest.unlink()
-    write_part(paths, "1-of-2", [entry(manifest.cases[0])])
-    other = record_plan(PackPlan(rois={"femur": 1}, salt_id="", set_aside={}))
-    write_part(paths, "2-of-2", [entry(manifest.cases[1])], other)
-    with pytest.raises(ConfigError, match="packed with no --roi, this call has --roi femur=1"):
-        merge_parts(paths)
-
-
-def test_parts_that_saw_different_cases_are_not_merged(packed):
-    paths, manifest = packed
-    paths.manifest.unlink()
-    before, after = (replace(RECORD, found_digest=digest_keys(keys)) for keys in (["c1", "c2"], ["c1", "c2", "c3"]))
-    write_part(paths, "1-of-3", [entry(manifest.cases[0])], before)
-    write_part(paths, "2-of-3", [entry(manifest.cases[1])], after)
-    write_part(paths, "3-of-3", [], before)
-    words = r"saw different cases in DATA: 2/3 not those that 1/3 and 1 more saw.*; pack all parts again with the same DATA"
-    with pytest.raises(ConfigError, match=words):
-        merge_parts(paths)
-    write_part(paths, "2-of-3", [entry(manifest.cases[1])], replace(before, set_aside={"localizer": 1}))
-    assert merge_parts(paths).cases == manifest.cases
-
-
-def write_three_parts(paths, manifest):
-    paths.manifest.unlink(missing_ok=True)
-    entries = ([entry(manifest.cases[0])], [entry(manifest.cases[1])], [Entry(Refusal("c3", "MaskError", "none"), "")])
-    for number, found in enumerate(entries, 1):
-        write_part(paths, f"{number}-of-3", found)
-        paths.part_lock(f"{number}-of-3").touch()
-
-
-@pytest.mark.parametrize("survived", range(8))
-def test_a_merge_killed_at_any_deletion_is_finished_by_the_same_call(packed, monkeypatch, survived):
-    paths, manifest = packed
-    write_three_parts(paths, manifest)
-    left = [survived]
-
-    def die(path, **options):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        unlink(path, **options)
-
-    unlink = Path.unlink
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Path, "unlink", die)
-        merge_parts(paths)
-    merged = merge_parts(paths)
-    assert (merged.cases, [one.case for one in merged.refusals]) == (manifest.cases, ["c3"])
-    assert read_manifest(paths) == merged
-    assert paths.part_journals == ()
-
-
-def test_a_part_packed_again_after_a_merge_waits_for_the_others(packed):
-    paths, manifest = packed
-    write_three_parts(paths, manifest)
-    merge_parts(paths)
-    write_part(paths, "1-of-3", [entry(manifest.cases[0], "6" * 64)])
-    with pytest.raises(ConfigError, match=r"2 of 3 parts in .* are not packed to their end"):
-        merge_parts(paths)
-
-
-def test_an_empty_part_alone_is_not_taken_for_the_rest_of_a_merge(packed):
-    paths, _ = packed
-    write_part(paths, "1-of-3", [])
-    with pytest.raises(ConfigError, match=r"2 of 3 parts in .* are not packed to their end"):
-        merge_parts(paths)
 
 
 @pytest.mark.slow
