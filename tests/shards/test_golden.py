@@ -4,10 +4,11 @@ The files in golden/format-2 were written once, for the first release, and are n
 what the writer makes today, with the libraries that are pinned; where a change of the writer is wanted, replace them knowingly.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
@@ -90,12 +91,20 @@ def written_labels():
     return labels
 
 
-@pytest.mark.parametrize(
-    ("name", "storage"),
-    [("int16-lz4.h5", LOSSLESS), ("int16-zstd.h5", Storage("zstd")), ("uint8-lz4.h5", Storage("lz4", (-200, 1300)))],
-)
-def test_the_writer_keeps_every_byte(tmp_path, name, storage):
+FORMS = {"int16-lz4.h5": LOSSLESS, "int16-zstd.h5": Storage("zstd"), "uint8-lz4.h5": Storage("lz4", (-200, 1300))}
+
+
+def write_all(folder):
+    """Write the same case in every form."""
     grid = Grid((3, 48, 40), GRID.spacing_mm_zyx, GRID.origin_mm_xyz, GRID.directions_xyz)
-    slices = zip(written_image(), written_labels(), strict=True)
-    write_shard(tmp_path / name, "c00000000000e", "p00000000000e", grid, slices, has_mask=True, storage=storage)
-    assert (tmp_path / name).read_bytes() == (WRITTEN / name).read_bytes()
+    for name, storage in FORMS.items():
+        slices = zip(written_image(), written_labels(), strict=True)
+        write_shard(folder / name, "c00000000000e", "p00000000000e", grid, slices, has_mask=True, storage=storage)
+
+
+def test_the_writer_keeps_every_byte(tmp_path):
+    # In a process of its own: where a test has loaded hdf5plugin, HDF5 describes its filter in more words.
+    code = "import sys; from pathlib import Path; from tests.shards.test_golden import write_all; write_all(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, cwd=Path(__file__).parents[2])
+    for name in FORMS:
+        assert (tmp_path / name).read_bytes() == (WRITTEN / name).read_bytes(), name
