@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
