@@ -5,8 +5,8 @@ import os
 # Beside each thread of ours, one of OpenBLAS would wait for work by spinning; nothing here multiplies large matrices. It looks at
 # this when numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Nor are filters that lie on HDF5's plugin path, which would change the bytes of a shard, or fail at it. HDF5 looks at this when h5py
-# is loaded. Source: HDF5 Reference Manual, "HDF5 Filter Plugins", `::` loads none.
+# Filters on HDF5's plugin path would change the bytes of a shard, or fail at it. HDF5 looks at this when h5py is loaded.
+# Source: HDF5 User Guide, "HDF5 Filter Plugins": `::` loads none.
 os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 
 import re

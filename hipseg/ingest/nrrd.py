@@ -180,7 +180,7 @@ def _parse(fields: Mapping[str, Any], path: Path, end: int) -> NrrdHeader:
     encoding = ENCODINGS.get(fields["encoding"])
     skips = [fields.get(key, 0) for key in ("line skip", "lineskip", "byte skip", "byteskip")]
     if encoding is None or any(skips):
-        raise MaskError(f"{WHAT} is written as text or with bytes to skip; raw, gzip and bzip2 without are accepted")
+        raise MaskError(f"{WHAT} is written as text or with bytes to skip; save it as raw, gzip or bzip2")
     layers = _count_layers(fields)
     layout = VoxelLayout(_parse_grid(fields), _parse_dtype(fields), 0 if data_file else end, layers=layers)
     return NrrdHeader(layout, parse_segments(fields, layers, WHAT), find_beside(path, data_file) if data_file else path, encoding)
