@@ -108,7 +108,7 @@ def _warn(
     if not is_tilted and beside > SIDEWAYS_WARNING_MM:
         yield f"slices up to {beside:.3f} mm beside the first slice's normal, taken as straight"
     turned = float(np.ptp(np.array([h.orientation for h in headers]), axis=0).max())
-    skew = _measure_skew(np.reshape(headers[0].orientation, (2, 3)))
+    skew = _measure_skew(np.reshape(headers[0].orientation or (), (2, 3)))
     if skew > DIRECTION_TOLERANCE:
         yield f"directions of rows and columns {skew:.1g} off two unit vectors at right angles, as if rounded: set right"
     if turned > DIRECTION_WARNING:
