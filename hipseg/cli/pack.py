@@ -26,7 +26,7 @@ from hipseg.ingest.labels import LABEL_MAX
 from hipseg.ingest.layout import LAYOUTS, UNOPENED, Layout
 from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.rounding import Rounding
-from hipseg.ingest.scan import DAMAGED
+from hipseg.ingest.scan import DAMAGED, PACKED
 from hipseg.pack.dataset import Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import check_salt_file, create_salt, read_salt, salt_id
 from hipseg.pack.packer import REFUSING, KeyedCase
@@ -46,7 +46,7 @@ SHOWN_LABELS = 6
 """Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
 SHOWN_COPIES = 6
 """Cases of one image that a line names; the manifest has the digest of each."""
-UNREAD = (UNOPENED, DAMAGED)
+UNREAD = (UNOPENED, DAMAGED, PACKED)
 """Reasons of files set aside that nobody can tell from slices of a case."""
 
 
@@ -164,6 +164,8 @@ def _pack_folder(
     started_ns = time.time_ns()
     found = _find(data, layout)
     click.echo(f"layout: {found.layout}")
+    for remark in found.remarks:
+        click.echo(f"warning: {remark}", err=True)
     salt = _load_salt(salt_file)
     cases = key_cases(found, salt)
     if key_table is not None:
