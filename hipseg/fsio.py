@@ -86,7 +86,7 @@ def write_json(path: Path, value: Any, mode: int = 0o666) -> None:
 
 
 def read_json(path: Path, error: type[HipsegError], what: str) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, with or without the mark of byte order that editors of Windows begin a text with.
 
     Args:
         path: the file.
@@ -96,7 +96,7 @@ def read_json(path: Path, error: type[HipsegError], what: str) -> Any:
         HipsegError: of the class given, where the file is missing, cannot be read or is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as cause:
         raise error(f"no {what} at {path}") from cause
     except (OSError, ValueError, RecursionError) as cause:

@@ -162,6 +162,8 @@ def _pack_folder(
     started_ns = time.time_ns()
     found = _find(data, layout)
     click.echo(f"layout: {found.layout}")
+    for remark in found.remarks:
+        click.echo(f"warning: {remark}", err=True)
     salt = _load_salt(salt_file)
     cases = key_cases(found, salt)
     if key_table is not None:

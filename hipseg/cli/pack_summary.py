@@ -9,7 +9,7 @@ import click
 from hipseg.errors import PARTIAL_EXIT_CODE, SeriesError, ShardError
 from hipseg.ingest.cases import FoundCases
 from hipseg.ingest.layout import UNOPENED
-from hipseg.ingest.scan import DAMAGED
+from hipseg.ingest.scan import DAMAGED, PACKED
 from hipseg.pack.dataset import Outcome
 from hipseg.pack.packer import REFUSING
 from hipseg.pack.plan import PackPlan
@@ -19,7 +19,7 @@ from hipseg.splits import read_splits
 
 SHOWN_COPIES = 6
 """Cases of one image that a line names; the manifest has the digest of each."""
-UNREAD = (UNOPENED, DAMAGED)
+UNREAD = (UNOPENED, DAMAGED, PACKED)
 """Reasons of files set aside that nobody can tell from slices of a case."""
 
 

@@ -63,7 +63,9 @@ def read_description(path: Path) -> Description:
     _check_channels(found.get("channel_names" if has_new_keys else "modality"))
     ending = found.get("file_ending", ENDINGS[0] if not has_new_keys else None)
     if ending not in ENDINGS:
-        raise SeriesError(f"{WHAT}: file_ending is missing or not read here; {' and '.join(ENDINGS)} are")
+        raise SeriesError(
+            f"{WHAT}: file_ending is missing or not read here; {' and '.join(ENDINGS)} are: write images and labels as NIfTI"
+        )
     if "dataset" in found:
         raise SeriesError(f"{WHAT} lists its files under `dataset`, which is not read; lay them out in imagesTr and labelsTr")
     num_training = found.get("numTraining")

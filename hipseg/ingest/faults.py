@@ -12,7 +12,7 @@ from hipseg.ingest.dicomfile import UnreadableFileError
 from hipseg.ingest.grouping import common_folder, find_contradictions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED
-from hipseg.ingest.scan import CUT_SHORT, DAMAGED, FaultyArchive, FoundFile, Scan
+from hipseg.ingest.scan import CUT_SHORT, DAMAGED, PACKED, FaultyArchive, FoundFile, Scan
 
 UNREAD = frozenset((DAMAGED, CUT_SHORT))
 """Reasons of files that `open_case` words, by their number alone."""
@@ -23,6 +23,8 @@ WORDS: Mapping[str, str] = MappingProxyType(
         UNOPENED: "cannot be opened; make them readable, or move them elsewhere if they are none of its slices",
         SYMBOLIC_LINK: "are symbolic links, which are not followed; put the files themselves in their place, or move the links "
         "elsewhere",
+        PACKED: "are compressed files called DICOM (.dcm.gz and the like); unpack them in their place, or move them elsewhere if "
+        "they are none of its slices",
     }
 )
 """What is wrong with files that may be slices, and what to do, by reason."""

@@ -20,6 +20,10 @@ DESCRIPTION = "dataset.json"
 IMAGE_FOLDERS = ("imagesTr", "imagesTs")
 CTORG_NAME = re.compile(r"(volume|labels)-(\d{1,4})\.nii(\.gz)?")
 SYMBOLIC_LINK = "symbolic link, not followed"
+TRASH = re.compile(r"\.Trash(es|-\d+)?|\$RECYCLE\.BIN|RECYCLER|#recycle|@Recycle|@eaDir", re.IGNORECASE)
+"""Folders in which Linux, macOS, Windows and network drives keep what was deleted, a withdrawn patient perhaps, or thumbnails.
+Source: freedesktop.org Trash specification 1.0; the systems' own names."""
+IN_TRASH = "folder of deleted files or thumbnails, not looked into"
 NOT_A_FILE = "not a regular file"
 UNOPENED = "cannot be opened"
 
@@ -46,14 +50,22 @@ def walk_tree(root: Path) -> Iterator[TreeEntry]:
     """Give every file below a folder in sorted order, and what is not followed or cannot be listed; a root may be a link."""
     unlisted: list[OSError] = []
     for place, subfolders, names in os.walk(root, onerror=unlisted.append):
-        subfolders.sort()
         folder = Path(place)
         relative = folder.relative_to(root).as_posix()
         yield from _unlisted(unlisted, root)
+        yield from (TreeEntry(folder / name, relative, IN_TRASH, is_folder=True) for name in _drop_trash(subfolders))
+        subfolders.sort()
         links = {name for name in subfolders if (folder / name).is_symlink()}
         for name in sorted([*names, *links]):
             yield _look_at(folder / name, relative, is_folder=name in links)
     yield from _unlisted(unlisted, root)
+
+
+def _drop_trash(subfolders: list[str]) -> list[str]:
+    """Take the folders that are not looked into out of those of a walk, in sorted order."""
+    dropped = sorted(name for name in subfolders if TRASH.fullmatch(name))
+    subfolders[:] = [name for name in subfolders if name not in dropped]
+    return dropped
 
 
 def _unlisted(errors: list[OSError], root: Path) -> Iterator[TreeEntry]:
@@ -138,6 +150,7 @@ def _find_marks(root: Path) -> tuple[set[str], dict[str, set[int]]]:
     datasets: set[str] = set()
     numbers: dict[str, set[int]] = {"volume": set(), "labels": set()}
     for folder, subfolders, names in os.walk(root):
+        _drop_trash(subfolders)
         if DESCRIPTION in names and any(name in subfolders for name in IMAGE_FOLDERS):
             datasets.add(Path(folder).relative_to(root).as_posix())
         for match in filter(None, map(CTORG_NAME.fullmatch, names)):
@@ -147,7 +160,8 @@ def _find_marks(root: Path) -> tuple[set[str], dict[str, set[int]]]:
 
 def _has_dicom(root: Path) -> bool:
     """Say whether a folder holds a DICOM file or a ZIP archive; it stops at the first."""
-    for folder, _, names in os.walk(root):
+    for folder, subfolders, names in os.walk(root):
+        _drop_trash(subfolders)
         for path in (Path(folder) / name for name in names):
             if not path.name.endswith((".nii", ".nii.gz", ".json")) and _is_dicom(path):
                 return True

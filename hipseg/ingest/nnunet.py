@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.description import Description, Entry, read_description
-from hipseg.ingest.layout import DESCRIPTION, LAYOUTS, Listing, list_files
+from hipseg.ingest.layout import DESCRIPTION, LAYOUTS, SYMBOLIC_LINK, Listing, list_files
 from hipseg.ingest.pairing import NiftiFile
 from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.labels import Subset
@@ -46,7 +46,7 @@ def find_nnunet_cases(root: Path) -> FoundCases:
     if description.num_training not in (images, len(training)):
         raise SeriesError(
             f"{DESCRIPTION} announces {description.num_training} training cases (numTraining), {images} are found in "
-            f"{FOLDERS['train']}; complete the data set, or mend the number"
+            f"{FOLDERS['train']}; complete the data set, or mend the number{_say_links(listing)}"
         )
     set_aside = Counter(listing.set_aside)
     used = {path for one in cases for path in (one.volume, *(nifti.path for nifti in one.niftis)) if path is not None}
@@ -99,9 +99,10 @@ def _make_case(
     image = next((listing.files[one] for one in entry.images if one in listing.files), None)
     label = listing.files.get(entry.label) if entry.label is not None else None
     if not fault and image is None:
-        fault = "it has labels, or a place in dataset.json, but no image; add the image, or take it out"
+        fault = f"it has labels, or a place in dataset.json, but no image; add the image, or take it out{_say_links(listing)}"
     if not fault and subset == "train" and label is None:
         fault = f"a training image without labels; add its file to {LABEL_FOLDER}, or move the image to {FOLDERS['test']}"
+        fault += _say_links(listing)
     return SourceCase(
         f"{dataset}/{entry.name}",
         f"{dataset}/{FOLDERS[subset]}",
@@ -112,3 +113,9 @@ def _make_case(
         description=listing.files.get(PurePosixPath(DESCRIPTION)),
         subset=subset,
     )
+
+
+def _say_links(listing: Listing) -> str:
+    """Say what may be missing for being a link; empty where there is none."""
+    links = listing.set_aside[SYMBOLIC_LINK]
+    return f" ({links} symbolic links in the data set are not followed; put the files themselves in their place)" if links else ""

@@ -67,6 +67,11 @@ NO_MODALITY = "DICOM object without a modality"
 ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
 DICOM_SUFFIX = ".dcm"
+PACKED_SUFFIXES = (".dcm.gz", ".dcm.bz2", ".dcm.xz", ".dcm.zst")
+PACKED = "compressed file called DICOM"
+TEXT_SUFFIXES = (".txt", ".log", ".ini", ".csv", ".json", ".xml", ".html", ".md", ".url")
+SYSTEM_NAMES = ("Icon\r", "_SUCCESS")
+"""What some systems and programs leave in a folder, empty."""
 NIFTI_EXTENSIONS = (".nii", ".nii.gz")
 META_ELEMENT, META_BYTES = b"\x02\x00\x10\x00UI", 512
 """How the element begins that names the transfer syntax, and within how many bytes of a DICOM file. Source: DICOM PS3.10 7.1."""
@@ -208,12 +213,14 @@ def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | 
         scan.niftis.append(found)
     elif is_nrrd(head) or (head and _is_called(found.path, NRRD_EXTENSIONS)):
         scan.nrrds.append(found)
-    elif _is_cut_start(head) and not found.path.name.startswith("."):
-        # A copy that was cut off at once leaves nothing, or a part of the preamble; hidden files are empty for other reasons.
+    elif _is_cut_start(head) and not (found.path.name.startswith(".") or (not head and _is_called_text(found.path))):
+        # A copy that was cut off at once leaves nothing, or a part of the preamble; other files are empty for other reasons.
         scan.damaged.append(replace(found, reason=CUT_SHORT))
     elif _is_called_dicom(found.path) or META_ELEMENT in head[:META_BYTES]:
         # Behind a preamble and a prefix that are damaged, too short or too long.
         scan.damaged.append(replace(found, reason=DAMAGED))
+    elif found.path.name.lower().endswith(PACKED_SUFFIXES) and not found.path.name.startswith("."):
+        scan.damaged.append(replace(found, reason=PACKED))
     else:
         return NOT_OURS
     return None
@@ -244,6 +251,11 @@ def _is_called(path: Path, extensions: tuple[str, ...]) -> bool:
 def _is_called_dicom(path: Path) -> bool:
     """Say whether a name promises DICOM; where the first bytes are damaged, passing it over would be a slice less."""
     return path.suffix.lower() == DICOM_SUFFIX and not path.name.startswith(".")
+
+
+def _is_called_text(path: Path) -> bool:
+    """Say whether a name is that of no slice, whatever program exported it."""
+    return path.suffix.lower() in TEXT_SUFFIXES or path.name in SYSTEM_NAMES
 
 
 def _is_cut_start(head: bytes) -> bool:

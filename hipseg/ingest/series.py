@@ -27,6 +27,9 @@ DIRECTION_WARNING = 1e-5
 """Ten units of the last digit that most scanners write of a direction cosine; beyond it a warning."""
 DIRECTION_TOLERANCE = 1e-4
 """Of a direction cosine: at the far edge of 500 mm this is the 0.05 mm within which two grids count as the same."""
+RIGHT_ANGLE_TOLERANCE = 2e-3
+"""What three decimals can leave of the lengths of two directions and of the angle between them: 0.0009 and 0.0017. Beyond
+DIRECTION_TOLERANCE they are set right with a warning."""
 PIXEL_SPACING_TOLERANCE_MM = 1e-4
 """At the 512th pixel this is 0.05 mm."""
 
@@ -105,6 +108,9 @@ def _warn(
     if not is_tilted and beside > SIDEWAYS_WARNING_MM:
         yield f"slices up to {beside:.3f} mm beside the first slice's normal, taken as straight"
     turned = float(np.ptp(np.array([h.orientation for h in headers]), axis=0).max())
+    skew = _measure_skew(np.reshape(headers[0].orientation or (), (2, 3)))
+    if skew > DIRECTION_TOLERANCE:
+        yield f"directions of rows and columns {skew:.1g} off two unit vectors at right angles, as if rounded: set right"
     if turned > DIRECTION_WARNING:
         yield f"orientations differ by up to {turned:.1g} in a direction cosine, taken as equal"
     rescales = {(h.slope, h.intercept) for h in headers}
@@ -179,15 +185,26 @@ def _refuse_mixed(what: str, values: Sequence[Hashable], case: str) -> None:
 
 
 def _check_orientation(header: ImageHeader, case: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the directions of rows and columns as unit vectors at right angles, where rounding can have made them so."""
     directions = np.array(header.orientation).reshape(2, 3)
-    lengths = np.linalg.norm(directions, axis=1)
-    if np.abs(lengths - 1).max() > DIRECTION_TOLERANCE or abs(directions[0] @ directions[1]) > DIRECTION_TOLERANCE:
+    skew = _measure_skew(directions)
+    if skew > RIGHT_ANGLE_TOLERANCE:
         raise SeriesError(
             f"impossible orientation in case {case}: rows and columns run along {directions.tolist()}; "
             "two unit vectors at right angles are expected"
         )
-    directions /= lengths[:, np.newaxis]
+    if skew > DIRECTION_TOLERANCE:
+        # The nearest ones, as far from the rows as from the columns. Source: Higham, the polar decomposition.
+        left, _, right = np.linalg.svd(directions, full_matrices=False)
+        directions = left @ right
+    directions /= np.linalg.norm(directions, axis=1)[:, np.newaxis]
     return directions[0], directions[1]
+
+
+def _measure_skew(directions: NDArray[np.float64]) -> float:
+    """Say how far two directions (2, 3) are off unit length or a right angle, whichever is more."""
+    lengths = np.linalg.norm(directions, axis=1)
+    return max(float(np.abs(lengths - 1).max()), abs(float(directions[0] @ directions[1])))
 
 
 def _check_duplicates(headers: Sequence[ImageHeader], along: NDArray[np.float64], case: str) -> None:

@@ -65,12 +65,14 @@ class FoundCases:
         files_seen: number of files and links looked at.
         set_aside: number of files by the reason why they belong to no case.
         layout: how the folder is laid out, in words.
+        remarks: what is odd about the patients of the cases together, in our own words.
     """
 
     cases: tuple[SourceCase, ...]
     files_seen: int
     set_aside: Mapping[str, int]
     layout: str = LAYOUTS["dicom"]
+    remarks: tuple[str, ...] = ()
 
 
 def load_case(source: SourceCase) -> SourceCase:

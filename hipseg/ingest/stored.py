@@ -69,7 +69,7 @@ def read_stored(path: Path, header: ImageHeader) -> StoredI:
     except Exception as error:  # a value is converted when it is asked for, and pydicom raises nearly anything on a damaged one
         raise SeriesError(f"the file breaks off inside an element; {EXPORT_AGAIN}") from error
     if items is None:
-        raise SeriesError(f"no pixels: the file breaks off before them; {EXPORT_AGAIN}")
+        raise SeriesError(f"no pixels (7FE0,0010): the file breaks off before them, or holds others; {EXPORT_AGAIN}")
     if not isinstance(items, bytes):
         raise SeriesError(f"pixels (7FE0,0010) that are written as values of another kind than bytes; {EXPORT_AGAIN}")
     if syntax in DECODERS:

@@ -1,6 +1,7 @@
 """A tree of folders with DICOM files -> cases: which images are a series, and which other files belong to it."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,6 +19,8 @@ from hipseg.ingest.stacks import split_stacks
 
 UNPAIRED_PLANES = "image with overlay planes of no CT series here"
 BARE_CAPTURE = "capture without overlay plane"
+MANY_STUDIES = 3
+"""Of one patient, beside whom there is no other: more than a follow-up, and perhaps one name for all."""
 COPIED = "copy of a CT image with overlay planes, read for them alone"
 
 
@@ -48,7 +51,8 @@ def find_dicom_cases(root: Path) -> FoundCases:
     cases = [_make_case(key, images, stacks.get(key, 1), losses, masks=masks, carried=carried) for key, images in series.items()]
     cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in losses.faults.items() if key not in whole]
     cases.sort(key=lambda one: (one.patient_id, one.series_uid))
-    return FoundCases(tuple(cases), scan.files_seen, MappingProxyType(dict(sorted(set_aside.items()))))
+    aside = MappingProxyType(dict(sorted(set_aside.items())))
+    return FoundCases(tuple(cases), scan.files_seen, aside, remarks=tuple(_remark_on_patients(series)))
 
 
 def _make_case(
@@ -78,6 +82,24 @@ def _warn_of_planes(key: SeriesKey, carried: Carried) -> str:
         f"overlay planes of another series lie {carried.coarser[key]} slices apart, so that the slices between would be "
         "empty; they are not taken"
     )
+
+
+def _remark_on_patients(series: SeriesMap) -> Iterator[str]:
+    """Say where the patients, whom folds keep apart, are a guess: none is named, or one in many studies, as some exports do."""
+    unnamed = sum(not images.patient_id for images in series.values())
+    if unnamed and len(series) > 1:
+        yield (
+            f"{unnamed} of {len(series)} series name no patient (0010,0020); each study, or folder, counts as a patient of its "
+            "own, so that folds may part one person's: give each person an identifier"
+        )
+    if unnamed or len({patient for patient, _ in series}) > 1:
+        return
+    studies = {images[0].study_uid for images in series.values()}
+    if len(studies) >= MANY_STUDIES:
+        yield (
+            f"all {len(series)} series, of {len(studies)} studies, are of one patient (0010,0020), so that there are no folds to "
+            "deal; where they are of several persons, give each an identifier"
+        )
 
 
 def _drop_captures(scan: Scan, set_aside: Counter[str]) -> None:

@@ -59,6 +59,16 @@ def test_a_line_a_case_and_a_sum(tmp_path, capsys):
     assert shown.err == ""
 
 
+def test_patients_that_are_a_guess_are_warned_of(tmp_path, capsys):
+    for seed in (1, 2):
+        uid = f"2.25.5{seed}"
+        write_ct_series(
+            tmp_path / "data" / str(seed), volume_hu(), patient_id="", series_uid=uid, study_uid=uid + ".1", frame_uid=uid
+        )
+    pack(tmp_path)
+    assert "warning: 2 of 2 series name no patient (0010,0020); each study, or folder, counts" in capsys.readouterr().err
+
+
 def test_the_salt_is_kept_so_that_keys_stay(tmp_path, capsys, config_home):
     write_patient(tmp_path / "data", "Doe", 1)
     first = pack(tmp_path)

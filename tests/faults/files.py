@@ -1,5 +1,6 @@
 """Faults of files, and good files in awkward forms."""
 
+import gzip
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +71,7 @@ def file_empty(good: Good) -> None:
     good.paths[5].write_bytes(b"")
 
 
-@refused(r"slice 1 of 6 by position: no pixels: the file breaks off before them")
+@refused(r"slice 1 of 6 by position: no pixels \(7FE0,0010\): the file breaks off before them, or holds others")
 def pixels_missing(good: Good) -> None:
     good.drop("PixelData", slices=(0,))
 
@@ -333,3 +334,21 @@ def identifiers_empty_and_slices_in_two_folders(good: Good) -> None:
     (good.folder / "rest").mkdir()
     for path in good.paths[4:]:
         path.rename(good.folder / "rest" / path.name)
+
+
+@refused(r"incomplete series: 1 of 6 files beside each other are compressed files called DICOM .*; unpack them in their place")
+def last_slice_compressed_by_another_program(good: Good) -> None:
+    packed = good.paths[5].with_name("last.dcm.gz")
+    packed.write_bytes(gzip.compress(good.paths[5].read_bytes()))
+    good.paths[5].unlink()
+
+
+@read_right
+def empty_files_that_are_no_slices(good: Good) -> None:
+    for name in ("notes.txt", "desktop.ini", "Icon\r", "_SUCCESS"):
+        (good.folder / name).touch()
+
+
+@read_right
+def another_patient_in_the_trash(good: Good) -> None:
+    write_ct_series(good.folder / ".Trash-1000" / "files", good.volume, patient_id="withdrawn", series_uid="2.25.5")

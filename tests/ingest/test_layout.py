@@ -75,6 +75,21 @@ def test_every_entry_is_listed_once_and_links_are_not_followed(tmp_path):
     assert listing.files_seen == 3
 
 
+@pytest.mark.parametrize("name", [".Trash-1000/files", "$RECYCLE.BIN/S-1-5-21", ".Trashes/501", "#recycle", "@eaDir"])
+def test_what_was_deleted_is_left_aside_and_counted(tmp_path, name):
+    write_nnunet(tmp_path)
+    write_ct_series(tmp_path / name, volume_hu())
+    assert detect_layout(tmp_path) == "nnunet"
+    listing = list_files(tmp_path)
+    assert len(listing.files) == 6
+    assert listing.set_aside == {"folder of deleted files or thumbnails, not looked into": 1}
+
+
+def test_a_folder_of_nearly_the_name_of_a_trash_is_looked_into(tmp_path):
+    write_ct_series(tmp_path / ".Trash-can", volume_hu())
+    assert len(list_files(tmp_path).files) == 4
+
+
 def test_a_file_that_goes_away_while_a_folder_is_listed_is_counted(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name).write_text("text")

@@ -139,3 +139,32 @@ def test_hidden_and_other_files_are_set_aside_and_counted(tmp_path):
     found = find_nnunet_cases(root)
     assert found.set_aside == {"no image or label of the nnU-Net data set": 2, "symbolic link, not followed": 1}
     assert found.files_seen == 9
+
+
+LINKS = r"\({} symbolic links in the data set are not followed; put the files themselves in their place\)"
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"), [("imagesTr", "but no image; .*"), ("labelsTr", "a training image without labels; .*")]
+)
+def test_what_is_a_link_is_told_to_be_one(tmp_path, folder, words):
+    root = write_nnunet(tmp_path / "data")
+    path = next(path for path in (root / folder).iterdir() if "Secret_000" in path.name)
+    path.symlink_to(path.rename(tmp_path / path.name))
+    with pytest.raises(SeriesError, match=words + LINKS.format(1)):
+        open_case(by_name(find_nnunet_cases(root))["Secret_000"], "c0", {})
+
+
+def test_a_data_set_of_links_alone_is_told_to_be_one(tmp_path):
+    root = write_nnunet(tmp_path / "data", tests=0)
+    for path in [path for folder in ("imagesTr", "labelsTr") for path in (root / folder).iterdir()]:
+        path.symlink_to(path.rename(tmp_path / path.name))
+    with pytest.raises(SeriesError, match=r"announces 2 training cases .* 0 are found .*" + LINKS.format(4)):
+        find_nnunet_cases(root)
+
+
+def test_a_description_may_begin_with_a_mark_of_byte_order(tmp_path):
+    root = write_nnunet(tmp_path)
+    path = root / "dataset.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(find_nnunet_cases(root).cases) == 3

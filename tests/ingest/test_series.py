@@ -154,6 +154,25 @@ def test_gantry_tilt_is_refused_with_its_angle(tmp_path):
         order(tmp_path, tilt)
 
 
+TURNED = np.array([[0.955, -0.04, 0.294], [0.0, 0.991, 0.135]])
+"""Rows and columns of three decimals: their product is 0.00005, the lengths are 1.00003 and 1.00015."""
+
+
+def test_directions_of_three_decimals_are_set_right_with_a_warning(tmp_path):
+    series = order(tmp_path, orientation=tuple(TURNED.ravel()))
+    grid = np.array(series.grid.directions_xyz)
+    np.testing.assert_allclose(grid @ grid.T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(grid[:2], TURNED, atol=5e-4)
+    words = "directions of rows and columns 0.0002 off two unit vectors at right angles, as if rounded: set right"
+    assert [one for one in series.warnings if one.startswith("directions")] == [words]
+
+
+@pytest.mark.parametrize("shear", [0.0021, -0.01])
+def test_a_sheared_grid_is_no_rounded_one(tmp_path, shear):
+    with pytest.raises(SeriesError, match="impossible orientation in case c0ffee"):
+        order(tmp_path, orientation=(1, 0, 0, shear, (1 - shear**2) ** 0.5, 0))
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -184,3 +184,30 @@ def test_no_more_headers_than_the_bound_are_in_memory_when_a_tree_was_searched(t
 
 def count_headers():
     return Counter(type(one) for one in gc.get_objects())[ImageHeader]
+
+
+@pytest.mark.parametrize(
+    ("patients", "studies", "remark"),
+    [
+        (("", ""), 2, "2 of 2 series name no patient (0010,0020); each study, or folder, counts as a patient of its own"),
+        (("P", "", ""), 3, "2 of 3 series name no patient (0010,0020); each study, or folder, counts as a patient of its own"),
+        (("P", "P", "P"), 3, "all 3 series, of 3 studies, are of one patient (0010,0020), so that there are no folds to deal"),
+        (("P", "P", "P"), 2, ""),
+        (("P", "Q", "Q"), 3, ""),
+        (("",), 1, ""),
+        (("P", ""), 2, "1 of 2 series name no patient (0010,0020); each study, or folder, counts as a patient of its own"),
+    ],
+)
+def test_patients_that_are_a_guess_are_told_once(tmp_path, patients, studies, remark):
+    for number, patient in enumerate(patients):
+        write_ct_series(
+            tmp_path / str(number),
+            volume_hu(),
+            patient_id=patient,
+            study_uid=f"2.25.7{min(number, studies - 1)}",
+            series_uid=f"2.25.8{number}",
+            frame_uid=f"2.25.9{number}",
+        )
+    assert [one.partition(", so that folds")[0].partition("; where")[0] for one in find_cases(tmp_path).remarks] == [
+        remark
+    ] * bool(remark)
