@@ -10,11 +10,12 @@ import numpy as np
 
 from hipseg.axes import SliceBool
 from hipseg.errors import ConfigError, MaskError
+from hipseg.geometry import Grid
 from hipseg.ingest.carriers import place_carrier
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, join_layers
 from hipseg.ingest.labels import LABEL_MAX, LabelVolume
-from hipseg.ingest.nifti import open_labels_on
+from hipseg.ingest.nifti import WHAT, open_labels_on, read_grid
 from hipseg.ingest.nrrd import open_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
 from hipseg.ingest.overlaynames import OverlayStructure, check_words
@@ -38,7 +39,7 @@ from hipseg.ingest.structures import (
     kind_of,
 )
 from hipseg.ingest.tilt import Straightening, straighten_labels
-from hipseg.ingest.turning import AxisMatch, turn_volume
+from hipseg.ingest.turning import AxisMatch, match_axes, turn_volume
 from hipseg.labels import BACKGROUND_LABEL, MaskKind
 
 Choice = tuple[int, AnyStructure]
@@ -280,14 +281,18 @@ def _open_volumes(choices: Sequence[Choice], case: _Case, *, keeps_labels: bool)
     # Several structures may be values of one file, which is read once.
     @cache
     def open_volume(path: Path, layer: int | None) -> LabelVolume:
-        return open_labels_on(path, grid, scratch) if layer is None else open_nrrd_on(path, grid, scratch, layer)
+        volume = open_labels_on(path, grid, scratch) if layer is None else open_nrrd_on(path, grid, scratch, layer)
+        if volume.is_part:
+            own, whole = (" x ".join(map(str, shape)) for shape in (volume.shape_zyx, grid.shape_zyx))
+            case.warnings.append(f"a mask file has {own} of the {whole} voxels (z, y, x) of the series; the others have no label")
+        return volume
 
     layers: list[Layer] = []
     is_found = False
     for label, structure in choices:
         if not isinstance(structure, NiftiStructure | NrrdStructure):
             continue
-        _check_rivals(structure)
+        _check_file(structure, grid)
         volume = open_volume(structure.file.path, structure.layer if isinstance(structure, NrrdStructure) else None)
         if keeps_labels and structure.value is None:
             if volume.values - {ONLY_LABEL} and not (isinstance(structure, NiftiStructure) and structure.file.names):
@@ -309,7 +314,10 @@ def _read_mask(volume: LabelVolume, value: int | None, z: int) -> SliceBool:
     return image > 0 if value is None else image == value
 
 
-def _check_rivals(structure: NiftiStructure | NrrdStructure) -> None:
+def _check_file(structure: NiftiStructure | NrrdStructure, grid: Grid) -> None:
+    if isinstance(structure, NiftiStructure) and structure.file.names:
+        # A data set that declares its labels has each with its image, on the same grid.
+        match_axes(read_grid(structure.file.path), grid, WHAT)
     if structure.file.rivals:
         raise MaskError(
             f"a {KINDS[kind_of(structure)]} mask fits {structure.file.rivals + 1} series of the tree, which it belongs to cannot "

@@ -168,13 +168,20 @@ def nifti_one_voxel_beside(good: Good) -> None:
     write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0), affine)
 
 
-@refused(r"a NIfTI mask does not fit: 5 x 10 x 12 voxels .*the series has 6 x 10 x 12")
+@refused(r"a NIfTI mask does not fit: 7 x 10 x 12 voxels .*the series has 6 x 10 x 12")
 def nifti_of_another_size(good: Good) -> None:
+    good.without_masks()
+    voxels = np.concatenate([good.labels, good.labels[:1]])
+    write_nifti(good.folder / "mask.nii", voxels.transpose(2, 1, 0), _affine_ras())
+
+
+@warned(r"a mask file has 5 x 10 x 12 of the 6 x 10 x 12 voxels \(z, y, x\) of the series; the others have no label")
+def nifti_without_its_last_slice(good: Good) -> None:
     good.without_masks()
     write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0)[:, :, :-1], _affine_ras())
 
 
-@refused(r"a NIfTI mask is an image, not labels: values from 0 to 0\.5")
+@refused(r"a NIfTI mask is an image, not labels: values from 0 to 0\.5 .*: choose the mask with --roi, or move the image")
 def nifti_with_fractions(good: Good) -> None:
     good.without_masks()
     write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0) * np.float32(0.5), _affine_ras())
