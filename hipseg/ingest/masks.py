@@ -11,9 +11,10 @@ import numpy as np
 from hipseg.axes import SliceBool
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
+from hipseg.ingest.absent import LabelWatch
 from hipseg.ingest.carriers import place_carrier
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, join_layers
+from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, SliceU8, join_layers
 from hipseg.ingest.labels import LABEL_MAX, LabelVolume
 from hipseg.ingest.nifti import WHAT, open_labels_on, read_grid
 from hipseg.ingest.nrrd import open_nrrd_on
@@ -60,11 +61,13 @@ class OpenedMasks:
         kind: kind of mask source.
         labels: gives the labels of a slice.
         warnings: what was taken although it is not as it should be, one sentence each, without any text of the source.
+        late_warnings: gives more of them, that only the slices show; to be called when all have been read.
     """
 
     kind: MaskKind
     labels: LabelSlices
     warnings: tuple[str, ...] = ()
+    late_warnings: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,17 +124,26 @@ def open_masks(
     if plan is not None and kind not in ON_SLICES:
         series = plan.series
     case = _Case(sources, series, rules, warnings)
+    labels = _open_labels(kind, choices, case, keeps_labels=not rois)
+    if plan is not None and kind in ON_SLICES:
+        labels = partial(_straighten, labels, plan)
+    watch = LabelWatch(labels, {label for label, _ in choices} if rois else ())
+    return OpenedMasks(kind, watch.read, tuple(warnings), watch.warnings)
+
+
+def _open_labels(kind: MaskKind, choices: Sequence[Choice], case: _Case, *, keeps_labels: bool) -> LabelSlices:
     if kind in ("nifti", "nrrd"):
-        return OpenedMasks(kind, _open_volumes(choices, case, keeps_labels=not rois), tuple(warnings))
+        return _open_volumes(choices, case, keeps_labels=keeps_labels)
     openers: Mapping[MaskKind, Callable[[Sequence[Choice], _Case], list[Layer]]] = {
         "overlay": _open_overlays,
         "rtstruct": _open_contours,
         "segmentation": _open_segments,
     }
-    labels = join_layers(openers[kind](choices, case), series.grid.shape_zyx, rules.overlap)
-    if plan is None or kind not in ON_SLICES:
-        return OpenedMasks(kind, labels, tuple(warnings))
-    return OpenedMasks(kind, lambda z: straighten_labels(labels(z), plan, z), tuple(warnings))
+    return join_layers(openers[kind](choices, case), case.series.grid.shape_zyx, case.rules.overlap)
+
+
+def _straighten(labels: LabelSlices, plan: Straightening, z: int) -> SliceU8:
+    return straighten_labels(labels(z), plan, z)
 
 
 def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: list[str]) -> list[Choice]:

@@ -181,6 +181,13 @@ def nifti_without_its_last_slice(good: Good) -> None:
     write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0)[:, :, :-1], _affine_ras())
 
 
+@warned(r"no voxel of label 2: what was chosen for it is empty in this case", rois={"bone": 1, "muscle": 2})
+def nifti_of_a_structure_that_is_empty(good: Good) -> None:
+    good.without_masks()
+    write_nifti(good.folder / "bone.nii", good.labels.transpose(2, 1, 0), _affine_ras())
+    write_nifti(good.folder / "muscle.nii", 0 * good.labels.transpose(2, 1, 0), _affine_ras())
+
+
 @refused(r"a NIfTI mask is an image, not labels: values from 0 to 0\.5 .*: choose the mask with --roi, or move the image")
 def nifti_with_fractions(good: Good) -> None:
     good.without_masks()
