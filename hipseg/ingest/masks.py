@@ -21,7 +21,7 @@ from hipseg.ingest.nrrd import open_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
 from hipseg.ingest.overlaynames import OverlayStructure, check_words
 from hipseg.ingest.planes import AS_IT_IS, number_slices
-from hipseg.ingest.rtstruct import References, Structure, fill_contours
+from hipseg.ingest.rtstruct import References, Structure, check_gaps, fill_contours
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segframes import open_decoder
 from hipseg.ingest.segmentation import Decoder, Segmentation, open_segment, place_frames
@@ -153,7 +153,8 @@ def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: lis
         if len(namesakes) > 1:
             raise MaskError(
                 f"the name given for label {label} is ambiguous: {len(namesakes)} structures have it ({_count(namesakes)}); "
-                "1 is expected: rename the others, or choose an overlay by its group, as 6000"
+                "1 is expected: choose an overlay by its group, as 6000, or a segment by its number; where they lie in several "
+                "files, move all but one elsewhere"
             )
         choices += [(label, structure) for structure in namesakes]
     missing = sorted(set(rois.values()) - {label for label, _ in choices})
@@ -244,6 +245,7 @@ def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     points = sum(structure.points for _, structure in chosen)
     if points:
         case.warnings.append(f"{points} contours of the structures chosen are points or enclose no area; they are left out")
+    case.warnings.extend(words for _, structure in chosen for words in check_gaps(structure, grid))
     return [(label, fill_contours(structure, grid)) for label, structure in chosen]
 
 

@@ -117,6 +117,15 @@ def contour_traced_through_the_centres_of_pixels(good: Good) -> Truth:
     return good.volume, _drawn(good)
 
 
+@warned(r"the contours of a structure lie on one of 2 slices, 3 times, and on none between them")
+def contour_on_every_second_slice(good: Good) -> Truth:
+    good.without_masks()
+    write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8.1, -6.1), (-18.1, -16.1), z) for z in (100, 106, 112)]})
+    drawn = _drawn(good)
+    drawn[0] = drawn[4] = drawn[2]
+    return good.volume, drawn
+
+
 @refused(r"its mask sources hold no structure with an area")
 def contour_of_two_points(good: Good) -> None:
     good.without_masks()
