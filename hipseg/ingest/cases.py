@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -52,6 +53,9 @@ FINDERS: Mapping[Layout, Callable[[Path], FoundCases]] = MappingProxyType(
     {"dicom": find_dicom_cases, "nnunet": find_nnunet_cases, "ctorg": find_ctorg_cases}
 )
 
+LateWarnings = Callable[[], tuple[str, ...]]
+"""Gives warnings that only the slices show, when all have been read."""
+
 
 @dataclass(frozen=True)
 class Choosing:
@@ -78,7 +82,7 @@ class OpenedCase:
     mask_kind: MaskKind | None
     slices: Iterator[tuple[NDArray[np.int16], NDArray[np.uint8] | None]]
     warnings: tuple[str, ...] = ()
-    late_warnings: Callable[[], tuple[str, ...]] = tuple
+    late_warnings: LateWarnings = tuple
 
 
 def find_cases(root: Path, layout: Layout | None = None) -> FoundCases:
@@ -158,14 +162,11 @@ def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing:
         warnings = (f"one of {source.stacks} stacks of one series, each packed as a case of its own", *warnings)
     if source.warning:
         warnings = (source.warning, *warnings)
-    kind, labels, mask_warnings = _take_apart(masks)
+    kind, labels, mask_warnings, late_warnings = _take_apart(masks)
     values = ValueWatch()
     slices = _read_slices(series, labels, case, plan, values.rounding)
-    warn_of_masks = tuple if masks is None else masks.late_warnings
-    return OpenedCase(
-        *(grid, kind, values.watch(slices, case), (*warnings, *mask_warnings)),
-        late_warnings=lambda: (*values.warnings(), *warn_of_masks()),
-    )
+    late = partial(_join_warnings, values.warnings, late_warnings)
+    return OpenedCase(grid, kind, values.watch(slices, case), (*warnings, *mask_warnings), late)
 
 
 def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) -> OpenedCase:
@@ -178,12 +179,13 @@ def _open_volume(source: SourceCase, path: Path, case: str, choosing: Choosing) 
         masks = _open_labels(source, OrderedSeries((), grid), None, choosing)
     except MaskError as error:
         raise MaskError(f"mask of case {case}: {error}") from error
-    kind, labels, warnings = _take_apart(masks)
+    kind, labels, warnings, late_warnings = _take_apart(masks)
     numbers = {number for nifti in source.niftis for _, number in nifti.names}
     # Structures chosen by name have numbers of the user's.
     declared = None if choosing.rois or not numbers else frozenset(numbers)
     slices = _read_volume(images, labels, case, declared)
-    return OpenedCase(grid, kind, values.watch(slices, case), warnings, values.warnings)
+    late = partial(_join_warnings, values.warnings, late_warnings)
+    return OpenedCase(grid, kind, values.watch(slices, case), warnings, late)
 
 
 def _open_labels(source: SourceCase, series: OrderedSeries, plan: Straightening | None, choosing: Choosing) -> OpenedMasks | None:
@@ -200,8 +202,12 @@ def _open_labels(source: SourceCase, series: OrderedSeries, plan: Straightening 
     return None
 
 
-def _take_apart(masks: OpenedMasks | None) -> tuple[MaskKind | None, LabelSlices | None, tuple[str, ...]]:
-    return (None, None, ()) if masks is None else (masks.kind, masks.labels, masks.warnings)
+def _take_apart(masks: OpenedMasks | None) -> tuple[MaskKind | None, LabelSlices | None, tuple[str, ...], LateWarnings]:
+    return (None, None, (), tuple) if masks is None else (masks.kind, masks.labels, masks.warnings, masks.late_warnings)
+
+
+def _join_warnings(*sources: LateWarnings) -> tuple[str, ...]:
+    return tuple(words for source in sources for words in source())
 
 
 def _is_folder(root: Path) -> bool:

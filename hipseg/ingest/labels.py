@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hipseg.errors import MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.scratch import Scratch, StoredShape, TurnedVolume
-from hipseg.ingest.turning import AxisMatch
+from hipseg.ingest.turning import place_volume
 from hipseg.labels import BACKGROUND_LABEL
 
 LABEL_MAX = 255
@@ -114,18 +114,44 @@ def find_values(images: Iterable[NDArray[np.uint8]]) -> frozenset[int]:
 class LabelVolume:
     """A label file, turned onto a grid: read from disk slice by slice.
 
-    `values` are the label numbers above 0 that occur in it.
+    `values` are the label numbers above 0 that occur in it, `shape_zyx` is how many voxels of the grid it has; the others are
+    background.
     """
 
-    def __init__(self, scratch: Scratch, images: Iterable[NDArray[np.uint8]], layout: VoxelLayout, axes: AxisMatch) -> None:
-        """Read a label file to its end; see `TurnedVolume`."""
+    def __init__(self, scratch: Scratch, images: Iterable[NDArray[np.uint8]], layout: VoxelLayout, grid: Grid, what: str) -> None:
+        """Read a label file to its end.
+
+        Args:
+            scratch: where the turned volume is kept.
+            images: its slices (y, x) in the order of the file; none is asked for where its grid does not fit.
+            layout: how its voxels lie.
+            grid: the grid that they must lie on, all of it or a part.
+            what: what it is, for messages.
+        Raises:
+            MaskError: it lies elsewhere.
+            ConfigError: the disk of the temporary files is full.
+        """
         self.values: frozenset[int] = frozenset()
-        shape = StoredShape(layout.grid.shape_zyx, np.dtype(np.uint8))
-        self._turned = TurnedVolume(scratch, self._watch(images), shape, axes)
+        placement = place_volume(layout.grid, grid, what)
+        stored = StoredShape(layout.grid.shape_zyx, np.dtype(np.uint8))
+        self._turned = TurnedVolume(scratch, self._watch(images), stored, placement.axes)
+        self._first_zyx, self._grid_shape_zyx = placement.first_zyx, grid.shape_zyx
+        self.shape_zyx = tuple(layout.grid.shape_zyx[2 - source] for source in reversed(placement.axes.sources_xyz))
+
+    @property
+    def is_part(self) -> bool:
+        """Say whether the grid has voxels that the file has not."""
+        return self.shape_zyx != self._grid_shape_zyx
 
     def read(self, z: int) -> NDArray[np.uint8]:
         """Read one slice of the grid, uint8 (y, x)."""
-        return self._turned.read(z)
+        first, row, column = self._first_zyx
+        if not self.is_part:
+            return self._turned.read(z)
+        image = np.zeros(self._grid_shape_zyx[1:], dtype=np.uint8)
+        if first <= z < first + self.shape_zyx[0]:
+            image[row : row + self.shape_zyx[1], column : column + self.shape_zyx[2]] = self._turned.read(z - first)
+        return image
 
     def _watch(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         for image in images:
@@ -141,7 +167,7 @@ def _to_labels(stored: np.ndarray[Any, Any], layout: VoxelLayout, what: str) -> 
     if not (low >= 0 and high <= LABEL_MAX) or (values.dtype.kind == "f" and np.any(values != np.rint(values))):
         raise MaskError(
             f"{what} is an image, not labels: values from {low:g} to {high:g} in one slice; "
-            f"whole numbers 0 to {LABEL_MAX} are expected"
+            f"whole numbers 0 to {LABEL_MAX} are expected: choose the mask with --roi, or move the image elsewhere"
         )
     return values.astype(np.uint8)
 

@@ -10,16 +10,18 @@ import numpy as np
 
 from hipseg.axes import SliceBool
 from hipseg.errors import ConfigError, MaskError
+from hipseg.geometry import Grid
+from hipseg.ingest.absent import LabelWatch
 from hipseg.ingest.carriers import place_carrier
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, join_layers
+from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, SliceU8, join_layers
 from hipseg.ingest.labels import LABEL_MAX, LabelVolume
-from hipseg.ingest.nifti import open_labels_on
+from hipseg.ingest.nifti import WHAT, open_labels_on, read_grid
 from hipseg.ingest.nrrd import open_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
 from hipseg.ingest.overlaynames import OverlayStructure, check_words
 from hipseg.ingest.planes import AS_IT_IS, number_slices
-from hipseg.ingest.rtstruct import References, Structure, fill_contours
+from hipseg.ingest.rtstruct import References, Structure, check_gaps, fill_contours
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segframes import open_decoder
 from hipseg.ingest.segmentation import Decoder, Segmentation, open_segment, place_frames
@@ -38,7 +40,7 @@ from hipseg.ingest.structures import (
     kind_of,
 )
 from hipseg.ingest.tilt import Straightening, straighten_labels
-from hipseg.ingest.turning import AxisMatch, turn_volume
+from hipseg.ingest.turning import AxisMatch, match_axes, turn_volume
 from hipseg.labels import BACKGROUND_LABEL, MaskKind
 
 Choice = tuple[int, AnyStructure]
@@ -48,6 +50,8 @@ ONLY_LABEL = 1
 """What a case's only structure becomes where none is chosen by name."""
 ON_SLICES: tuple[MaskKind, ...] = ("overlay", "segmentation")
 """Kinds of mask source that lie on the slices of the series, plane by plane."""
+VOLUMES: tuple[MaskKind, ...] = ("nifti", "nrrd")
+"""Kinds whose files hold numbers, one a voxel."""
 OTHER_PIXELS = (
     "overlay planes are taken from a CT series of other pixels that lies at the same place, as another phase or "
     "reconstruction does: check that what they show lies there in this one, too"
@@ -63,7 +67,7 @@ class OpenedMasks:
         kind: kind of mask source.
         labels: gives the labels of a slice.
         warnings: what was taken although it is not as it should be, one sentence each, without any text of the source.
-        late_warnings: gives more of them, that only the slices show; to be called when all were read.
+        late_warnings: gives more of them, that only the slices show; to be called when all have been read.
     """
 
     kind: MaskKind
@@ -131,17 +135,28 @@ def open_masks(
     if plan is not None and kind not in ON_SLICES:
         series = plan.series
     case = _Case(sources, series, rules, warnings)
-    if kind in ("nifti", "nrrd"):
-        return OpenedMasks(kind, _open_volumes(choices, case, keeps_labels=not rois), tuple(warnings))
+    labels = _open_labels(kind, choices, case, keeps_labels=not rois)
+    if plan is not None and kind in ON_SLICES:
+        labels = partial(_straighten, labels, plan)
+    # A file of numbers keeps those that it has.
+    watch = LabelWatch(labels, () if kind in VOLUMES and not rois else {label for label, _ in choices})
+    case.late.append(watch.warnings)
+    return OpenedMasks(kind, watch.read, tuple(warnings), case.say_late)
+
+
+def _open_labels(kind: MaskKind, choices: Sequence[Choice], case: _Case, *, keeps_labels: bool) -> LabelSlices:
+    if kind in VOLUMES:
+        return _open_volumes(choices, case, keeps_labels=keeps_labels)
     openers: Mapping[MaskKind, Callable[[Sequence[Choice], _Case], list[Layer]]] = {
         "overlay": _open_overlays,
         "rtstruct": _open_contours,
         "segmentation": _open_segments,
     }
-    labels = join_layers(openers[kind](choices, case), series.grid.shape_zyx, rules.overlap)
-    if plan is None or kind not in ON_SLICES:
-        return OpenedMasks(kind, labels, tuple(warnings), case.say_late)
-    return OpenedMasks(kind, lambda z: straighten_labels(labels(z), plan, z), tuple(warnings), case.say_late)
+    return join_layers(openers[kind](choices, case), case.series.grid.shape_zyx, case.rules.overlap)
+
+
+def _straighten(labels: LabelSlices, plan: Straightening, z: int) -> SliceU8:
+    return straighten_labels(labels(z), plan, z)
 
 
 def _choose_by_name(sources: MaskSources, rois: Mapping[str, int], warnings: list[str]) -> list[Choice]:
@@ -170,7 +185,10 @@ def _say_how_to_choose(namesakes: Sequence[AnyStructure]) -> str:
     """Say how one of several structures of a name can be chosen alone."""
     holders = {id(one.carrier) for one in namesakes if isinstance(one, OverlayStructure)}
     if len(holders) < len(namesakes):
-        return "rename the others, or choose an overlay by its group, as 6000"
+        return (
+            "choose an overlay by its group, as 6000, or a segment by its number; where they lie in several files, move all but "
+            "one elsewhere"
+        )
     return (
         "each in a series of its own: choose it as NAME@SERIES by that one's Series Description, Series Number or folder, as "
         "--list-roi shows it, or leave only one of these series in the tree"
@@ -201,8 +219,7 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     layers: list[Layer] = []
 
     reader = OverlayReader({group for _, structure in chosen for group in structure.groups.values()})
-    drawn: set[int] = set()
-    case.late.append(lambda: _warn_of_bits(reader, sorted({label for label, _ in chosen} - drawn)))
+    case.late.append(partial(_warn_of_bits, reader))
 
     # The planes of a slice lie in one file, which is read once for all structures.
     @lru_cache(maxsize=2)
@@ -221,7 +238,6 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
 
         def read_slice(
             z: int,
-            label: int = label,
             structure: OverlayStructure = structure,
             images: Sequence[ImageHeader] = images,
             placed: Mapping[int, tuple[int, AxisMatch]] = placed,
@@ -232,7 +248,6 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
             mask = read_planes(images[number].path, FIRST_FRAME + (images[number].frame or 0))[structure.groups[number]]
             if mask is None:
                 return None
-            drawn.add(label)
             turned: SliceBool = turn_volume(mask[np.newaxis], axes)[0]
             return turned
 
@@ -240,15 +255,13 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     return layers
 
 
-def _warn_of_bits(reader: OverlayReader, empty: Iterable[int]) -> Iterator[str]:
-    """Say which bits were cut off, and which labels have none."""
+def _warn_of_bits(reader: OverlayReader) -> Iterator[str]:
+    """Say which bits were cut off."""
     if reader.beside:
         yield (
             f"{sum(reader.beside.values())} bits set on {len(reader.beside)} overlay planes lie beside the image and are cut off "
             "(as where an overlay is larger than its image, or its origin (60xx,0050) is wrong): look at the masks"
         )
-    for label in empty:
-        yield f"no bit is set on any overlay plane for label {label}: the case has no voxel of that label"
 
 
 def _place_overlay(
@@ -273,6 +286,7 @@ def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     points = sum(structure.points for _, structure in chosen)
     if points:
         case.warnings.append(f"{points} contours of the structures chosen are points or enclose no area; they are left out")
+    case.warnings.extend(words for _, structure in chosen for words in check_gaps(structure, grid))
     return [(label, fill_contours(structure, grid)) for label, structure in chosen]
 
 
@@ -322,14 +336,18 @@ def _open_volumes(choices: Sequence[Choice], case: _Case, *, keeps_labels: bool)
     # Several structures may be values of one file, which is read once.
     @cache
     def open_volume(path: Path, layer: int | None) -> LabelVolume:
-        return open_labels_on(path, grid, scratch) if layer is None else open_nrrd_on(path, grid, scratch, layer)
+        volume = open_labels_on(path, grid, scratch) if layer is None else open_nrrd_on(path, grid, scratch, layer)
+        if volume.is_part:
+            own, whole = (" x ".join(map(str, shape)) for shape in (volume.shape_zyx, grid.shape_zyx))
+            case.warnings.append(f"a mask file has {own} of the {whole} voxels (z, y, x) of the series; the others have no label")
+        return volume
 
     layers: list[Layer] = []
     is_found = False
     for label, structure in choices:
         if not isinstance(structure, NiftiStructure | NrrdStructure):
             continue
-        _check_rivals(structure)
+        _check_file(structure, grid)
         volume = open_volume(structure.file.path, structure.layer if isinstance(structure, NrrdStructure) else None)
         if keeps_labels and structure.value is None:
             if volume.values - {ONLY_LABEL} and not (isinstance(structure, NiftiStructure) and structure.file.names):
@@ -351,7 +369,10 @@ def _read_mask(volume: LabelVolume, value: int | None, z: int) -> SliceBool:
     return image > 0 if value is None else image == value
 
 
-def _check_rivals(structure: NiftiStructure | NrrdStructure) -> None:
+def _check_file(structure: NiftiStructure | NrrdStructure, grid: Grid) -> None:
+    if isinstance(structure, NiftiStructure) and structure.file.names:
+        # A data set that declares its labels has each with its image, on the same grid.
+        match_axes(read_grid(structure.file.path), grid, WHAT)
     if structure.file.rivals:
         raise MaskError(
             f"a {KINDS[kind_of(structure)]} mask fits {structure.file.rivals + 1} series of the tree, which it belongs to cannot "

@@ -17,7 +17,6 @@ from hipseg.fsio import replacing
 from hipseg.geometry import Grid, affine_ras, grid_distance_mm, grid_from_affine_ras
 from hipseg.ingest.labels import LabelVolume, VoxelLayout, check_size, find_values, read_layer
 from hipseg.ingest.scratch import Scratch
-from hipseg.ingest.turning import match_axes
 
 if TYPE_CHECKING:
     import nibabel
@@ -101,7 +100,7 @@ def open_labels_on(path: Path, grid: Grid, scratch: Scratch) -> LabelVolume:
 
     Args:
         path: the file.
-        grid: the grid that its voxels must lie on, in whatever order and direction of axes.
+        grid: the grid that its voxels must lie on, in whatever order and direction of axes; all of it or a part.
         scratch: where the turned volume is kept.
     Returns:
         Its slices on that grid; nothing is resampled.
@@ -110,9 +109,7 @@ def open_labels_on(path: Path, grid: Grid, scratch: Scratch) -> LabelVolume:
         ConfigError: the disk of the temporary files is full.
     """
     layout = read_layout(path)
-    # The header is enough to refuse, before anything is unpacked.
-    axes = match_axes(layout.grid, grid, WHAT)
-    return LabelVolume(scratch, _read_images(path, layout), layout, axes)
+    return LabelVolume(scratch, _read_images(path, layout), layout, grid, WHAT)
 
 
 def _read_images(path: Path, layout: VoxelLayout) -> Iterator[NDArray[np.uint8]]:

@@ -29,7 +29,6 @@ from hipseg.ingest.labels import (
 )
 from hipseg.ingest.nrrdsegments import NrrdSegment, parse_segments
 from hipseg.ingest.scratch import Scratch
-from hipseg.ingest.turning import match_axes
 
 MAGIC = b"NRRD000"
 """Source: nrrd.org, NRRD file format, section 2: NRRD0001 to NRRD0005."""
@@ -116,7 +115,7 @@ def open_nrrd_on(path: Path, grid: Grid, scratch: Scratch, layer: int = 0) -> La
 
     Args:
         path: the file.
-        grid: the grid that its voxels must lie on, in whatever order and direction of axes.
+        grid: the grid that its voxels must lie on, in whatever order and direction of axes; all of it or a part.
         scratch: where the turned volume is kept.
         layer: which of the values of a voxel, counted from 0.
     Returns:
@@ -126,9 +125,12 @@ def open_nrrd_on(path: Path, grid: Grid, scratch: Scratch, layer: int = 0) -> La
         ConfigError: the disk of the temporary files is full.
     """
     header = read_nrrd_header(path)
-    # The header is enough to refuse, before anything is unpacked.
-    axes = match_axes(header.layout.grid, grid, WHAT)
-    return LabelVolume(scratch, _read_images(header, layer), header.layout, axes)
+    if header.segments and header.layout.grid.shape_zyx == (1, 1, 1):
+        raise MaskError(
+            f"{WHAT} lists segments and has a single voxel, as 3D Slicer saves it where nothing is drawn; draw them, or move the "
+            "file elsewhere"
+        )
+    return LabelVolume(scratch, _read_images(header, layer), header.layout, grid, WHAT)
 
 
 def read_nrrd_values(path: Path) -> tuple[int, ...]:

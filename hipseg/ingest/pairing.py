@@ -13,7 +13,7 @@ from hipseg.ingest.nrrd import find_voxel_file, read_nrrd_header
 from hipseg.ingest.rtstruct import References, StructureSet, count_on_slices, read_structure_set
 from hipseg.ingest.scan import FoundFile
 from hipseg.ingest.segmentation import lies_on, read_segmentation
-from hipseg.ingest.turning import match_axes
+from hipseg.ingest.turning import place_volume
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,8 +86,9 @@ def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, Nifti
     """Find the series that a NIfTI file belongs to.
 
     Going up from its folder, the first folder with CT series in or below it gives the candidates. A single one has the file,
-    whether its grid fits or not: a misfit is refused when the mask is chosen. Of several, those on the same grid have it (more
-    than one: refused when chosen); where it fits none, all have it if they are of one patient, else none.
+    whether its grid fits or not: a misfit is refused when the mask is chosen. Of several, those on the same grid have it, else
+    those of whose grid it is a part (more than one: refused when chosen); where it fits none, all have it if they are of one
+    patient, else none.
 
     Args:
         found: the file.
@@ -126,7 +127,9 @@ def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], G
     if len(keys) == 1:
         return {keys[0]: 0}
     own = _grid_of_file(found.path, read)
-    fitting = [key for key in keys if _lies_on(own, index.grid(key))]
+    lying = [key for key in keys if _lies_on(own, index.grid(key))]
+    # A mask of a whole series may also be a part of a longer one.
+    fitting = [key for key in lying if _has_shape(own, index.grid(key))] or lying
     if fitting:
         return dict.fromkeys(fitting, len(fitting) - 1)
     is_one_patient = len({patient for patient, _ in keys}) == 1
@@ -145,10 +148,14 @@ def _lies_on(own: Grid | None, grid: Grid | None) -> bool:
     if own is None or grid is None:
         return False
     try:
-        match_axes(own, grid, "")
+        place_volume(own, grid, "")
     except MaskError:
         return False
     return True
+
+
+def _has_shape(own: Grid | None, grid: Grid | None) -> bool:
+    return own is not None and grid is not None and sorted(own.shape_zyx) == sorted(grid.shape_zyx)
 
 
 def _grid_of_file(path: Path, read: Callable[[Path], Grid]) -> Grid | None:

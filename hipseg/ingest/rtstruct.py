@@ -35,6 +35,9 @@ PLANE_TOLERANCE = 0.05
 """Of the slice distance, between the points of a contour and between the contours of a structure on one slice. Contours of
 two planes of a finer series on one slice would cancel each other under the even-odd rule."""
 
+MIN_IN_STEPS = 3
+"""Slices with contours that tell a step between them; two may be two ends."""
+
 Polygons = Mapping[int, Sequence[NDArray[np.float64]]]
 """Polygons by slice number, each float64 (n, 2), fractional pixel indices (column, row)."""
 
@@ -162,6 +165,22 @@ def fill_contours(structure: Structure, grid: Grid) -> Callable[[int], SliceBool
     shape_yx = grid.shape_zyx[1:]
     fill = fill_even_odd if structure.is_xor else fill_closed
     return lambda z: fill(polygons[z], shape_yx) if z in polygons else None
+
+
+def check_gaps(structure: Structure, grid: Grid) -> tuple[str, ...]:
+    """Give a warning where contours lie on every second slice, or every third, as they are drawn to be interpolated.
+
+    Args:
+        structure, grid: whose contours lie on slices of the grid.
+    """
+    slices = np.unique([np.rint(points_to_indices(points_mm, grid)[:, 2].mean()) for points_mm in structure.contours_mm_xyz])
+    gaps = set(np.diff(slices).astype(int).tolist())
+    if len(slices) < MIN_IN_STEPS or len(gaps) != 1 or gaps == {1}:
+        return ()
+    return (
+        f"the contours of a structure lie on one of {gaps.pop()} slices, {len(slices)} times, and on none between them; if "
+        "these are to belong to it, let the program that drew it interpolate",
+    )
 
 
 def count_on_slices(structures: Sequence[Structure], grid: Grid) -> int:

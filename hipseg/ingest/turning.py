@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hipseg.errors import MaskError
-from hipseg.geometry import Grid, grid_distance_mm, is_same_grid, make_grid
+from hipseg.geometry import Grid, affine_lps, grid_distance_mm, is_same_grid, make_grid, points_to_indices
 
 Voxel = TypeVar("Voxel", np.int16, np.uint8, np.bool_)
 ALIGNED = 0.999
@@ -22,6 +22,14 @@ class AxisMatch:
     are_flipped_xyz: tuple[bool, ...]
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where a volume lies on a grid: how it is counted there, and the number of its first voxel then."""
+
+    axes: AxisMatch
+    first_zyx: tuple[int, int, int] = (0, 0, 0)
+
+
 def match_axes(own: Grid, grid: Grid, what: str) -> AxisMatch:
     """Find the order and direction of axes that bring the voxels of one grid onto another.
 
@@ -34,14 +42,31 @@ def match_axes(own: Grid, grid: Grid, what: str) -> AxisMatch:
     Raises:
         MaskError: no turn brings them together; the message says how the grids differ.
     """
-    cosines = np.array(grid.directions_xyz) @ np.array(own.directions_xyz).T
-    sources = [int(axis) for axis in np.abs(cosines).argmax(axis=1)]
-    along = cosines[range(3), sources]
-    if sorted(sources) != [0, 1, 2] or np.abs(along).min() < ALIGNED:
-        raise MaskError(f"{what} does not fit: its axes run at an angle to those of the series; resample it onto the series")
-    axes = AxisMatch(tuple(sources), tuple(bool(cosine < 0) for cosine in along))
-    _check_same(turn_grid(own, axes), grid, what)
+    axes = _find_axes(own, grid, what)
+    turned = turn_grid(own, axes)
+    if not is_same_grid(turned, grid):
+        raise _misfit(turned, grid, what)
     return axes
+
+
+def place_volume(own: Grid, grid: Grid, what: str) -> Placement:
+    """Find where the voxels of one grid lie on another; they may be a part of its voxels, as of a mask cropped to its structure.
+
+    Args:
+        own, grid, what: see `match_axes`.
+    Raises:
+        MaskError: its voxels are not voxels of the grid, or some lie outside.
+    """
+    axes = _find_axes(own, grid, what)
+    turned = turn_grid(own, axes)
+    first_xyz = np.rint(points_to_indices(np.array([turned.origin_mm_xyz]), grid)[0])
+    origin = (affine_lps(grid) @ [*first_xyz, 1.0])[:3]
+    part = make_grid(turned.shape_zyx, grid.spacing_mm_zyx, origin, grid.directions_xyz)
+    last_xyz = first_xyz + turned.shape_zyx[::-1]
+    if (first_xyz < 0).any() or (last_xyz > grid.shape_zyx[::-1]).any() or not is_same_grid(turned, part):
+        raise _misfit(turned, grid, what)
+    x, y, z = first_xyz.astype(int).tolist()
+    return Placement(axes, (z, y, x))
 
 
 def turn_volume(volume: NDArray[Voxel], axes: AxisMatch) -> NDArray[Voxel]:
@@ -62,12 +87,19 @@ def turn_grid(own: Grid, axes: AxisMatch) -> Grid:
     return make_grid(shape_xyz[::-1], spacing_xyz[::-1], origin, directions)
 
 
-def _check_same(found: Grid, grid: Grid, what: str) -> None:
-    if is_same_grid(found, grid):
-        return
+def _find_axes(own: Grid, grid: Grid, what: str) -> AxisMatch:
+    cosines = np.array(grid.directions_xyz) @ np.array(own.directions_xyz).T
+    sources = [int(axis) for axis in np.abs(cosines).argmax(axis=1)]
+    along = cosines[range(3), sources]
+    if sorted(sources) != [0, 1, 2] or np.abs(along).min() < ALIGNED:
+        raise MaskError(f"{what} does not fit: its axes run at an angle to those of the series; resample it onto the series")
+    return AxisMatch(tuple(sources), tuple(bool(cosine < 0) for cosine in along))
+
+
+def _misfit(found: Grid, grid: Grid, what: str) -> MaskError:
     offset = np.linalg.norm(np.subtract(found.origin_mm_xyz, grid.origin_mm_xyz))
     apart = f", corners up to {grid_distance_mm(found, grid):.2f} mm apart" if found.shape_zyx == grid.shape_zyx else ""
-    raise MaskError(
+    return MaskError(
         f"{what} does not fit: {_words(found)}, first voxel {offset:.2f} mm from the series'{apart}; "
         f"the series has {_words(grid)}; resample the mask onto the series"
     )

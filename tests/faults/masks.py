@@ -72,7 +72,7 @@ def overlay_with_its_origin_counted_from_0(good: Good) -> Truth:
     return _in_a_corner(good, 2, (0, 0))
 
 
-@warned(r"no bit is set on any overlay plane for label 1: the case has no voxel of that label")
+@warned(r"no voxel of label 1: what was chosen for it is empty in this case")
 def overlay_without_a_bit(good: Good) -> Truth:
     good.edit(lambda dataset: setattr(dataset[0x60003000], "value", bytes(16)), 1, 2, 3, 4)
     return good.volume, np.zeros_like(good.labels)
@@ -145,6 +145,15 @@ def contour_traced_through_the_centres_of_pixels(good: Good) -> Truth:
     return good.volume, _drawn(good)
 
 
+@warned(r"the contours of a structure lie on one of 2 slices, 3 times, and on none between them")
+def contour_on_every_second_slice(good: Good) -> Truth:
+    good.without_masks()
+    write_rtstruct(good.folder / "rs", {"bone": [rectangle_mm((-8.1, -6.1), (-18.1, -16.1), z) for z in (100, 106, 112)]})
+    drawn = _drawn(good)
+    drawn[0] = drawn[4] = drawn[2]
+    return good.volume, drawn
+
+
 @refused(r"its mask sources hold no structure with an area")
 def contour_of_two_points(good: Good) -> None:
     good.without_masks()
@@ -196,13 +205,27 @@ def nifti_one_voxel_beside(good: Good) -> None:
     write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0), affine)
 
 
-@refused(r"a NIfTI mask does not fit: 5 x 10 x 12 voxels .*the series has 6 x 10 x 12")
+@refused(r"a NIfTI mask does not fit: 7 x 10 x 12 voxels .*the series has 6 x 10 x 12")
 def nifti_of_another_size(good: Good) -> None:
+    good.without_masks()
+    voxels = np.concatenate([good.labels, good.labels[:1]])
+    write_nifti(good.folder / "mask.nii", voxels.transpose(2, 1, 0), _affine_ras())
+
+
+@warned(r"a mask file has 5 x 10 x 12 of the 6 x 10 x 12 voxels \(z, y, x\) of the series; the others have no label")
+def nifti_without_its_last_slice(good: Good) -> None:
     good.without_masks()
     write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0)[:, :, :-1], _affine_ras())
 
 
-@refused(r"a NIfTI mask is an image, not labels: values from 0 to 0\.5")
+@warned(r"no voxel of label 2: what was chosen for it is empty in this case", rois={"bone": 1, "muscle": 2})
+def nifti_of_a_structure_that_is_empty(good: Good) -> None:
+    good.without_masks()
+    write_nifti(good.folder / "bone.nii", good.labels.transpose(2, 1, 0), _affine_ras())
+    write_nifti(good.folder / "muscle.nii", 0 * good.labels.transpose(2, 1, 0), _affine_ras())
+
+
+@refused(r"a NIfTI mask is an image, not labels: values from 0 to 0\.5 .*: choose the mask with --roi, or move the image")
 def nifti_with_fractions(good: Good) -> None:
     good.without_masks()
     write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0) * np.float32(0.5), _affine_ras())

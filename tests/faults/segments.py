@@ -7,7 +7,7 @@ from pathlib import Path
 import nrrd
 import numpy as np
 
-from tests.faults.good import Good, read_right, read_right_by_name, refused
+from tests.faults.good import Good, read_right, read_right_by_name, refused, warned
 from tests.ingest.builders import cut
 from tests.ingest.seg_builder import read_sources, write_seg
 
@@ -104,6 +104,23 @@ def nrrd_of_segments_written_as_text(good: Good) -> None:
 @read_right
 def nrrd_on_the_grid(good: Good) -> None:
     _write_nrrd(good)
+
+
+@warned(r"a mask file has 4 x 5 x 6 of the 6 x 10 x 12 voxels")
+def nrrd_cropped_to_its_structure(good: Good) -> None:
+    path = _write_nrrd(good)
+    fields = nrrd.read_header(str(path))
+    # The structure begins in column 3, row 2, slice 1.
+    fields["space origin"] = np.array([-8.5, -18.5, 103.0])
+    nrrd.write(str(path), good.labels[1:5, 2:7, 3:9].transpose(2, 1, 0), fields)
+
+
+@refused(r"an NRRD mask lists segments and has a single voxel, as 3D Slicer saves it where nothing is drawn", rois={"bone": 1})
+def nrrd_of_a_single_voxel(good: Good) -> None:
+    _write_nrrd(good)
+    fields = {"space": "LPS", "space directions": np.eye(3), "space origin": np.zeros(3)}
+    segment = {"Segment0_Name": "bone", "Segment0_LabelValue": "1", "Segment0_Layer": "0"}
+    nrrd.write(str(good.folder / "mask.nrrd"), np.zeros((1, 1, 1), np.uint8), fields | segment)
 
 
 @refused(r"an NRRD mask does not fit: .*first voxel 3\.00 mm from the series'")

@@ -251,7 +251,7 @@ def test_planes_of_one_label_are_chosen_by_description(open_with):
     overlays = {0: [Plane(A, 0x6000, label="Mask", description="femur"), Plane(B, 0x6002, label="Mask", description="pelvis")]}
     _, labels = open_with({"femur": 1, "pelvis": 2}, overlays=overlays)
     assert np.array_equal(labels, volume(s0=A + 2 * B))
-    with pytest.raises(MaskError, match="name given for label 1 is ambiguous: 2 structures"):
+    with pytest.raises(MaskError, match=r"name given for label 1 is ambiguous: 2 structures .*files, move all but one elsewhere"):
         open_with({"Mask": 1}, overlays=overlays)
 
 

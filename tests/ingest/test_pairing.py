@@ -30,10 +30,10 @@ def collect(headers):
     return images
 
 
-def labels(root, name, shift_mm=0.0):
+def labels(root, name, shift_mm=0.0, slices=3):
     affine = affine_ras(GRID)
     affine[2, 3] += shift_mm
-    write_nifti(root / name, np.ones((12, 10, 3), np.uint8), affine)
+    write_nifti(root / name, np.ones((12, 10, slices), np.uint8), affine)
 
 
 def pair_all(root):
@@ -100,6 +100,19 @@ def test_the_only_series_near_by_has_the_labels_whether_they_fit_or_not(tmp_path
     write(tmp_path, "p2/CT", series="2.25.2")
     labels(tmp_path, f"{place}/m.nii", shift_mm=500)
     assert pair_all(tmp_path) == {"m.nii": {"2.25.1": 0}}
+
+
+def test_a_part_of_several_grids_belongs_to_the_one_that_it_is_the_whole_of(tmp_path):
+    write(tmp_path, "a", patient="p1", series="2.25.1")
+    write_ct_series(tmp_path / "b", volume_hu(6), patient_id="p2", series_uid="2.25.2")
+    labels(tmp_path, "masks/whole.nii.gz")
+    labels(tmp_path, "masks/part.nii.gz", slices=2)
+    labels(tmp_path, "masks/above.nii.gz", slices=2, shift_mm=9)
+    assert pair_all(tmp_path) == {
+        "whole.nii.gz": {"2.25.1": 0},
+        "part.nii.gz": {"2.25.1": 1, "2.25.2": 1},
+        "above.nii.gz": {"2.25.2": 0},
+    }
 
 
 def test_of_several_series_the_one_on_the_grid_has_the_labels(tmp_path):

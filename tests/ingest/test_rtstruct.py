@@ -6,7 +6,7 @@ from pydicom import dcmread
 
 from hipseg.errors import MaskError
 from hipseg.geometry import affine_lps, make_grid
-from hipseg.ingest.rtstruct import count_on_slices, fill_contours, place_contours, read_structure_set
+from hipseg.ingest.rtstruct import check_gaps, count_on_slices, fill_contours, place_contours, read_structure_set
 from tests.ingest.builders import FRAME_UID, SERIES_UID, cut, rectangle_mm, write_rtstruct
 
 GRID = make_grid((4, 10, 12), (3.0, 0.75, 0.5), (-10, -20, 100), ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
@@ -123,6 +123,22 @@ def test_a_contour_that_is_there_twice_cancels_itself_only_where_the_file_says_s
     contour = rectangle_mm((-9.4, -8.4), (-18.4, -16.9), 100)
     structure = read(tmp_path, contour, contour, kinds=kinds)
     assert np.count_nonzero(fill_contours(structure, GRID)(0)) == count
+
+
+@pytest.mark.parametrize(
+    ("slices", "words"),
+    [
+        ((0, 2, 4, 6), ["one of 2 slices, 4 times"]),
+        ((7, 1, 4), ["one of 3 slices, 3 times"]),
+        ((0, 2, 4, 5), []),
+        ((0, 1, 2), []),
+        ((0, 2), []),
+    ],
+)
+def test_contours_in_even_steps_are_warned_of(tmp_path, slices, words):
+    grid = make_grid((9, *GRID.shape_zyx[1:]), GRID.spacing_mm_zyx, GRID.origin_mm_xyz, GRID.directions_xyz)
+    structure = read(tmp_path, *(flat(100 + 3 * z) for z in slices))
+    assert [part in told for told, part in zip(check_gaps(structure, grid), words, strict=True)] == [True] * len(words)
 
 
 def test_a_contour_slightly_off_its_slice_belongs_to_it(tmp_path):
