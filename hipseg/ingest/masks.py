@@ -252,7 +252,7 @@ def _place_overlay(
     """Give the images that hold the planes, and by slice which of them, turned how."""
     if structure.carrier is None:
         return series.headers, {z: (z, AS_IT_IS) for z in range(len(series.headers))}
-    return structure.carrier.images, place_carrier(structure.carrier, series)
+    return structure.carrier.images, place_carrier(structure.carrier, series, structure.groups)
 
 
 def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:

@@ -225,3 +225,22 @@ def test_the_frame_of_reference_alone_does_not_pair_images_without_place(tmp_pat
     write_ct(tmp_path, frame_uid=FRAME_UID)
     write_planes(tmp_path, as_capture(place=False))
     assert find_cases(tmp_path).set_aside == {"image with overlay planes of no CT series here": 2, "modality OT": 1}
+
+
+def another_image(uid):
+    def change(dataset, z):
+        as_capture(CT_UID)(dataset, z)
+        dataset.SOPInstanceUID = f"2.25.{uid}.{z}"
+
+    return change
+
+
+def test_captures_of_one_structure_each_may_lie_on_one_slice(tmp_path):
+    write_ct(tmp_path)
+    for number, (name, mask) in enumerate({"femur": A, "pelvis": B}.items()):
+        planes = {z: [Plane(mask, label=name)] for z in range(3)}
+        folder = tmp_path / f"{number}"
+        write_ct_series(folder, volume_hu(3), series_uid=PLANES_UID, overlays=planes, change=another_image(number))
+    assert np.array_equal(read(tmp_path, {"femur": 1, "pelvis": 2})[1], np.stack([A + 2 * B] * 3))
+    with pytest.raises(MaskError, match=r"two images of overlay planes hold a structure on slice 1 of 3 .* a series of its own"):
+        read(tmp_path, {"6000": 1})
