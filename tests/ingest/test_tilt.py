@@ -206,3 +206,15 @@ def test_real_tilted_slices_are_straightened_where_they_are_even(tmp_path, data_
     shift = images.shape[1] - 512
     crooked = np.array([np.roll(one, -round(shift * z / 4), axis=0) for z, one in enumerate(tilted)])[:, rows]
     assert straight < np.abs(np.diff(crooked.astype(float), axis=0)).mean()
+
+
+@pytest.mark.parametrize(("y_mm", "x_mm"), [(0.98, 1e-6), (0.98, 0.004), (-0.75 - 1e-8, 0.0)])
+def test_rounded_positions_add_no_empty_rows_or_columns(tmp_path, y_mm, x_mm):
+    volume = volume_hu(4)
+    write_ct_series(tmp_path, volume, change=tilted_by(y_mm, x_mm))
+    opened, images, _ = open_tilted(tmp_path)
+    # 3 times 0.98 mm are 3.92 rows of 0.75 mm, 3 times 0.75 mm are 3.
+    rows = 10 + (4 if y_mm > 0 else 3)
+    assert opened.grid.shape_zyx == (4, rows, 12)
+    assert not (images == OUTSIDE_HU).all(axis=(0, 1)).any()
+    assert np.array_equal(images[0][-10:] if y_mm < 0 else images[0][:10], volume[0])
