@@ -244,3 +244,22 @@ def test_captures_of_one_structure_each_may_lie_on_one_slice(tmp_path):
     assert np.array_equal(read(tmp_path, {"femur": 1, "pelvis": 2})[1], np.stack([A + 2 * B] * 3))
     with pytest.raises(MaskError, match=r"two images of overlay planes hold a structure on slice 1 of 3 .* a series of its own"):
         read(tmp_path, {"6000": 1})
+
+
+@pytest.mark.parametrize("kind", [as_capture(CT_UID), refer(CT_UID)], ids=["captures", "a copy"])
+def test_planes_drawn_on_a_slice_that_lies_beside_the_grid_belong_to_it(tmp_path, kind):
+    def move(dataset, z):
+        if z == 2:
+            dataset.ImagePositionPatient[0] = -10 + 0.08
+
+    def change(dataset, z):
+        kind(dataset, z)
+        move(dataset, z)
+
+    write_ct(tmp_path, change=move)
+    write_planes(tmp_path, change, seed=0)
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1], EXPECTED)
+    # One that lies as far to the other side lies 0.16 mm from it.
+    write_planes(tmp_path, as_capture(CT_UID), origin_mm_xyz=(-10 - 0.08, -20, 100))
+    with pytest.raises(MaskError, match=r"first voxel 0\.08 mm from the series'"):
+        read(tmp_path, {"femur": 1})
