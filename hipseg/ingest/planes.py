@@ -107,8 +107,8 @@ def _place_by_geometry(plane: Plane, series: OrderedSeries, what: str) -> tuple[
         axes = _match(plane, grid, np.array(own), what)
     if off_mm > OFF_SLICE_MM:
         raise MaskError(
-            f"{what} lies off the slices: {off_mm:.2f} mm from slice {z + 1} of {grid.shape_zyx[0]} by position, the nearest one; "
-            f"at most {OFF_SLICE_MM} mm accepted; it belongs to other slices"
+            f"{what} lies off the slices: {off_mm:.2f} mm from slice {z + 1} of {grid.shape_zyx[0]} by position, the "
+            f"nearest one; at most {OFF_SLICE_MM} mm accepted; it belongs to other slices"
         )
     return z, axes
 

@@ -263,3 +263,21 @@ def test_planes_drawn_on_a_slice_that_lies_beside_the_grid_belong_to_it(tmp_path
     write_planes(tmp_path, as_capture(CT_UID), origin_mm_xyz=(-10 - 0.08, -20, 100))
     with pytest.raises(MaskError, match=r"first voxel 0\.08 mm from the series'"):
         read(tmp_path, {"femur": 1})
+
+
+def as_graphics(dataset, z):
+    as_capture(CT_UID)(dataset, z)
+    graphics(dataset, z)
+
+
+def in_frames(dataset, z):
+    as_capture(CT_UID)(dataset, z)
+    dataset.NumberOfFrames = 2
+    dataset.PixelData *= 2
+
+
+@pytest.mark.parametrize("change", [as_graphics, in_frames])
+def test_captures_whose_planes_are_not_read_are_counted_as_such(tmp_path, change):
+    write_ct(tmp_path)
+    write_planes(tmp_path, change, overlays={z: [Plane(A, label="femur")] for z in range(3)})
+    assert find_cases(tmp_path).set_aside == {"capture whose overlay planes are graphics or lie in several frames, not read": 3}
