@@ -281,3 +281,10 @@ def test_captures_whose_planes_are_not_read_are_counted_as_such(tmp_path, change
     write_ct(tmp_path)
     write_planes(tmp_path, change, overlays={z: [Plane(A, label="femur")] for z in range(3)})
     assert find_cases(tmp_path).set_aside == {"capture whose overlay planes are graphics or lie in several frames, not read": 3}
+
+
+def test_a_label_with_a_backslash_is_listed_and_chosen_as_it_was_typed(tmp_path):
+    write_ct(tmp_path, overlays={0: [Plane(A, label="left\\right")]})
+    (source,) = find_cases(tmp_path).cases
+    assert [one.name for one in list_structures(source)] == ["left\\right"]
+    assert np.array_equal(read(tmp_path, {"left\\right": 1})[1][0], A)
