@@ -1,6 +1,6 @@
 """Overlay planes that lie beside the CT: in a second series of the same geometry, or in secondary captures of its slices."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -42,17 +42,18 @@ class Carrier:
     has_other_pixels: bool = False
 
 
-def place_carrier(carrier: Carrier, series: OrderedSeries) -> dict[int, tuple[int, AxisMatch]]:
-    """Put the images of a carrier onto the slices of a series.
+def place_carrier(carrier: Carrier, series: OrderedSeries, numbers: Collection[int]) -> dict[int, tuple[int, AxisMatch]]:
+    """Put the images of a carrier that hold one structure onto the slices of a series.
 
     Args:
         carrier: the other series.
         series: its slices in order.
+        numbers: of the images that hold the structure; there may be others on the same slices, for other structures.
     Returns:
         By slice number: number of the carrier's image, and how its rows and columns become the slice's.
     Raises:
-        MaskError: the carrier fits several series, its images leave out the slices between them, or one of them lies
-            off the slices or on that of another.
+        MaskError: the carrier fits several series, its images leave out the slices between them, one of them lies off the slices
+            or on that of another, or the structure lies in two of them on one slice.
     """
     if carrier.rivals:
         raise MaskError(
@@ -69,10 +70,12 @@ def place_carrier(carrier: Carrier, series: OrderedSeries) -> dict[int, tuple[in
     placed: dict[int, tuple[int, AxisMatch]] = {}
     for number, plane in enumerate(carrier.planes):
         z, axes = place_plane(plane, series, slice_by_uid, WHAT)
+        if number not in numbers:
+            continue
         if z in placed:
             raise MaskError(
-                f"two images of overlay planes lie on slice {z + 1} of {len(series.headers)} by position; one is expected: "
-                "remove the copy"
+                f"two images of overlay planes hold a structure on slice {z + 1} of {len(series.headers)} by position; one is "
+                "expected: remove the copy, or give each structure a label (60xx,1500) or a series of its own"
             )
         placed[z] = number, axes
     return placed

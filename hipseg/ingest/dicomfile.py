@@ -156,7 +156,7 @@ def text(dataset: Source, keyword: str | int) -> str:
     return "" if value is None else str(value).strip(" \0")
 
 
-def texts(dataset: Source, keyword: str) -> tuple[str, ...]:
+def texts(dataset: Source, keyword: str | int) -> tuple[str, ...]:
     """Give a multi-valued element as stripped texts; empty where it is missing, unreadable or a sequence."""
     value = _single_value(dataset, keyword)
     if value is None:

@@ -193,12 +193,17 @@ def _parse_overlays(dataset: Source) -> tuple[OverlayName, ...]:
     return tuple(
         OverlayName(
             group,
-            text(dataset, group << 16 | OVERLAY_LABEL),
-            text(dataset, group << 16 | OVERLAY_DESCRIPTION),
+            _parse_words(dataset, group << 16 | OVERLAY_LABEL),
+            _parse_words(dataset, group << 16 | OVERLAY_DESCRIPTION),
             text(dataset, group << 16 | OVERLAY_TYPE) == GRAPHICS,
         )
         for group in groups
     )
+
+
+def _parse_words(dataset: Source, tag: int) -> str:
+    """Read a label as it was typed, also where a backslash in it makes it several values."""
+    return "\\".join(texts(dataset, tag)).strip(" \0")
 
 
 def _is_multiframe(dataset: Source) -> bool:

@@ -12,7 +12,7 @@ from hipseg.axes import SliceBool
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.absent import LabelWatch
-from hipseg.ingest.carriers import place_carrier
+from hipseg.ingest.carriers import Carrier, is_coarser, place_carrier
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, SliceU8, join_layers
 from hipseg.ingest.labels import LABEL_MAX, LabelVolume
@@ -20,7 +20,7 @@ from hipseg.ingest.nifti import WHAT, open_labels_on, read_grid
 from hipseg.ingest.nrrd import open_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
 from hipseg.ingest.overlaynames import OverlayStructure, check_words
-from hipseg.ingest.planes import AS_IT_IS, number_slices
+from hipseg.ingest.planes import AS_IT_IS, number_slices, usual_step
 from hipseg.ingest.rtstruct import References, Structure, check_gaps, fill_contours
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segframes import open_decoder
@@ -230,8 +230,10 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     for label, structure in chosen:
         images, placed = _place_overlay(structure, case.series)
         case.warnings.extend(check_words(structure, images))
-        if structure.carrier is not None and structure.carrier.has_other_pixels and OTHER_PIXELS not in case.warnings:
-            case.warnings.append(OTHER_PIXELS)
+        if structure.carrier is not None:
+            case.warnings.extend(
+                words for words in _warn_of_carrier(structure, structure.carrier, case.series) if words not in case.warnings
+            )
         for number, group in structure.groups.items():
             groups_by_image[images[number].path].add(group)
             shapes_yx[images[number].path] = (images[number].rows or 0, images[number].columns or 0)
@@ -255,6 +257,14 @@ def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     return layers
 
 
+def _warn_of_carrier(structure: OverlayStructure, carrier: Carrier, series: OrderedSeries) -> Iterator[str]:
+    if carrier.has_other_pixels:
+        yield OTHER_PIXELS
+    step = usual_step([carrier.planes[number] for number in structure.groups], series)
+    if is_coarser(step):
+        yield f"overlay planes of a structure chosen lie {step:.0f} slices apart in another series, and none between them"
+
+
 def _warn_of_bits(reader: OverlayReader) -> Iterator[str]:
     """Say which bits were cut off."""
     if reader.beside:
@@ -270,7 +280,7 @@ def _place_overlay(
     """Give the images that hold the planes, and by slice which of them, turned how."""
     if structure.carrier is None:
         return series.headers, {z: (z, AS_IT_IS) for z in range(len(series.headers))}
-    return structure.carrier.images, place_carrier(structure.carrier, series)
+    return structure.carrier.images, place_carrier(structure.carrier, series, structure.groups)
 
 
 def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:

@@ -131,14 +131,37 @@ def check_words(structure: OverlayStructure, headers: Sequence[ImageHeader]) -> 
             f"overlay group {where} holds a structure by its words and, on {alike.count(NO_WORDS)} of {len(headers)} images, a "
             "plane without label and description; which structure that is cannot be told: choose the plane by its group, as 6000"
         )
+    warnings = _warn_of_union(structure, headers, where)
     # Words that stand beside the structure's on some slice are those of another structure, that may take its group elsewhere.
     strangers = len([words for words in alike if words not in {_words(plane) for plane in with_it}])
     if not strangers:
-        return ()
+        return warnings
     return (
+        *warnings,
         f"overlay group {where} has other words than a chosen structure's on {strangers} of {len(headers)} images, on which the "
         "structure is taken as empty",
     )
+
+
+def _warn_of_union(structure: OverlayStructure, headers: Sequence[ImageHeader], where: str) -> tuple[str, ...]:
+    """Say what holds planes together that may be of several structures."""
+    words = {
+        _words(plane)
+        for number, group in structure.groups.items()
+        for plane in headers[number].overlays
+        if plane.group == group and plane.is_graphics == structure.is_graphics
+    }
+    if len(words) > 1:
+        return (f"planes of {len(words)} different labels or descriptions in overlay group {where} are taken as one structure",)
+    # An export that leaves out empty planes moves those behind them up; alone on its image, a plane lies in the first group.
+    first = min(structure.groups.values())
+    alone = sum(group != first and len(headers[number].overlays) == 1 for number, group in structure.groups.items())
+    if alone:
+        return (
+            f"planes of the same label and description in overlay groups {where} are taken as one structure, although they lie "
+            f"alone on {alone} of {len(headers)} images",
+        )
+    return ()
 
 
 def _words(plane: OverlayName) -> Words:

@@ -21,6 +21,9 @@ from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.spill import Spill
 from hipseg.ingest.turning import turn_volume
 
+MAX_WALKED = 4_000
+"""Images of one patient whose headers are walked through for an identifier; those of more are looked up among all of the tree."""
+
 
 @dataclass(frozen=True, repr=False)
 class Carried:
@@ -128,15 +131,16 @@ def _pair_captures(patient_id: str, images: SeriesImages, index: SeriesIndex, sp
 def _find_capture_owners(
     bearing: Sequence[ImageHeader], planes: Sequence[Plane], candidates: Collection[SeriesKey], index: SeriesIndex
 ) -> list[SeriesKey]:
-    (named, _), (comparable, _) = _find_claims(bearing, planes, candidates, index, is_capture=True)
-    ordered = {other: series for other in comparable if (series := index.ordered(other))}
-    whole = [other for other, series in ordered.items() if _lies_on(planes, series, all)]
-    for found in (named, whole):
-        dense = [other for other in found if not _is_sparse(planes, index.ordered(other))]
+    in_part: list[SeriesKey] = []
+    for found, is_named in _find_claims(bearing, planes, candidates, index, is_capture=True):
+        ordered = {other: index.ordered(other) for other in found}
+        whole = [other for other, series in ordered.items() if is_named or _lies_on(planes, series, all)]
+        dense = [other for other in whole if not _is_sparse(planes, ordered[other])]
         if dense:
             return dense
+        in_part = in_part or whole or [other for other, series in ordered.items() if _lies_on(planes, series, any)]
     # Where nothing better is there, they are given to what they fit in part, and that is refused with them.
-    return named or whole or [other for other, series in ordered.items() if _lies_on(planes, series, any)]
+    return in_part
 
 
 def _find_claims(
@@ -148,8 +152,7 @@ def _find_claims(
     is_capture: bool,
 ) -> Iterator[tuple[list[SeriesKey], bool]]:
     """Give the series whose images are named (True), then those in which places can be compared (False)."""
-    named = frozenset(index.find_imaged(frozenset(uid for plane in planes for uid in plane.source_uids)))
-    yield [other for other in candidates if other in named], True
+    yield _find_named(frozenset(uid for plane in planes for uid in plane.source_uids), candidates, index), True
     frame_uids, study_uid = {image.frame_uid for image in bearing}, bearing[0].study_uid
 
     def is_comparable(other: SeriesKey) -> bool:
@@ -160,6 +163,15 @@ def _find_claims(
         return frame_uid != "" and frame_uid in frame_uids
 
     yield [other for other in candidates if len(frame_uids) == 1 and is_comparable(other)], False
+
+
+def _find_named(uids: frozenset[str], candidates: Collection[SeriesKey], index: SeriesIndex) -> list[SeriesKey]:
+    if not uids:
+        return []
+    if sum(len(index.series[other]) for other in candidates) <= MAX_WALKED:
+        return [other for other in candidates if index.has_image(other, uids)]
+    named = frozenset(index.find_imaged(uids))
+    return [other for other in candidates if other in named]
 
 
 def _may_take(other: SeriesKey, key: SeriesKey, index: SeriesIndex) -> bool:
@@ -195,10 +207,12 @@ def _read_hu(header: ImageHeader) -> SliceI16:
         return frames.read_hu(header, Rounding())
 
 
-def _lies_on(planes: Iterable[Plane], series: OrderedSeries, quantity: Callable[[Iterable[bool]], bool]) -> bool:
-    """Say whether all or any of some planes lie on slices of a series."""
+def _lies_on(planes: Iterable[Plane], series: OrderedSeries | None, quantity: Callable[[Iterable[bool]], bool]) -> bool:
+    """Say whether all or any of some planes lie on slices of a series; None is no volume."""
 
     def is_on(plane: Plane) -> bool:
+        if series is None:
+            return False
         try:
             place_plane(plane, series, {}, WHAT)
         except MaskError:

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hipseg.errors import ConfigError, MaskError
-from hipseg.geometry import make_grid, points_to_indices
+from hipseg.geometry import Grid, make_grid, points_to_indices
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch, match_axes
@@ -88,28 +89,41 @@ def place_plane(plane: Plane, series: OrderedSeries, slice_by_uid: Mapping[str, 
 
 def _place_by_geometry(plane: Plane, series: OrderedSeries, what: str) -> tuple[int, AxisMatch]:
     grid = series.grid
-    slices, rows, columns = grid.shape_zyx
     spacing_mm = grid.spacing_mm_zyx[0]
-    row, column = np.array(plane.orientation).reshape(2, 3)
-    position = np.array(plane.position_mm)
     normal = np.array(grid.directions_xyz[2])
-    height = float(points_to_indices(position[np.newaxis], grid)[0, 2])
-    z = min(max(round(height), 0), slices - 1)
-    off_mm = abs(height - z) * spacing_mm
-    snapped = position - (height - z) * spacing_mm * normal
+    position = np.array(plane.position_mm)
+    z = min(max(round(float(points_to_indices(position[np.newaxis], grid)[0, 2])), 0), grid.shape_zyx[0] - 1)
+    y_mm, x_mm = series.shifts_mm_yx[z] if series.shifts_mm_yx else (0.0, 0.0)
+    along_row, along_column = (np.array(one) for one in grid.directions_xyz[:2])
+    even = np.array(grid.origin_mm_xyz) + z * spacing_mm * normal + y_mm * along_column + x_mm * along_row
+    off_mm = abs(float((position - even) @ normal))
+    try:
+        axes = _match(plane, grid, even, what)
+    except MaskError:
+        # A slice may itself lie a little beside the even grid, and planes that were drawn on it lie there with it.
+        own = series.headers[z].position_mm if series.headers else None
+        if own is None:
+            raise
+        axes = _match(plane, grid, np.array(own), what)
+    if off_mm > OFF_SLICE_MM:
+        raise MaskError(
+            f"{what} lies off the slices: {off_mm:.2f} mm from slice {z + 1} of {grid.shape_zyx[0]} by position, the "
+            f"nearest one; at most {OFF_SLICE_MM} mm accepted; it belongs to other slices"
+        )
+    return z, axes
+
+
+def _match(plane: Plane, grid: Grid, origin: NDArray[np.float64], what: str) -> AxisMatch:
+    """Match the pixels of a plane with those of a slice that begins at a point, wherever along the normal it lies."""
+    row, column = np.array(plane.orientation).reshape(2, 3)
+    normal = np.array(grid.directions_xyz[2])
+    position = np.array(plane.position_mm)
+    snapped = position - ((position - origin) @ normal) * normal
+    spacing_mm = grid.spacing_mm_zyx[0]
     try:
         own = make_grid(
             (1, *plane.shape_yx), (spacing_mm, *(plane.spacing_mm or ())), snapped, (row, column, np.cross(row, column))
         )
     except ConfigError as error:
         raise MaskError(f"{what} has no extent: {error}") from error
-    y_mm, x_mm = series.shifts_mm_yx[z] if series.shifts_mm_yx else (0.0, 0.0)
-    along_row, along_column = (np.array(one) for one in grid.directions_xyz[:2])
-    origin = np.array(grid.origin_mm_xyz) + z * spacing_mm * normal + y_mm * along_column + x_mm * along_row
-    axes = match_axes(own, make_grid((1, rows, columns), grid.spacing_mm_zyx, origin, grid.directions_xyz), what)
-    if off_mm > OFF_SLICE_MM:
-        raise MaskError(
-            f"{what} lies off the slices: {off_mm:.2f} mm from slice {z + 1} of {slices} by position, the nearest one; at most "
-            f"{OFF_SLICE_MM} mm accepted; it belongs to other slices"
-        )
-    return z, axes
+    return match_axes(own, make_grid((1, *grid.shape_zyx[1:]), grid.spacing_mm_zyx, origin, grid.directions_xyz), what)

@@ -64,6 +64,7 @@ DAMAGED = "damaged DICOM file"
 CUT_SHORT = "empty file"
 UNKNOWN_MODALITY = "another modality"
 NO_MODALITY = "DICOM object without a modality"
+UNREAD_PLANES = "capture whose overlay planes are graphics or lie in several frames, not read"
 ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
 DICOM_SUFFIX = ".dcm"
@@ -294,13 +295,17 @@ def _sort_dicom(scan: Scan, found: FoundFile, dataset: Header | None, *, has_pre
     series_uid = text(dataset, "SeriesInstanceUID")
     if not modality and not (sop_class and series_uid):
         return _doubt(scan, found, has_prefix=has_prefix)
-    _count_other(scan, found, modality, series_uid)
+    _count_other(scan, found, dataset, series_uid)
     return None
 
 
-def _count_other(scan: Scan, found: FoundFile, modality: str, series_uid: str) -> None:
+def _count_other(scan: Scan, found: FoundFile, dataset: Header, series_uid: str) -> None:
     """Keep what series an object of another modality says that it is of: that of CT images, if its modality is damaged."""
+    modality = text(dataset, "Modality")
     reason = (f"modality {modality}" if modality in KNOWN_MODALITIES else UNKNOWN_MODALITY) if modality else NO_MODALITY
+    if reason != UNKNOWN_MODALITY and _is_capture(dataset) and parse_header(dataset, found.path, found.folder).overlays:
+        # Regions of one frame have been taken as a mask.
+        reason = UNREAD_PLANES
     if reason == UNKNOWN_MODALITY and not series_uid:
         scan.damaged.append(replace(found, reason=reason))
     else:
@@ -321,9 +326,13 @@ def _take_mask(scan: Scan, found: FoundFile, dataset: Header, modality: str, sop
     return capture is not None
 
 
+def _is_capture(dataset: Header) -> bool:
+    return text(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURE)
+
+
 def _find_capture(found: FoundFile, dataset: Header) -> ImageHeader | None:
     """Read a secondary capture that holds regions as overlay planes for other images, and is no CT slice itself."""
-    if not text(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURE):
+    if not _is_capture(dataset):
         return None
     header = parse_header(dataset, found.path, found.folder, found.stamp)
     is_slice = text(dataset, "Modality") == "CT" and has_place(dataset) and header.slope is not None

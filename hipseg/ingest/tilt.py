@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hipseg.geometry import make_grid
 from hipseg.ingest.pixels import OUTSIDE_HU, SliceI16
-from hipseg.ingest.series import OrderedSeries
+from hipseg.ingest.series import SIDEWAYS_WARNING_MM, OrderedSeries
 
 WHOLE_PIXEL = 1e-6
 """Pixels; a shift that misses a whole number by less is one, and copies values instead of mixing them."""
@@ -39,9 +39,12 @@ def plan_straightening(tilted: OrderedSeries) -> Straightening:
     """
     grid = tilted.grid
     spacing_yx = np.array(grid.spacing_mm_zyx[1:])
-    shifts = np.array(tilted.shifts_mm_yx) / spacing_yx
+    aside_mm = np.array(tilted.shifts_mm_yx)
+    # Rounded positions drift beside the tilt by as much as untilted ones may in silence; rows or columns for it would be empty.
+    aside_mm[:, np.abs(aside_mm).max(axis=0) <= SIDEWAYS_WARNING_MM] = 0.0
+    shifts = aside_mm / spacing_yx
     # The first slice keeps whole pixels, so that its values are copied.
-    low, high = np.floor(shifts.min(axis=0)), np.ceil(shifts.max(axis=0))
+    low, high = np.floor(shifts.min(axis=0) + WHOLE_PIXEL), np.ceil(shifts.max(axis=0) - WHOLE_PIXEL)
     rows, columns = (int(n) for n in np.array(grid.shape_zyx[1:]) + high - low)
     row, column, normal = (np.array(one) for one in grid.directions_xyz)
     origin = np.array(grid.origin_mm_xyz) + low[0] * spacing_yx[0] * column + low[1] * spacing_yx[1] * row

@@ -225,3 +225,66 @@ def test_the_frame_of_reference_alone_does_not_pair_images_without_place(tmp_pat
     write_ct(tmp_path, frame_uid=FRAME_UID)
     write_planes(tmp_path, as_capture(place=False))
     assert find_cases(tmp_path).set_aside == {"image with overlay planes of no CT series here": 2, "modality OT": 1}
+
+
+def another_image(uid):
+    def change(dataset, z):
+        as_capture(CT_UID)(dataset, z)
+        dataset.SOPInstanceUID = f"2.25.{uid}.{z}"
+
+    return change
+
+
+def test_captures_of_one_structure_each_may_lie_on_one_slice(tmp_path):
+    write_ct(tmp_path)
+    for number, (name, mask) in enumerate({"femur": A, "pelvis": B}.items()):
+        planes = {z: [Plane(mask, label=name)] for z in range(3)}
+        folder = tmp_path / f"{number}"
+        write_ct_series(folder, volume_hu(3), series_uid=PLANES_UID, overlays=planes, change=another_image(number))
+    assert np.array_equal(read(tmp_path, {"femur": 1, "pelvis": 2})[1], np.stack([A + 2 * B] * 3))
+    with pytest.raises(MaskError, match=r"two images of overlay planes hold a structure on slice 1 of 3 .* a series of its own"):
+        read(tmp_path, {"6000": 1})
+
+
+@pytest.mark.parametrize("kind", [as_capture(CT_UID), refer(CT_UID)], ids=["captures", "a copy"])
+def test_planes_drawn_on_a_slice_that_lies_beside_the_grid_belong_to_it(tmp_path, kind):
+    def move(dataset, z):
+        if z == 2:
+            dataset.ImagePositionPatient[0] = -10 + 0.08
+
+    def change(dataset, z):
+        kind(dataset, z)
+        move(dataset, z)
+
+    write_ct(tmp_path, change=move)
+    write_planes(tmp_path, change, seed=0)
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1], EXPECTED)
+    # One that lies as far to the other side lies 0.16 mm from it.
+    write_planes(tmp_path, as_capture(CT_UID), origin_mm_xyz=(-10 - 0.08, -20, 100))
+    with pytest.raises(MaskError, match=r"first voxel 0\.08 mm from the series'"):
+        read(tmp_path, {"femur": 1})
+
+
+def as_graphics(dataset, z):
+    as_capture(CT_UID)(dataset, z)
+    graphics(dataset, z)
+
+
+def in_frames(dataset, z):
+    as_capture(CT_UID)(dataset, z)
+    dataset.NumberOfFrames = 2
+    dataset.PixelData *= 2
+
+
+@pytest.mark.parametrize("change", [as_graphics, in_frames])
+def test_captures_whose_planes_are_not_read_are_counted_as_such(tmp_path, change):
+    write_ct(tmp_path)
+    write_planes(tmp_path, change, overlays={z: [Plane(A, label="femur")] for z in range(3)})
+    assert find_cases(tmp_path).set_aside == {"capture whose overlay planes are graphics or lie in several frames, not read": 3}
+
+
+def test_a_label_with_a_backslash_is_listed_and_chosen_as_it_was_typed(tmp_path):
+    write_ct(tmp_path, overlays={0: [Plane(A, label="left\\right")]})
+    (source,) = find_cases(tmp_path).cases
+    assert [one.name for one in list_structures(source)] == ["left\\right"]
+    assert np.array_equal(read(tmp_path, {"left\\right": 1})[1][0], A)

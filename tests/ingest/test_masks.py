@@ -232,7 +232,14 @@ def test_a_plane_that_lost_its_words_is_refused_and_its_group_takes_it(open_with
     overlays = words(("femur", None), (None, None), ("femur", None))
     with pytest.raises(MaskError, match="on 1 of 3 images, a plane without label and description"):
         open_with({"femur": 1}, overlays=overlays)
-    assert np.array_equal(open_with({"6000": 1}, overlays=overlays)[1], volume(s0=A, s1=A, s2=A))
+    warned = ["planes of 2 different labels or descriptions in overlay group 6000 are taken as one structure"]
+    assert np.array_equal(open_with({"6000": 1}, overlays=overlays, warned=warned)[1], volume(s0=A, s1=A, s2=A))
+
+
+def test_planes_of_one_word_that_lie_alone_in_two_groups_are_one_structure_with_a_warning(open_with):
+    overlays = {0: [Plane(A, label="Mask")], 1: [Plane(B, 0x6002, label="Mask")], 2: [Plane(B, 0x6002, label="Mask")]}
+    words = "in overlay groups 6000 and 6002 are taken as one structure, although they lie alone on 2 of 3 images"
+    assert np.array_equal(open_with({}, overlays=overlays, warned=[words])[1], volume(s0=A, s1=B, s2=B))
 
 
 def test_other_words_in_its_group_are_warned_of(open_with):

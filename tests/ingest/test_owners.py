@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hipseg.errors import MaskError
+from hipseg.ingest import owners
 from hipseg.ingest.cases import find_cases, open_case
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 from tests.ingest.plane_builder import (
@@ -79,6 +80,23 @@ def test_captures_of_which_most_lie_next_to_each_other_are_taken(tmp_path):
     planes = {z: [Plane(A, label="femur")] for z in (1, 2, 3, 8)}
     write_ct_series(tmp_path / "p", volume_hu(10), series_uid=PLANES_UID, overlays=planes, change=as_capture())
     assert np.flatnonzero(read(tmp_path, {"femur": 1})[1].any(axis=(1, 2))).tolist() == [1, 2, 3, 8]
+
+
+def test_two_planes_far_from_each_other_are_taken_with_a_warning(tmp_path):
+    write_thin(tmp_path)
+    planes = {z: [Plane(A, label="femur")] for z in (1, 5)}
+    write_ct_series(tmp_path / "p", volume_hu(10), series_uid=PLANES_UID, overlays=planes, change=as_capture())
+    words = "overlay planes of a structure chosen lie 4 slices apart in another series, and none between them"
+    assert warnings_of(tmp_path) == (words,)
+
+
+def test_a_series_is_found_by_name_among_many_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(owners, "MAX_WALKED", 2)
+    write_ct(tmp_path)
+    write_ct(tmp_path, OTHER_UID)
+    write_planes(tmp_path, as_capture(OTHER_UID))
+    assert read(tmp_path, {"femur": 1}) == (None, None)
+    assert np.array_equal(read(tmp_path, {"femur": 1}, OTHER_UID)[1], EXPECTED)
 
 
 def test_planes_of_other_pixels_are_taken_with_a_warning(tmp_path):

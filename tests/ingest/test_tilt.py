@@ -216,3 +216,15 @@ def test_a_shift_of_a_little_more_than_a_pixel_is_interpolated(tmp_path):
     _, images, _ = open_tilted(tmp_path)
     assert images[0, 1, 0] == 0
     assert images[1, 2, 0] == 4
+
+
+@pytest.mark.parametrize(("y_mm", "x_mm"), [(0.98, 1e-6), (0.98, 0.004), (-0.75 - 1e-8, 0.0)])
+def test_rounded_positions_add_no_empty_rows_or_columns(tmp_path, y_mm, x_mm):
+    volume = volume_hu(4)
+    write_ct_series(tmp_path, volume, change=tilted_by(y_mm, x_mm))
+    opened, images, _ = open_tilted(tmp_path)
+    # 3 times 0.98 mm are 3.92 rows of 0.75 mm, 3 times 0.75 mm are 3.
+    rows = 10 + (4 if y_mm > 0 else 3)
+    assert opened.grid.shape_zyx == (4, rows, 12)
+    assert not (images == OUTSIDE_HU).all(axis=(0, 1)).any()
+    assert np.array_equal(images[0][-10:] if y_mm < 0 else images[0][:10], volume[0])
