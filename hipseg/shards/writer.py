@@ -15,6 +15,7 @@ import numpy as np
 from h5py import h5f, h5g, h5p
 from numpy.typing import NDArray
 
+from hipseg.axes import SliceI16, SliceU8
 from hipseg.errors import ShardError
 from hipseg.fsio import replacing, syncing
 from hipseg.geometry import Grid
@@ -40,7 +41,7 @@ FEW_LABELS = 8
 SLICES_AHEAD = 8
 """Slices that wait for workers; each holds its pixels."""
 
-SourceSlice = tuple[NDArray[np.int16], NDArray[np.uint8] | None]
+SourceSlice = tuple[SliceI16, SliceU8 | None]
 """Image (y, x) in HU, and labels (y, x)."""
 
 
@@ -147,7 +148,7 @@ def _encode_all(slices: Iterable[SourceSlice], storage: Storage, workers: Execut
             future.cancel()
 
 
-def _encode(image: NDArray[np.int16], labels: NDArray[np.uint8] | None, storage: Storage) -> _EncodedSlice:
+def _encode(image: SliceI16, labels: SliceU8 | None, storage: Storage) -> _EncodedSlice:
     encoded_labels, voxels = None, np.zeros(LABEL_NUMBERS, dtype=np.int64)
     if labels is not None:
         voxels = count_labels(labels)
