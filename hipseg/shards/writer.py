@@ -1,6 +1,6 @@
 """Write one case into a shard, slice by slice; the same case gives the same bytes, however many threads compress it.
 
-Where other code of the process has registered the Blosc filter with HDF5, as hdf5plugin does, its name stands in the file as well.
+Where other code of the process has registered the Blosc filter with HDF5, as hdf5plugin does, its name is in the file, too.
 """
 
 import errno
