@@ -5,9 +5,6 @@ import os
 # Beside each thread of ours, one of OpenBLAS would wait for work by spinning; nothing here multiplies large matrices. It looks at
 # this when numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Filters on HDF5's plugin path would change the bytes of a shard, or fail at it. HDF5 looks at this when h5py is loaded.
-# Source: HDF5 User Guide, "HDF5 Filter Plugins": `::` loads none.
-os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
 
 import re
 import sys

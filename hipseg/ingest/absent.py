@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from hipseg.ingest.joining import LabelSlices, SliceU8
+from hipseg.axes import SliceU8
+from hipseg.ingest.joining import LabelSlices
 
 
 class LabelWatch:

@@ -84,7 +84,7 @@ class ZipMember(PosixPath):
         """Take the entry along to another process."""
         return _make_member, (self.entry, str(self))
 
-    def open(self, mode: str = "rb", buffering: int = -1, **_: Any) -> IO[bytes]:  # type: ignore[override]
+    def open(self, mode: str = "rb", buffering: int = -1, **_: Any) -> IO[bytes]:  # type: ignore[override]  # bytes alone
         """Give the unpacked bytes as a file without a name, checked against their CRC.
 
         Args:

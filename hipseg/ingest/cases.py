@@ -10,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from hipseg.axes import SliceI16
 from hipseg.errors import ConfigError, MaskError, SeriesError
 from hipseg.geometry import Grid
 from hipseg.ingest.ahead import Span, fetch_ahead
@@ -24,7 +25,7 @@ from hipseg.ingest.layout import Layout, detect_layout
 from hipseg.ingest.masks import OpenedMasks, check_rois, open_masks
 from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.nnunet import find_nnunet_cases
-from hipseg.ingest.pixels import SliceI16, read_slice_hu
+from hipseg.ingest.pixels import read_slice_hu
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.segmentation import read_segmentation

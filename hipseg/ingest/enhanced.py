@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from hipseg.axes import SliceI16, StoredI
 from hipseg.errors import SeriesError
 from hipseg.ingest.compressed import DECODERS, decode_frame
 from hipseg.ingest.dicomfile import (
@@ -24,9 +25,9 @@ from hipseg.ingest.dicomfile import (
 from hipseg.ingest.dictionary import DEFLATED_LITTLE_ENDIAN, tag_of
 from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import LOCALIZER_WORDS, FileStamp, ImageHeader, is_hounsfield, parse_header
-from hipseg.ingest.pixels import SliceI16, to_hu
+from hipseg.ingest.pixels import to_hu
 from hipseg.ingest.rounding import Rounding
-from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_length, check_unchanged, expected_bytes, pixel_format
+from hipseg.ingest.stored import EXPORT_AGAIN, GONE, check_length, check_unchanged, expected_bytes, pixel_format
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement, RawDataElement

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hipseg.axes import SliceI16, SliceU8
 from hipseg.errors import SeriesError
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.pixels import INT16, SliceI16
+from hipseg.ingest.pixels import INT16
 from hipseg.ingest.rounding import Rounding
 
 LOWEST_HU = -10240
@@ -31,9 +31,7 @@ class ValueWatch:
         self.rounding = Rounding()
         self._lowest_hu: int | None = None
 
-    def watch(
-        self, slices: Iterable[tuple[SliceI16, NDArray[np.uint8] | None]], case: str
-    ) -> Iterator[tuple[SliceI16, NDArray[np.uint8] | None]]:
+    def watch(self, slices: Iterable[tuple[SliceI16, SliceU8 | None]], case: str) -> Iterator[tuple[SliceI16, SliceU8 | None]]:
         """Hand slices on.
 
         Raises:

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hipseg.axes import SliceBool
+from hipseg.axes import SliceBool, SliceU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.labels import BACKGROUND_LABEL
 
-SliceU8 = NDArray[np.uint8]
-"""uint8 (y, x), label numbers; 0 is background."""
 LabelSlices = Callable[[int], SliceU8]
 """Gives the labels of a slice by its number; may raise MaskError, to which the caller adds where."""
 ReadMask = Callable[[int], SliceBool | None]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hipseg.axes import SliceBool
+from hipseg.axes import SliceBool, SliceU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.absent import LabelWatch
 from hipseg.ingest.carriers import Carrier, is_coarser, place_carrier
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, SliceU8, join_layers
+from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, join_layers
 from hipseg.ingest.labels import LABEL_MAX, LabelVolume
 from hipseg.ingest.nifti import WHAT, open_labels_on, read_grid
 from hipseg.ingest.nrrd import open_nrrd_on
@@ -215,46 +215,53 @@ def _list_kinds(kinds: Iterable[MaskKind]) -> str:
 
 def _open_overlays(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     chosen = [(label, structure) for label, structure in choices if isinstance(structure, OverlayStructure)]
-    groups_by_image: dict[Path, set[int]] = defaultdict(set)
-    layers: list[Layer] = []
-
+    placed = [(label, _place_overlay(structure, case)) for label, structure in chosen]
     reader = OverlayReader({group for _, structure in chosen for group in structure.groups.values()})
     case.late.append(partial(_warn_of_bits, reader))
+    groups_by_image: dict[Path, set[int]] = defaultdict(set)
+    shapes_yx: dict[Path, tuple[int, int]] = {}
+    for _, overlay in placed:
+        for number, group in overlay.structure.groups.items():
+            image = overlay.images[number]
+            groups_by_image[image.path].add(group)
+            shapes_yx[image.path] = (image.rows or 0, image.columns or 0)
 
     # The planes of a slice lie in one file, which is read once for all structures.
     @lru_cache(maxsize=2)
     def read_planes(path: Path, frame: int) -> Mapping[int, SliceBool | None]:
         return reader.read(path, groups_by_image[path], shapes_yx[path], frame)
 
-    shapes_yx: dict[Path, tuple[int, int]] = {}
-    for label, structure in chosen:
-        images, placed = _place_overlay(structure, case.series)
-        case.warnings.extend(check_words(structure, images))
-        if structure.carrier is not None:
-            case.warnings.extend(
-                words for words in _warn_of_carrier(structure, structure.carrier, case.series) if words not in case.warnings
-            )
-        for number, group in structure.groups.items():
-            groups_by_image[images[number].path].add(group)
-            shapes_yx[images[number].path] = (images[number].rows or 0, images[number].columns or 0)
+    return [(label, partial(overlay.read, read_planes)) for label, overlay in placed]
 
-        def read_slice(
-            z: int,
-            structure: OverlayStructure = structure,
-            images: Sequence[ImageHeader] = images,
-            placed: Mapping[int, tuple[int, AxisMatch]] = placed,
-        ) -> SliceBool | None:
-            number, axes = placed.get(z, (-1, AS_IT_IS))
-            if number not in structure.groups:
-                return None
-            mask = read_planes(images[number].path, FIRST_FRAME + (images[number].frame or 0))[structure.groups[number]]
-            if mask is None:
-                return None
-            turned: SliceBool = turn_volume(mask[np.newaxis], axes)[0]
-            return turned
 
-        layers.append((label, read_slice))
-    return layers
+@dataclass(frozen=True, repr=False)
+class _PlacedOverlay:
+    """An overlay structure, the images that hold its planes, and by slice of the series which of them, turned how."""
+
+    structure: OverlayStructure
+    images: Sequence[ImageHeader]
+    by_slice: Mapping[int, tuple[int, AxisMatch]]
+
+    def read(self, read_planes: Callable[[Path, int], Mapping[int, SliceBool | None]], z: int) -> SliceBool | None:
+        number, axes = self.by_slice.get(z, (-1, AS_IT_IS))
+        if number not in self.structure.groups:
+            return None
+        image = self.images[number]
+        mask = read_planes(image.path, FIRST_FRAME + (image.frame or 0))[self.structure.groups[number]]
+        return None if mask is None else turn_volume(mask[np.newaxis], axes)[0]
+
+
+def _place_overlay(structure: OverlayStructure, case: _Case) -> _PlacedOverlay:
+    carrier, headers = structure.carrier, case.series.headers
+    if carrier is None:
+        placed = _PlacedOverlay(structure, headers, {z: (z, AS_IT_IS) for z in range(len(headers))})
+    else:
+        placed = _PlacedOverlay(structure, carrier.images, place_carrier(carrier, case.series, structure.groups))
+    case.warnings.extend(check_words(structure, placed.images))
+    if carrier is not None:
+        words_of_carrier = _warn_of_carrier(structure, carrier, case.series)
+        case.warnings.extend(words for words in words_of_carrier if words not in case.warnings)
+    return placed
 
 
 def _warn_of_carrier(structure: OverlayStructure, carrier: Carrier, series: OrderedSeries) -> Iterator[str]:
@@ -272,15 +279,6 @@ def _warn_of_bits(reader: OverlayReader) -> Iterator[str]:
             f"{sum(reader.beside.values())} bits set on {len(reader.beside)} overlay planes lie beside the image and are cut off "
             "(as where an overlay is larger than its image, or its origin (60xx,0050) is wrong): look at the masks"
         )
-
-
-def _place_overlay(
-    structure: OverlayStructure, series: OrderedSeries
-) -> tuple[Sequence[ImageHeader], Mapping[int, tuple[int, AxisMatch]]]:
-    """Give the images that hold the planes, and by slice which of them, turned how."""
-    if structure.carrier is None:
-        return series.headers, {z: (z, AS_IT_IS) for z in range(len(series.headers))}
-    return structure.carrier.images, place_carrier(structure.carrier, series, structure.groups)
 
 
 def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:

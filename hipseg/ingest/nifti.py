@@ -152,7 +152,7 @@ def _compressing(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
         return
     # Neither name nor time goes into the head, so that the same volume gives the same bytes.
     with gzip.GzipFile(filename="", mode="wb", compresslevel=COMPRESSION_LEVEL, fileobj=raw, mtime=0) as stream:
-        yield stream  # type: ignore[misc]
+        yield stream  # type: ignore[misc]  # has all of IO[bytes] but its base
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
         with path.open("rb") as raw:
             is_packed = raw.read(2) == GZIP_START
             raw.seek(0)
-            yield gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[misc]
+            yield gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[misc]  # as above
     except (OSError, EOFError, zlib.error) as error:
         raise MaskError("a NIfTI file is damaged or can no longer be opened; copy it again") from error
 

@@ -8,12 +8,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hipseg.axes import SliceI16
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import Grid
 from hipseg.ingest.hounsfield import LOWEST_HU
 from hipseg.ingest.labels import MAX_TRAILING_BYTES, VoxelLayout, check_size
 from hipseg.ingest.nifti import open_unpacked, read_layout
-from hipseg.ingest.pixels import INT16, SliceI16
+from hipseg.ingest.pixels import INT16
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scratch import Scratch, StoredShape, TurnedVolume
 from hipseg.ingest.turning import AxisMatch, turn_grid, turn_volume

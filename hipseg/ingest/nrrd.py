@@ -160,7 +160,7 @@ def _opened(header: NrrdHeader) -> Iterator[IO[bytes]]:
         with header.data_path.open("rb") as raw:
             raw.seek(layout.offset_bytes)
             if header.encoding == "gzip":
-                yield gzip.GzipFile(fileobj=raw)  # type: ignore[misc]
+                yield gzip.GzipFile(fileobj=raw)  # type: ignore[misc]  # has all of IO[bytes] but its base
             else:
                 yield bz2.BZ2File(raw) if header.encoding == "bzip2" else raw
     except (OSError, EOFError, zlib.error) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hipseg.axes import SliceI16, StoredI
 from hipseg.errors import SeriesError
 from hipseg.ingest.archive import open_descriptor
 from hipseg.ingest.compressed import MAX_FRAME_PIXELS
@@ -13,10 +14,7 @@ from hipseg.ingest.dictionary import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_END
 from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import GREY, ImageHeader
 from hipseg.ingest.rounding import Rounding
-from hipseg.ingest.stored import EXPORT_AGAIN, GONE, StoredI, check_unchanged, compare_stamps, expected_bytes, read_stored
-
-SliceI16 = NDArray[np.int16]
-"""int16 (y, x), Hounsfield units."""
+from hipseg.ingest.stored import EXPORT_AGAIN, GONE, check_unchanged, compare_stamps, expected_bytes, read_stored
 
 INT16 = np.iinfo(np.int16)
 OUTSIDE_HU = -1024

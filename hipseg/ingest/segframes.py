@@ -105,9 +105,8 @@ def _open_checked(handle: _Handle) -> Any:
 
 
 def _open_with_highdicom(handle: _Handle, *, is_lazy: bool) -> Any:
-    # Loading it takes half a second, which only a case with a SEG has to pay.
-    import highdicom.io  # noqa: PLC0415
-    import highdicom.seg  # noqa: PLC0415
+    import highdicom.io  # noqa: PLC0415 - half a second, which only a case with a SEG has to pay
+    import highdicom.seg  # noqa: PLC0415 - as above
 
     # When reading fails it writes the path and a traceback to the terminal itself, past every logger.
     vars(highdicom.io)["sys"] = _SILENT

@@ -146,8 +146,8 @@ class SpillList(Sequence[Item], Generic[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         for offset, size in self._find_blocks():
-            # Written by this process or the one that it was forked from, into a file that has no name.
-            yield from pickle.loads(self._spill.read(offset, size))  # noqa: S301
+            # Its file has no name.
+            yield from pickle.loads(self._spill.read(offset, size))  # noqa: S301 - this process or its parent wrote it
         yield from self._tail or ()
 
     @overload

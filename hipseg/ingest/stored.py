@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hipseg.axes import StoredI
 from hipseg.errors import SeriesError
 from hipseg.ingest.compressed import DECODERS, MAX_FRAME_PIXELS, PixelFormat, decode_frame
 from hipseg.ingest.dicomfile import NATIVE_SYNTAXES, read_dataset
@@ -17,9 +17,6 @@ from hipseg.ingest.headers import FileStamp, ImageHeader
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
-
-StoredI = NDArray[np.integer]
-"""Whole numbers (y, x) as they are stored; no unit."""
 
 EXPORT_AGAIN: Final = "export the series again"
 GONE: Final = "the file can no longer be opened; pack the folder again"

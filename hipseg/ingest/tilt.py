@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hipseg.axes import SliceF32, SliceI16, SliceU8
 from hipseg.geometry import make_grid
-from hipseg.ingest.pixels import OUTSIDE_HU, SliceI16
+from hipseg.ingest.pixels import OUTSIDE_HU
 from hipseg.ingest.series import SIDEWAYS_WARNING_MM, OrderedSeries
 
 WHOLE_PIXEL = 1e-6
@@ -75,7 +75,7 @@ def straighten_image(image_hu: SliceI16, plan: Straightening, z: int) -> SliceI1
     return np.rint(values).astype(np.int16)
 
 
-def straighten_labels(labels: NDArray[np.uint8], plan: Straightening, z: int) -> NDArray[np.uint8]:
+def straighten_labels(labels: SliceU8, plan: Straightening, z: int) -> SliceU8:
     """Move one label slice onto the straight grid, each pixel to the nearest; uint8 (y, x), background where none reaches."""
     moved = np.zeros(plan.series.grid.shape_zyx[1:], dtype=np.uint8)
     # Half a pixel goes up, for all slices alike.
@@ -84,7 +84,7 @@ def straighten_labels(labels: NDArray[np.uint8], plan: Straightening, z: int) ->
     return moved
 
 
-def _shift_linear(values: NDArray[np.float32], axis: int, shift: float, length: int) -> NDArray[np.float32]:
+def _shift_linear(values: SliceF32, axis: int, shift: float, length: int) -> SliceF32:
     """Move values along an axis by a number of pixels of at least 0; each result lies between two of the values."""
     whole = round(shift) if abs(shift - round(shift)) < WHOLE_PIXEL else math.floor(shift)
     part = np.float32(max(shift - whole, 0.0) if abs(shift - whole) >= WHOLE_PIXEL else 0.0)

@@ -5,17 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hipseg.axes import SliceF32, SliceI16, SliceU8
 from hipseg.config import FeedSettings
 from hipseg.errors import ConfigError
 from hipseg.geometry import Grid
 from hipseg.labels import AIR_HU, BACKGROUND_LABEL
-
-SliceI16 = NDArray[np.int16]
-"""int16 (y, x), Hounsfield units."""
-SliceU8 = NDArray[np.uint8]
-"""uint8 (y, x), label numbers."""
-SliceF32 = NDArray[np.float32]
-"""float32 (y, x), no unit."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hipseg.axes import VolumeI16, VolumeU8
+from hipseg.axes import SliceI16, SliceU8, VolumeI16, VolumeU8
 from hipseg.errors import ConfigError, HipsegError, ShardError
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
@@ -83,7 +83,7 @@ class CaseReader:
         """The original grid of the case."""
         return self.record.grid
 
-    def read_image(self, z: int) -> NDArray[np.int16]:
+    def read_image(self, z: int) -> SliceI16:
         """Read one slice of the image.
 
         Args:
@@ -107,7 +107,7 @@ class CaseReader:
         """
         return self._read(IMAGE, z)
 
-    def read_labels(self, z: int) -> NDArray[np.uint8]:
+    def read_labels(self, z: int) -> SliceU8:
         """Read one slice of the mask.
 
         Args:

@@ -42,8 +42,7 @@ def read_as(kind: type[Read], value: Any) -> Read:
     """
     from pydantic import ValidationError  # noqa: PLC0415 - see `Limits`
 
-    # mypy doubts that a type variable's class can be a key.
-    adapter: TypeAdapter[Read] = _adapter(kind)  # type: ignore[arg-type]
+    adapter: TypeAdapter[Read] = _adapter(kind)  # type: ignore[arg-type]  # a type variable's class as a key
     try:
         return adapter.validate_python(value)
     except ValidationError as error:

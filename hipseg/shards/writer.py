@@ -1,9 +1,13 @@
-"""Write one case into a shard, slice by slice; the same case gives the same bytes, however many threads compress it."""
+"""Write one case into a shard, slice by slice; the same case gives the same bytes, however many threads compress it.
+
+Where other code of the process has registered the Blosc filter with HDF5, as hdf5plugin does, its name is in the file, too.
+"""
 
 import errno
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,9 +16,10 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-from h5py import h5f, h5g, h5p
+from h5py import h5f, h5g, h5p, h5pl
 from numpy.typing import NDArray
 
+from hipseg.axes import SliceI16, SliceU8
 from hipseg.errors import ShardError
 from hipseg.fsio import replacing, syncing
 from hipseg.geometry import Grid
@@ -40,7 +45,7 @@ FEW_LABELS = 8
 SLICES_AHEAD = 8
 """Slices that wait for workers; each holds its pixels."""
 
-SourceSlice = tuple[NDArray[np.int16], NDArray[np.uint8] | None]
+SourceSlice = tuple[SliceI16, SliceU8 | None]
 """Image (y, x) in HU, and labels (y, x)."""
 
 
@@ -147,7 +152,7 @@ def _encode_all(slices: Iterable[SourceSlice], storage: Storage, workers: Execut
             future.cancel()
 
 
-def _encode(image: NDArray[np.int16], labels: NDArray[np.uint8] | None, storage: Storage) -> _EncodedSlice:
+def _encode(image: SliceI16, labels: SliceU8 | None, storage: Storage) -> _EncodedSlice:
     encoded_labels, voxels = None, np.zeros(LABEL_NUMBERS, dtype=np.int64)
     if labels is not None:
         voxels = count_labels(labels)
@@ -195,6 +200,19 @@ def _create(path: Path) -> h5py.File:
     access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
     return h5py.File(h5f.create(bytes(path), h5f.ACC_TRUNC, creation, access))
+
+
+@contextmanager
+def _without_plugins() -> Iterator[None]:
+    """Keep HDF5 from loading a filter of its own, be it for HDF5_PLUGIN_PATH: it would fail, or write itself into the file."""
+    folders = [h5pl.get(number) for number in range(h5pl.size())]
+    for _ in folders:
+        h5pl.remove(0)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            h5pl.append(folder)
 
 
 def _create_case(file: h5py.File, case: str, patient: str, grid: Grid) -> h5py.Group:
@@ -262,9 +280,10 @@ class _SliceSink:
 
     def __init__(self, group: h5py.Group, name: str, grid: Grid, dtype: np.dtype[Any], codec: Codec) -> None:
         self._digests: list[bytes] = []
-        self.dataset = group.create_dataset(
-            name, shape=grid.shape_zyx, dtype=dtype, chunks=chunk_shape(grid), track_times=False, **filter_options(codec)
-        )
+        with _without_plugins():
+            self.dataset = group.create_dataset(
+                name, shape=grid.shape_zyx, dtype=dtype, chunks=chunk_shape(grid), track_times=False, **filter_options(codec)
+            )
 
     def add(self, encoded: _Encoded) -> None:
         """Write the next slice."""

@@ -2,11 +2,8 @@
 
 import contextlib
 import gc
-import importlib.util
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -234,26 +231,3 @@ def test_the_cure_of_a_flipped_bit_is_one(tmp_path):
     shard.unlink()
     pack(tmp_path)
     assert shard.read_bytes() == good
-
-
-def test_filters_that_are_installed_for_hdf5_change_no_byte(tmp_path):
-    write_patient(tmp_path / "data", "Doe", 1)
-    (tmp_path / "salt").write_text("5a" * 32)
-    (tmp_path / "salt").chmod(0o600)
-    # By its place: loaded here, it would serve the tests after this one, too.
-    plugins = Path(importlib.util.find_spec("hdf5plugin").origin).parent / "plugins"
-    assert list(plugins.glob("*blosc*"))
-    for name, more in (("without", {}), ("with", {"HDF5_PLUGIN_PATH": str(plugins)})):
-        line = [
-            sys.executable,
-            "-m",
-            "hipseg",
-            "pack",
-            tmp_path / "data",
-            "-o",
-            tmp_path / name,
-            "--salt-file",
-            tmp_path / "salt",
-        ]
-        subprocess.run(line, check=True, env={**os.environ, **more})
-    assert data_files(tmp_path / "with") == data_files(tmp_path / "without")

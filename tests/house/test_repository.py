@@ -1,13 +1,16 @@
 """What lies in the repository: sizes and names of modules, and nothing that belongs to one machine."""
 
+import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
 
 MODULE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 40
 
 # These two patterns are written so that they do not match themselves.
 MACHINE_PATH = re.compile(r"(?<![\w.$}/-])/(?:work|home|root)/\w")
@@ -40,6 +43,23 @@ NO_MIRRORS = {
     "test_readme.py": "runs the README",
 }
 """Test modules that stand for no single module, and what for."""
+
+NOT_MIRRORED = {
+    "cli/pack_summary.py": "tests/cli/test_pack_ends.py reads its words and exit codes",
+    "cli/evaluate.py": "tests/cli/test_train.py scores what it has trained",
+    "cli/pretrain.py": "tests/cli/test_train.py pretrains before it trains",
+    "cli/standing.py": "tests/cli/test_status.py and test_report.py read its words",
+    "conduct.py": "tests/cli/test_train.py runs it with one process, tests/horovod with many",
+    "learn/beginning.py": "tests/learn/test_resume.py and test_training.py begin runs",
+    "learn/course.py": "tests/learn/test_fold.py and tests/test_organs.py run courses",
+    "learn/keeper.py": "tests/learn/test_resume.py stops runs and goes on",
+    "learn/passes.py": "tests/learn/test_training.py makes passes",
+    "phantom/anatomy.py": "tests/phantom/test_scanner.py scans whole patients",
+    "phantom/organs.py": "tests/phantom/test_scanner.py scans whole patients",
+    "phantom/soft.py": "tests/phantom/test_scanner.py scans whole patients",
+    "phantom/spine.py": "tests/phantom/test_scanner.py scans whole patients",
+}
+"""Modules with functions and without a test module of their own, and what tests them."""
 
 
 @cache
@@ -100,6 +120,38 @@ def test_every_test_module_mirrors_a_module() -> None:
     missing = [module for module in modules if not (module.with_suffix(".py").is_file() or module.is_dir())]
     assert missing == []
     assert [name for name in NO_MIRRORS if not (tests / name).is_file()] == []
+
+
+def test_every_module_with_functions_is_mirrored_or_tested_by_another() -> None:
+    code = REPOSITORY / "hipseg"
+    modules = [path for path in tracked_files() if path.is_relative_to(code) and path.suffix == ".py" and path.stem != "__init__"]
+    named = {path.relative_to(code) for path in modules if any(_find_functions(path))}
+    missing = {path.as_posix() for path in named if not (REPOSITORY / "tests" / path.with_name(f"test_{path.name}")).is_file()}
+    assert missing - set(NOT_MIRRORED) == set()
+    assert [name for name in NOT_MIRRORED if not (code / name).is_file()] == []
+
+
+def test_no_function_is_longer_than_its_limit() -> None:
+    long = {
+        f"{path.relative_to(REPOSITORY)}:{found.lineno}: {found.name}"
+        for path in tracked_files()
+        if path.is_relative_to(REPOSITORY / "hipseg") and path.suffix == ".py"
+        for found in _find_functions(path)
+        if _count_lines(found) > FUNCTION_LINES_MAX
+    }
+    assert long == set()
+
+
+def _find_functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def _count_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count the lines of a function from its name on; its docstring is asked for and not counted."""
+    first = function.body[0]
+    has_docstring = ast.get_docstring(function) is not None
+    return (function.end_lineno or 0) - function.lineno + 1 - has_docstring * ((first.end_lineno or 0) - first.lineno + 1)
 
 
 def test_every_package_of_code_comes_with_tests() -> None:

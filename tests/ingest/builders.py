@@ -118,17 +118,17 @@ def write_rtstruct(
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = RTStructureSetStorage, "2.25.99", "RTSTRUCT"
     dataset.PatientID, dataset.SeriesInstanceUID = PATIENT, "2.25.98"
-    series = _item(SeriesInstanceUID=series_uid)
-    series.ContourImageSequence = DicomSequence([_item(ReferencedSOPInstanceUID=uid) for uid in image_uids])
-    study = _item(RTReferencedSeriesSequence=DicomSequence([series]))
-    frame = _item(FrameOfReferenceUID=frame_uid, RTReferencedStudySequence=DicomSequence([study]))
+    series = item(SeriesInstanceUID=series_uid)
+    series.ContourImageSequence = DicomSequence([item(ReferencedSOPInstanceUID=uid) for uid in image_uids])
+    study = item(RTReferencedSeriesSequence=DicomSequence([series]))
+    frame = item(FrameOfReferenceUID=frame_uid, RTReferencedStudySequence=DicomSequence([study]))
     dataset.ReferencedFrameOfReferenceSequence = DicomSequence([frame])
     dataset.StructureSetROISequence = DicomSequence(
-        [_item(ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=frame_uid) for n, name in enumerate(rois, 1)]
+        [item(ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=frame_uid) for n, name in enumerate(rois, 1)]
     )
     dataset.ROIContourSequence = DicomSequence(
         [
-            _item(ReferencedROINumber=n, ContourSequence=DicomSequence([_contour(points, kinds) for points in contours]))
+            item(ReferencedROINumber=n, ContourSequence=DicomSequence([_contour(points, kinds) for points in contours]))
             for n, contours in enumerate(rois.values(), 1)
         ]
     )
@@ -174,18 +174,19 @@ def _ct_dataset(stored: np.ndarray, series_uid: str, z: int, syntax: str) -> Dat
 
 
 def _contour(points_mm: np.ndarray, kind: str) -> Dataset:
-    return _item(
+    return item(
         ContourGeometricType=kind,
         NumberOfContourPoints=len(points_mm),
         ContourData=[f"{value:.6f}" for value in np.asarray(points_mm).ravel()],
     )
 
 
-def _item(**values: object) -> Dataset:
-    item = Dataset()
+def item(**values: object) -> Dataset:
+    """Give a sequence's item."""
+    one = Dataset()
     for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return item
+        setattr(one, keyword, value)
+    return one
 
 
 def _save(dataset: Dataset, path: Path, syntax: str) -> None:

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
 
-from tests.ingest.builders import AXIAL, FRAME_UID, PATIENT, SERIES_UID, STUDY_UID, Plane, add_overlay
+from tests.ingest.builders import AXIAL, FRAME_UID, PATIENT, SERIES_UID, STUDY_UID, Plane, add_overlay, item
 
 
 def write_enhanced(
@@ -72,11 +72,3 @@ def write_enhanced(
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)
     return path
-
-
-def item(**values: object) -> Dataset:
-    """Give a sequence's item."""
-    one = Dataset()
-    for keyword, value in values.items():
-        setattr(one, keyword, value)
-    return one

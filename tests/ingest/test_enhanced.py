@@ -27,8 +27,8 @@ from hipseg.ingest import archive as archives
 from hipseg.ingest.cases import find_cases, open_case
 from hipseg.ingest.enhanced import FrameReader, read_frame_headers
 from hipseg.ingest.rounding import Rounding
-from tests.ingest.builders import Plane, cut, volume_hu, write_ct_series
-from tests.ingest.enhanced_builder import item, write_enhanced
+from tests.ingest.builders import Plane, cut, item, volume_hu, write_ct_series
+from tests.ingest.enhanced_builder import write_enhanced
 
 OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from hipseg.errors import MaskError
-from hipseg.ingest.headers import OverlayName
 from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.ingest.rtstruct import read_structure_set
 from hipseg.ingest.scan import scan_tree
@@ -20,7 +19,6 @@ from hipseg.ingest.structures import (
     check_lists,
     find_by_name,
     find_names,
-    find_overlays,
     find_structures,
 )
 from tests.ingest.builders import Plane, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
@@ -37,30 +35,6 @@ def headers(tmp_path, overlays):
 def sources(tmp_path, overlays=None, rois=None, niftis=()):
     sets = (read_structure_set(write_rtstruct(tmp_path / "rs", rois)),) if rois else ()
     return MaskSources(headers(tmp_path / "ct", overlays), sets, tuple(niftis))
-
-
-def test_a_label_holds_planes_together_that_lie_in_different_groups(tmp_path):
-    found = find_overlays(
-        headers(
-            tmp_path,
-            {
-                0: [Plane(ONES, 0x6000, label="pelvis"), Plane(ONES, 0x6002, label="femur")],
-                1: [Plane(ONES, 0x6000, label="femur")],
-            },
-        )
-    )
-    assert [(one.title, one.groups) for one in found] == [("femur", {0: 0x6002, 1: 0x6000}), ("pelvis", {0: 0x6000})]
-
-
-def test_description_stands_in_for_a_label_and_the_group_for_both(tmp_path):
-    found = find_overlays(headers(tmp_path, {0: [Plane(ONES, 0x6000, description="femur"), Plane(ONES, 0x601E)]}))
-    assert [one.title for one in found] == ["601E", "femur"]
-
-
-def test_words_that_two_planes_of_a_slice_share_give_way_to_the_groups(tmp_path):
-    planes = [Plane(ONES, group, label="mask") for group in (0x6000, 0x6002)]
-    found = find_overlays(headers(tmp_path, {0: planes, 2: planes[:1]}))
-    assert [(one.title, one.groups) for one in found] == [("6000", {0: 0x6000, 2: 0x6000}), ("6002", {0: 0x6002})]
 
 
 @pytest.mark.parametrize("name", ["bone", "drawn by hand", "600a", "600A"])
@@ -110,11 +84,6 @@ def test_every_name_is_listed_with_its_kind(tmp_path):
         StructureName("overlay", "6000"),
         StructureName("rtstruct", "femur"),
     )
-
-
-def test_overlay_names_come_stripped(tmp_path):
-    (header, *_) = headers(tmp_path, {0: [Plane(ONES, label="bone ")]})
-    assert header.overlays == (OverlayName(0x6000, "bone", ""),)
 
 
 def _empty_header():

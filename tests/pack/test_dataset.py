@@ -224,7 +224,7 @@ def test_a_source_that_changed_after_reading_began_refuses_its_case(tmp_path, pa
     assert isinstance(outcome, CaseRecord)
 
 
-def test_a_disk_that_fills_leaves_earlier_shards_whole(tmp_path, paths, monkeypatch):
+def test_a_disk_that_fills_leaves_earlier_shards_whole(tmp_path, paths):
     write_patient(tmp_path / "data", "Doe", 1)
     first = pack(tmp_path / "data", paths)[0]
     write_patient(tmp_path / "data", "Roe", 2)

@@ -4,6 +4,9 @@ The files in golden/format-2 were written once, for the first release, and are n
 what the writer makes today, with the libraries that are pinned; where a change of the writer is wanted, replace them knowingly.
 """
 
+import dataclasses
+import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +21,7 @@ from hipseg.shards.reader import open_reader, read_image_volume, read_label_volu
 from hipseg.shards.storage import LOSSLESS, Storage
 from hipseg.shards.verify import verify_dataset
 from hipseg.shards.writer import write_shard
+from tests.conftest import REPOSITORY
 
 GOLDEN = DatasetPaths(Path(__file__).parent / "golden" / "format-2")
 WRITTEN = GOLDEN.root.parent / "written"
@@ -92,20 +96,22 @@ def written_labels():
     return labels
 
 
-FORMS = {"int16-lz4.h5": LOSSLESS, "int16-zstd.h5": Storage("zstd"), "uint8-lz4.h5": Storage("lz4", (-200, 1300))}
+STORAGES = {"int16-lz4.h5": LOSSLESS, "int16-zstd.h5": Storage("zstd"), "uint8-lz4.h5": Storage("lz4", (-200, 1300))}
 
 
 def write_all(folder):
-    """Write the same case in every form."""
-    grid = Grid((3, 48, 40), GRID.spacing_mm_zyx, GRID.origin_mm_xyz, GRID.directions_xyz)
-    for name, storage in FORMS.items():
+    """Write the files of golden/written anew."""
+    grid = dataclasses.replace(GRID, shape_zyx=(3, 48, 40))
+    for name, storage in STORAGES.items():
         slices = zip(written_image(), written_labels(), strict=True)
         write_shard(folder / name, "c00000000000e", "p00000000000e", grid, slices, has_mask=True, storage=storage)
 
 
-def test_the_writer_keeps_every_byte(tmp_path):
-    # In a process of its own: where a test has loaded hdf5plugin, HDF5 describes its filter in more words.
-    code = "import sys; from pathlib import Path; from tests.shards.test_golden import write_all; write_all(Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, cwd=Path(__file__).parents[2])
-    for name in FORMS:
-        assert (tmp_path / name).read_bytes() == (WRITTEN / name).read_bytes(), name
+@pytest.mark.parametrize("has_plugins", [False, True], ids=["no plugins", "plugins"])
+def test_the_writer_keeps_every_byte(tmp_path, has_plugins):
+    # In a process of its own, in which nobody has registered a filter, as importing hdf5plugin does.
+    plugins = str(Path(importlib.util.find_spec("hdf5plugin").origin).parent / "plugins")
+    words = "import pathlib, sys; from tests.shards.test_golden import write_all; write_all(pathlib.Path(sys.argv[1]))"
+    environment = os.environ | ({"HDF5_PLUGIN_PATH": plugins} if has_plugins else {})
+    subprocess.run([sys.executable, "-c", words, str(tmp_path)], env=environment, cwd=REPOSITORY, check=True)
+    assert [name for name in STORAGES if (tmp_path / name).read_bytes() != (WRITTEN / name).read_bytes()] == []
