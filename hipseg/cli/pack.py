@@ -154,8 +154,7 @@ def _pack_folder(
     """Find the cases of a folder and pack them as asked."""
     check_output(data, paths)
     check_salt_file(salt_file, paths)
-    if key_table is not None:
-        check_key_table(key_table, paths)
+    key_table = None if key_table is None else check_key_table(key_table, paths)
     started_ns = time.time_ns()
     found = _find(data, layout)
     click.echo(f"layout: {found.layout}")
@@ -242,8 +241,15 @@ def parse_rois(options: Iterable[str]) -> dict[str, int]:
 
 
 def default_salt_file() -> Path:
-    """Say where the salt is kept when no `--salt-file` is given. Source: XDG Base Directory Specification 0.8."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hipseg" / "salt"
+    """Say where the salt is kept when no `--salt-file` is given. Source: XDG Base Directory Specification 0.8.
+
+    Raises:
+        ConfigError: nothing says where this user's home is, as in a container that does not know the user.
+    """
+    try:
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hipseg" / "salt"
+    except RuntimeError as error:
+        raise ConfigError("no home folder is known, where the salt would be kept; name its file with --salt-file") from error
 
 
 def _load_salt(path: Path) -> bytes:

@@ -7,7 +7,7 @@ import click
 from hipseg.errors import ConfigError
 from hipseg.pack.dataset import check_writable
 from hipseg.pack.table import read_key_table
-from hipseg.pack.unpack import check_targets, unpack_case, write_source_paths
+from hipseg.pack.unpack import check_source_paths, check_targets, unpack_case, write_source_paths
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import read_manifest
 
@@ -28,6 +28,8 @@ def command(shards: Path, output: Path, keys: tuple[str, ...], source_paths: boo
             "--source-paths and --key-table FILE go together; keep a table by packing with `hipseg-pack --keep-key-table FILE`"
         )
     paths = DatasetPaths(shards)
+    if source_paths:
+        check_source_paths(output, paths)
     manifest = read_manifest(paths)
     records = [manifest.record(key) for key in dict.fromkeys(keys)] or list(manifest.cases)
     table = read_key_table(key_table) if key_table is not None else None

@@ -45,6 +45,16 @@ def unpack_case(paths: DatasetPaths, record: CaseRecord, target: Path) -> tuple[
     return image_path, mask_path
 
 
+def check_source_paths(target: Path, paths: DatasetPaths) -> None:
+    """Refuse to write names of source folders where they would travel with the shards.
+
+    Raises:
+        ConfigError: the folder lies in the data set's.
+    """
+    if target.resolve().is_relative_to(paths.root.resolve()):
+        raise ConfigError(f"{target / SOURCE_PATHS} would lie in {paths.root}, which is passed on; name a private folder with -o")
+
+
 def write_source_paths(target: Path, records: Iterable[CaseRecord], table: dict[str, KeyRow]) -> Path:
     """Write which source folder each case came from, readable by its owner alone.
 

@@ -59,3 +59,13 @@ def test_an_output_that_cannot_be_written_is_refused(packed, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ConfigError, match="cannot write"):
         run(["unpack", str(packed.root), "-o", str(tmp_path / "out")])
+
+
+def test_source_paths_never_lie_among_the_shards(packed, tmp_path):
+    merge_key_table(tmp_path / "keys.csv", [KeyRow(f"c{n}", f"p{n}", "Doe", "1.2", f"ward/{n}") for n in (1, 2, 3)])
+    options = ["--source-paths", "--key-table", str(tmp_path / "keys.csv")]
+    before = names(packed.root)
+    for inside in (packed.root, packed.root / "nifti"):
+        with pytest.raises(ConfigError, match=r"source_paths.json would lie in .*, which is passed on; name a private folder"):
+            run(["unpack", str(packed.root), "-o", str(inside), *options])
+    assert names(packed.root) == before
