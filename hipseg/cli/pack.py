@@ -20,6 +20,7 @@ import click
 
 from hipseg.cli.meter import Meter
 from hipseg.cli.pack_summary import Tally, end, say_summary, warn
+from hipseg.cli.streams import naming_lost_output
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError
 from hipseg.fsio import printable
 from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, SourceCase, find_cases, list_structures
@@ -145,7 +146,8 @@ def command(
     if list_roi:
         _show_structures(_find(data, layout))
     else:
-        _pack_folder(data, layout, paths, asked, salt_file=salt_file or default_salt_file(), key_table=key_table)
+        with naming_lost_output("; the same command goes on from what is packed"):
+            _pack_folder(data, layout, paths, asked, salt_file=salt_file or default_salt_file(), key_table=key_table)
 
 
 def _pack_folder(

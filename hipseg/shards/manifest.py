@@ -256,7 +256,7 @@ def _read(paths: DatasetPaths) -> tuple[bytes, Any]:
     try:
         content = paths.manifest.read_bytes()
         return content, json.loads(content)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ShardError(f"cannot read manifest at {paths.manifest}: {error}") from error
 
 

@@ -127,9 +127,10 @@ def test_a_folder_without_manifest_names_the_command_that_makes_one(tmp_path):
         read_manifest(DatasetPaths(tmp_path / "nothing"))
 
 
-def test_text_that_is_no_json_is_refused(packed):
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_text_that_is_no_json_is_refused(packed, text):
     paths, _ = packed
-    paths.manifest.write_text("{")
+    paths.manifest.write_text(text)
     with pytest.raises(ShardError, match="cannot read manifest"):
         read_manifest(paths)
 
