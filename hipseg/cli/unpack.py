@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from hipseg.errors import ConfigError
+from hipseg.errors import ConfigError, ShardError
 from hipseg.pack.dataset import check_writable
 from hipseg.pack.table import read_key_table
-from hipseg.pack.unpack import check_source_paths, check_targets, unpack_case, write_source_paths
+from hipseg.pack.unpack import check_source_paths, unpack_case, write_source_paths
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import read_manifest
 
@@ -22,6 +22,8 @@ def command(shards: Path, output: Path, keys: tuple[str, ...], source_paths: boo
     """Give the packed cases back as NIfTI in their original grid.
 
     SHARDS is the packed data set. Written are OUTPUT/<case>/image.nii.gz (HU) and, for cases with a mask, mask.nii.gz (labels).
+    Files that are there already are kept if they are the same: the same command goes on where it broke off. A case whose shard is
+    damaged does not stop the others; the exit code is then 5.
     """
     if source_paths != (key_table is not None):
         raise ConfigError(
@@ -34,9 +36,17 @@ def command(shards: Path, output: Path, keys: tuple[str, ...], source_paths: boo
     records = [manifest.record(key) for key in dict.fromkeys(keys)] or list(manifest.cases)
     table = read_key_table(key_table) if key_table is not None else None
     check_writable(output)
-    check_targets(output, records)
     if table is not None:
         click.echo(f"wrote {write_source_paths(output, records, table)}")
+    failed = 0
     for record in records:
-        files = unpack_case(paths, record, output)
-        click.echo(f"unpacked case {record.case}: {' and '.join(file.name for file in files)}")
+        try:
+            unpacked = unpack_case(paths, record, output)
+        except ShardError as error:
+            failed += 1
+            click.echo(f"not unpacked: {error}", err=True)
+            continue
+        what = "there already, the same" if unpacked.is_kept else " and ".join(file.name for file in unpacked.files)
+        click.echo(f"{'kept' if unpacked.is_kept else 'unpacked'} case {record.case}: {what}")
+    if failed:
+        raise ShardError(f"{failed} of {len(records)} cases could not be unpacked, each for the reason above")
