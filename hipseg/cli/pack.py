@@ -20,6 +20,7 @@ import click
 
 from hipseg.cli.meter import Meter
 from hipseg.cli.pack_summary import Tally, end, say_summary, warn
+from hipseg.cli.paths import NamedPath
 from hipseg.cli.streams import naming_lost_output
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError
 from hipseg.fsio import printable
@@ -47,10 +48,8 @@ SHOWN_LABELS = 6
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("shards"), show_default=True, help="The packed data set."
-)
+@click.argument("data", type=NamedPath(), required=False)
+@click.option("-o", "--output", type=NamedPath(), default=Path("shards"), show_default=True, help="The packed data set.")
 @click.option(
     "--roi", "roi_options", metavar="NAME=LABEL", multiple=True, help="Pack this structure under this label; repeatable."
 )
@@ -70,12 +69,12 @@ SHOWN_LABELS = 6
 )
 @click.option("--untilt", is_flag=True, help="Shear series with gantry tilt back, instead of refusing them.")
 @click.option("--list-roi", is_flag=True, help="Only show the names of the structures. They come out of the source: private.")
-@click.option("--salt-file", type=click.Path(path_type=Path), help="The salt of the keys. [default: ~/.config/hipseg/salt]")
+@click.option("--salt-file", type=NamedPath(), help="The salt of the keys. [default: ~/.config/hipseg/salt]")
 @click.option(
     "--keep-key-table",
     "key_table",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="Write which patient, series and folder each key stands for. Private; outside OUTPUT.",
 )
 @click.option(

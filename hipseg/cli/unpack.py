@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from hipseg.cli.paths import NamedPath
 from hipseg.errors import ConfigError, ShardError
 from hipseg.pack.dataset import check_writable
 from hipseg.pack.table import read_key_table
@@ -13,11 +14,11 @@ from hipseg.shards.manifest import read_manifest
 
 
 @click.command()
-@click.argument("shards", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where the folders of the cases go.")
+@click.argument("shards", type=NamedPath())
+@click.option("-o", "--output", type=NamedPath(), required=True, help="Where the folders of the cases go.")
 @click.option("--case", "keys", metavar="KEY", multiple=True, help="Only this case; repeatable. [default: all]")
 @click.option("--source-paths", is_flag=True, help="Also write which folder each case came from. Private.")
-@click.option("--key-table", type=click.Path(path_type=Path), help="The table that `hipseg-pack --keep-key-table` kept.")
+@click.option("--key-table", type=NamedPath(), help="The table that `hipseg-pack --keep-key-table` kept.")
 def command(shards: Path, output: Path, keys: tuple[str, ...], source_paths: bool, key_table: Path | None) -> None:
     """Give the packed cases back as NIfTI in their original grid.
 

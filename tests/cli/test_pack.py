@@ -160,6 +160,17 @@ def test_lines_that_nobody_reads_stop_the_packing_with_a_word(tmp_path):
     assert (ended.returncode, ended.stderr) == (2, words)
 
 
+@pytest.mark.parametrize(
+    "arguments", [["", "-o", "out"], ["data", "-o", ""], ["data", "--salt-file", ""], ["data", "--keep-key-table", ""]]
+)
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch, arguments):
+    write_patient(tmp_path / "data", "Doe", 1)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(click.BadParameter, match="it is empty, perhaps a variable that is not set"):
+        run(["pack", *arguments])
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_some_refused_ends_with_the_exit_code_of_a_part(tmp_path, capsys):
     write_patient(tmp_path / "data", "Doe", 1)
     cut(write_patient(tmp_path / "data", "Roe", 2)[0], -20)
