@@ -18,6 +18,8 @@ from typing import IO, Any
 from hipseg.errors import ConfigError, HipsegError
 
 LOCK_POLL_S = 0.2
+HELD = (errno.EAGAIN, errno.EACCES)
+"""What a lock answers that another process holds; anything else is no answer of a lock."""
 IN_A_NAME = r"(?:[^/\n:;,'\"]|[:;,'\"](?=\w))"
 """A letter of a folder's name, which may have blanks and, within a word, punctuation; else that ends the path."""
 FOLDERS = re.compile(rf"(?<![\w./~])(?:file://|~\w*|\.{{1,2}})?/(?:{IN_A_NAME}*(?![\s/]){IN_A_NAME}/)+")
@@ -175,7 +177,7 @@ def locked(path: Path, what: str, *, is_shared: bool = False, wait_s: float = 0.
         is_shared: whether others may hold it at the same time, if they share it, too.
         wait_s: how long to wait for another process that holds it.
     Raises:
-        ConfigError: another process holds it, or the file cannot be written.
+        ConfigError: another process holds it, the file cannot be written, or its file system keeps no locks.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,6 +195,11 @@ def _take(handle: IO[str], what: str, kind: int, deadline_s: float) -> None:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return
         except OSError as error:
+            if error.errno not in HELD:
+                raise ConfigError(
+                    f"cannot lock {what}: its file system keeps no locks ({error.strerror}); mount it with locks, as Lustre with "
+                    "`-o flock`, or name a folder on another one"
+                ) from error
             if time.monotonic() >= deadline_s:
                 raise ConfigError(f"another hipseg command is at work on {what}; wait for it or stop it") from error
         time.sleep(LOCK_POLL_S)

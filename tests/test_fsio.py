@@ -174,3 +174,14 @@ def test_no_folder_of_the_machine_stays_in_a_text(text, hidden):
 def test_a_folder_given_by_a_path_that_is_not_absolute_keeps_its_files_places():
     assert hide_folders("at ../jane/results/unet/a.csv", [Path("../jane/results")]) == "at unet/a.csv"
     assert hide_folders("at results/unet/a.csv", [Path("results")]) == "at results/unet/a.csv"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_taken_for_a_lock_that_is_held(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    words = rf"cannot lock the data set: its file system keeps no locks \({os.strerror(number)}\); mount it with locks"
+    with pytest.raises(ConfigError, match=words), locked(tmp_path / ".lock", "the data set", wait_s=60):
+        pass

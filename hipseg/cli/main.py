@@ -11,7 +11,8 @@ from typing import NoReturn
 import click
 
 from hipseg import __version__
-from hipseg.errors import LOST_EXIT_CODE, OUTRANKING, STOPPED_EXIT_CODE, HipsegError
+from hipseg.cli.streams import fill_streams, naming_lost_output
+from hipseg.errors import LOST_EXIT_CODE, OUTRANKING, STOPPED_EXIT_CODE, ConfigError, HipsegError
 from hipseg.signals import StopRequests, ignore_stops
 
 BUG_EXIT_CODE = 1
@@ -83,7 +84,7 @@ def run(arguments: Sequence[str]) -> None:
         click.ClickException: the command line itself is wrong.
         SystemExit: the command ended with an exit code of its own.
     """
-    with StopRequests().listening():
+    with StopRequests().listening(), naming_lost_output():
         exit_code = root.main(args=list(arguments), prog_name="hipseg", standalone_mode=False)
     if exit_code:
         raise SystemExit(exit_code)
@@ -91,6 +92,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `hipseg` program and end the process with its exit code."""
+    fill_streams()
     try:
         run(sys.argv[1:] if arguments is None else arguments)
     except HipsegError as error:
@@ -102,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(INTERRUPTED_EXIT_CODE)
+    except MemoryError:
+        click.echo("error: there is no more memory to be had; give this command more, or less to do at once", err=True)
+        sys.exit(_outrank(ConfigError.exit_code))
     except Exception as error:
         _report_bug(error)
         sys.exit(_outrank(BUG_EXIT_CODE))

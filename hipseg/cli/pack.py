@@ -20,6 +20,8 @@ import click
 
 from hipseg.cli.meter import Meter
 from hipseg.cli.pack_summary import Tally, end, say_summary, warn
+from hipseg.cli.paths import NamedPath
+from hipseg.cli.streams import naming_lost_output
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError
 from hipseg.fsio import printable
 from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, SourceCase, find_cases, list_structures
@@ -46,10 +48,8 @@ SHOWN_LABELS = 6
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("shards"), show_default=True, help="The packed data set."
-)
+@click.argument("data", type=NamedPath(), required=False)
+@click.option("-o", "--output", type=NamedPath(), default=Path("shards"), show_default=True, help="The packed data set.")
 @click.option(
     "--roi", "roi_options", metavar="NAME=LABEL", multiple=True, help="Pack this structure under this label; repeatable."
 )
@@ -69,12 +69,12 @@ SHOWN_LABELS = 6
 )
 @click.option("--untilt", is_flag=True, help="Shear series with gantry tilt back, instead of refusing them.")
 @click.option("--list-roi", is_flag=True, help="Only show the names of the structures. They come out of the source: private.")
-@click.option("--salt-file", type=click.Path(path_type=Path), help="The salt of the keys. [default: ~/.config/hipseg/salt]")
+@click.option("--salt-file", type=NamedPath(), help="The salt of the keys. [default: ~/.config/hipseg/salt]")
 @click.option(
     "--keep-key-table",
     "key_table",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="Write which patient, series and folder each key stands for. Private; outside OUTPUT.",
 )
 @click.option(
@@ -145,7 +145,8 @@ def command(
     if list_roi:
         _show_structures(_find(data, layout))
     else:
-        _pack_folder(data, layout, paths, asked, salt_file=salt_file or default_salt_file(), key_table=key_table)
+        with naming_lost_output("; the same command goes on from what is packed"):
+            _pack_folder(data, layout, paths, asked, salt_file=salt_file or default_salt_file(), key_table=key_table)
 
 
 def _pack_folder(
@@ -154,8 +155,7 @@ def _pack_folder(
     """Find the cases of a folder and pack them as asked."""
     check_output(data, paths)
     check_salt_file(salt_file, paths)
-    if key_table is not None:
-        check_key_table(key_table, paths)
+    key_table = None if key_table is None else check_key_table(key_table, paths)
     started_ns = time.time_ns()
     found = _find(data, layout)
     click.echo(f"layout: {found.layout}")
@@ -244,8 +244,15 @@ def parse_rois(options: Iterable[str]) -> dict[str, int]:
 
 
 def default_salt_file() -> Path:
-    """Say where the salt is kept when no `--salt-file` is given. Source: XDG Base Directory Specification 0.8."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hipseg" / "salt"
+    """Say where the salt is kept when no `--salt-file` is given. Source: XDG Base Directory Specification 0.8.
+
+    Raises:
+        ConfigError: nothing says where this user's home is, as in a container that does not know the user.
+    """
+    try:
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hipseg" / "salt"
+    except RuntimeError as error:
+        raise ConfigError("no home folder is known, where the salt would be kept; name its file with --salt-file") from error
 
 
 def _load_salt(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from hipseg.cli.unfinished import warn_of_unfinished
 from hipseg.config import StudySettings
 from hipseg.errors import ConfigError
 from hipseg.fsio import locked
@@ -34,6 +35,7 @@ def command(shards: Path, folds: int, seed: int, overwrite: bool) -> None:
     """
     paths = DatasetPaths(shards)
     manifest = read_manifest(paths)
+    warn_of_unfinished(paths)
     splits = split_patients(manifest.cases, folds, seed)
     with locked(paths.lock, str(shards), wait_s=LOCK_WAIT_S):
         if paths.splits.exists() and not overwrite and load_splits(paths) != splits_json(splits):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from hipseg.cli.unfinished import warn_of_unfinished
 from hipseg.errors import ShardError
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import Manifest, read_manifest
@@ -20,6 +21,7 @@ def command(shards: Path) -> None:
     """
     paths = DatasetPaths(shards)
     manifest = read_manifest(paths)
+    warn_of_unfinished(paths)
     shard_problems = verify_dataset(paths, manifest)
     problems = (*shard_problems, *_split_problems(paths, manifest))
     for problem in problems:

@@ -129,6 +129,26 @@ def write_volume(path: Path, volume: VolumeI16 | VolumeU8, grid: Grid) -> None:
     Raises:
         ConfigError: the file cannot be written, or the shapes differ.
     """
+    with replacing(path) as temporary, temporary.open("wb") as raw, _compressing(raw, path) as stream:
+        for piece in _list_pieces(volume, grid):
+            stream.write(piece)
+
+
+def holds_volume(path: Path, volume: VolumeI16 | VolumeU8, grid: Grid) -> bool:
+    """Say whether a file is one that `write_volume` would write of this volume, but for how it is compressed.
+
+    Raises:
+        ConfigError: the shapes differ.
+    """
+    try:
+        with open_unpacked(path) as stream:
+            return all(stream.read(len(piece)) == piece for piece in _list_pieces(volume, grid)) and not stream.read(1)
+    except MaskError:
+        return False
+
+
+def _list_pieces(volume: VolumeI16 | VolumeU8, grid: Grid) -> Iterator[bytes]:
+    """Give a volume as the plain bytes of a NIfTI file: the header, then slice by slice."""
     if volume.shape != grid.shape_zyx:
         raise ConfigError(f"volume of shape {volume.shape} on a grid of shape {grid.shape_zyx}; the same shape is needed")
     header = _header_class("Nifti1Header")()
@@ -138,11 +158,10 @@ def write_volume(path: Path, volume: VolumeI16 | VolumeU8, grid: Grid) -> None:
     header.set_qform(affine_ras(grid), code=1)
     header.set_sform(affine_ras(grid), code=1)
     header["magic"], header["vox_offset"] = b"n+1", 352
-    with replacing(path) as temporary, temporary.open("wb") as raw, _compressing(raw, path) as stream:
-        # Four zero bytes after the header: no extension follows.
-        stream.write(header.binaryblock + bytes(4))
-        for image in volume:
-            stream.write(np.ascontiguousarray(image, dtype=header.get_data_dtype()).tobytes())
+    # Four zero bytes after the header: no extension follows.
+    yield header.binaryblock + bytes(4)
+    for image in volume:
+        yield np.ascontiguousarray(image, dtype=header.get_data_dtype()).tobytes()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Forked processes that take numbers as they get free and send what became of them; none outlives the one that started them."""
 
+import errno
 import gc
 import signal
 import threading
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 END_LIMIT_S = 60
 """For a process that is asked to end: a file may be on its way to a slow disk."""
+NO_THREAD = "can't start new thread"
+"""Python's own words, by which alone this RuntimeError can be told."""
+SHORTAGES = {
+    errno.EMFILE: "open files are",
+    errno.ENFILE: "open files are",
+    errno.EAGAIN: "processes are",
+    errno.ENOMEM: "memory is",
+}
 _SIGNALS = (signal.SIGINT, *STOP_SIGNALS)
 _WANTED, _STOP = "wanted", "stop"
 """What a process sends to be given a number, and what is sent to all when they shall end."""
@@ -44,10 +53,27 @@ def deal(count: int, processes: int, work: Work, late: Send) -> Generator[Any, N
     Returns:
         What `work` sends, as it comes.
     Raises:
-        ConfigError: a process was killed.
+        ConfigError: a process was killed, or could not be started for want of memory, files or processes.
         Exception: whatever `work` raised in one of them.
     """
-    yield from _deal_to_thread(count, work, late) if processes == 1 else _deal_to_forks(count, processes, work, late)
+    try:
+        yield from _deal_to_thread(count, work, late) if processes == 1 else _deal_to_forks(count, processes, work, late)
+    except (OSError, MemoryError, RuntimeError) as error:
+        if short := name_shortage(error):
+            raise ConfigError(
+                f"no more {short} to be had for packing; give fewer --jobs, or raise the limit, which `ulimit -a` shows: "
+                "the same command goes on from what is finished"
+            ) from error
+        raise
+
+
+def name_shortage(error: BaseException) -> str:
+    """Say what of the machine an error tells that there is too little of; nothing where it tells something else."""
+    if isinstance(error, MemoryError):
+        return "memory is"
+    if isinstance(error, RuntimeError):
+        return "threads are" if str(error) == NO_THREAD else ""
+    return SHORTAGES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
 
 
 class _Failure:
@@ -179,8 +205,8 @@ def _serve(line: "Connection[Any, Any]", others: list["Connection[Any, Any]"], w
             send(_WANTED)
             return numbers.get()
 
-    threading.Thread(target=listen, name="listen", daemon=True).start()
     try:
+        threading.Thread(target=listen, name="listen", daemon=True).start()
         work(take, send, is_stopped)
     except BaseException as error:
         send(_Failure(error))

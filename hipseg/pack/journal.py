@@ -18,6 +18,8 @@ from hipseg.shards.schema import read_as
 
 CHECK_DIGITS = 16
 """Digits of the SHA-256 that each line begins with; a line that was torn or damaged is no line."""
+END_BYTES = 256
+"""The line that says the end is shorter."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,17 @@ def read_plan(path: Path) -> tuple[PlanRecord | None, bool]:
         elif isinstance(value, Entry) and isinstance(value.outcome, CaseRecord):
             return plan, True
     return plan, False
+
+
+def is_broken_off(path: Path) -> bool:
+    """Say whether a journal does not end as that of a packing that came to its end; False where there is none to be read."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - END_BYTES))
+            *_, last = (b"", *handle.read().splitlines())
+    except OSError:
+        return False
+    return not isinstance(_parse(last), int)
 
 
 def _read_lines(path: Path) -> Iterator[PlanRecord | Entry | int]:

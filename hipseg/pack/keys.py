@@ -1,5 +1,6 @@
 """Case and patient keys: salted digests of identifiers, and the private file that keeps the salt."""
 
+import errno
 import hashlib
 import hmac
 import os
@@ -9,13 +10,15 @@ import tempfile
 from pathlib import Path
 
 from hipseg.errors import ConfigError
-from hipseg.fsio import unwritable
+from hipseg.fsio import naming_closed_paths, unwritable
 from hipseg.runs import DatasetPaths
 
 SALT_BYTES = 32
 KEY_DIGITS = 12
 """48 bits: among 10,000 cases two share a key with a chance below 1 in 5 million; packing refuses if they do."""
 OTHERS_MAY_READ = 0o077
+NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems without hard links answer, as exFAT."""
 
 
 def case_key(salt: bytes, patient_id: str, series_uid: str) -> str:
@@ -51,10 +54,11 @@ def create_salt(path: Path) -> bool:
     Returns:
         Whether a salt was made; False where there is one.
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: the file cannot be written, or its folder not be entered.
     """
-    if path.exists():
-        return False
+    with naming_closed_paths():
+        if path.exists():
+            return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".salt.") as handle:
@@ -92,6 +96,23 @@ def _link_first(temporary: str, path: Path) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _copy_first(temporary, path)
+    return True
+
+
+def _copy_first(temporary: str, path: Path) -> bool:
+    """Do so where the file system knows no second name; a command that comes just between finds too few digits, and says so."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(Path(temporary).read_bytes())
+        handle.flush()
+        os.fsync(descriptor)
     return True
 
 

@@ -15,7 +15,7 @@ from typing import Self
 from hipseg.errors import HipsegError, MaskError, SeriesError
 from hipseg.fsio import unwritable
 from hipseg.ingest.cases import OpenedCase, SourceCase, load_case, open_case
-from hipseg.pack.crew import Send, Take
+from hipseg.pack.crew import Send, Take, name_shortage
 from hipseg.pack.journal import Entry
 from hipseg.pack.plan import PackPlan
 from hipseg.pack.seals import SourceStamps, seal_source, stamp_again, stamp_source
@@ -114,6 +114,8 @@ class Packer:
         except (HipsegError, _StoppedError, OSError, MemoryError):
             raise
         except Exception as error:
+            if name_shortage(error):
+                raise
             return _refuse(number, keyed.case, SeriesError(_describe_unforeseen(keyed.case, error)))
 
     def _write(self, keyed: KeyedCase, stamps: SourceStamps, watch: "_Watch", workers: Executor | None) -> CaseRecord:

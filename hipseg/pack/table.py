@@ -7,10 +7,12 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from hipseg.errors import ConfigError
-from hipseg.fsio import write_text
+from hipseg.fsio import locked, naming_closed_paths, write_text
 from hipseg.runs import DatasetPaths
 
 PRIVATE_MODE = 0o600
+OTHERS_S = 60.0
+"""How long to wait for packings that write the same table; each takes less than a second."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,16 +29,21 @@ class KeyRow:
 COLUMNS = [one.name for one in fields(KeyRow)]
 
 
-def check_key_table(path: Path, paths: DatasetPaths) -> None:
+@naming_closed_paths()
+def check_key_table(path: Path, paths: DatasetPaths) -> Path:
     """Refuse a key table that would travel with the shards, or that would overwrite another file.
 
+    Returns:
+        Where it is: the end of the links, if the path is one, so that the file there is written and not the link.
     Raises:
-        ConfigError: the path lies in the data set's folder, or holds something else.
+        ConfigError: the path, or what it leads to, lies in the data set's folder, holds something else, or may not be entered.
     """
-    if path.resolve().is_relative_to(paths.root.resolve()):
+    root, table = paths.root.resolve(), path.resolve()
+    if table.is_relative_to(root) or path.parent.resolve().is_relative_to(root):
         raise ConfigError(f"key table {path} would lie in {paths.root}, which is passed on; keep it in a private folder")
-    if path.exists():
-        read_key_table(path)
+    if table.exists():
+        read_key_table(table)
+    return table
 
 
 def read_key_table(path: Path) -> dict[str, KeyRow]:
@@ -62,15 +69,17 @@ def merge_key_table(path: Path, rows: Iterable[KeyRow]) -> None:
     """Write rows into a key table, readable by its owner alone; rows of other cases stay.
 
     Raises:
-        ConfigError: the file cannot be read or written.
+        ConfigError: the file cannot be read or written, or other packings have been writing it all the time.
     """
-    table: Mapping[str, KeyRow] = read_key_table(path) if path.exists() else {}
-    table = {**table, **{row.case: row for row in rows}}
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_as_utf8(value) for value in astuple(table[case])] for case in sorted(table))
-    write_text(path, text.getvalue(), PRIVATE_MODE)
+    # Of two packings that read it at once, the second one would write it without the rows of the first.
+    with locked(path.with_name(f".{path.name}.lock"), f"key table {path}", wait_s=OTHERS_S):
+        table: Mapping[str, KeyRow] = read_key_table(path) if path.exists() else {}
+        table = {**table, **{row.case: row for row in rows}}
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_as_utf8(value) for value in astuple(table[case])] for case in sorted(table))
+        write_text(path, text.getvalue(), PRIVATE_MODE)
 
 
 def _as_utf8(value: str) -> str:

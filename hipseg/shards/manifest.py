@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from hipseg.errors import ConfigError, ShardError
-from hipseg.fsio import digest_bytes, digest_json, replacing, without_nan
+from hipseg.fsio import digest_bytes, digest_json, naming_closed_paths, replacing, without_nan
 from hipseg.geometry import Grid
 from hipseg.labels import MaskKind, Subset
 from hipseg.runs import DatasetPaths
@@ -228,10 +228,12 @@ def _indented(value: Any) -> str:
     return json.dumps(without_nan(value), indent=1, sort_keys=True, allow_nan=False)
 
 
+@naming_closed_paths()
 def read_manifest(paths: DatasetPaths) -> Manifest:
     """Read and check the manifest of a data set.
 
     Raises:
+        ConfigError: its folder may not be entered.
         ShardError: it is missing, damaged, of another version, or contradicts itself.
     """
     if not paths.manifest.is_file():
@@ -256,7 +258,7 @@ def _read(paths: DatasetPaths) -> tuple[bytes, Any]:
     try:
         content = paths.manifest.read_bytes()
         return content, json.loads(content)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ShardError(f"cannot read manifest at {paths.manifest}: {error}") from error
 
 

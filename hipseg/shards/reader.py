@@ -34,6 +34,10 @@ from hipseg.shards.layout import (
 from hipseg.shards.manifest import CaseRecord
 from hipseg.shards.storage import image_dtype, slice_digest, to_hu, volume_digest
 
+CLOSED = (errno.EACCES, errno.EPERM)
+"""What a file answers that this user may not read."""
+GONE = (errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT)
+"""What a file on a file system answers that is away, with its server."""
 ChunkTable = tuple[tuple[int, int], ...]
 """Byte offset and size of the chunk of each slice."""
 
@@ -46,7 +50,7 @@ def open_reader(paths: DatasetPaths, record: CaseRecord) -> "CaseReader":
         record: the case, as the manifest has it.
     Raises:
         ShardError: the shard is missing, damaged, of another version, or does not hold what the manifest says.
-        ConfigError: this process may open no more files.
+        ConfigError: this process may open no more files, or may not read this one.
     """
     return CaseReader(paths.shard(record.shard), record)
 
@@ -64,7 +68,7 @@ class CaseReader:
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise _unreadable(path, record, error) from error
+            raise unreadable(path, record, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +140,9 @@ class CaseReader:
                 check_slice(stored)
                 self._unchecked[name][z] = 0
             decode_slice(stored, pixels)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise unreadable(self._path, self.record, error) from error
+        except ValueError as error:
             raise ShardError(_damaged(self._path, self.record, f"{name}, slice {z}: {error}")) from error
         return pixels
 
@@ -208,7 +214,7 @@ def _locate_chunks(path: Path, record: CaseRecord, dtypes: Mapping[str, np.dtype
     except FileNotFoundError as error:
         raise ShardError(f"shard {path} of case {record.case} is missing; restore it, or pack the case again") from error
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
-        raise _unreadable(path, record, error) from error
+        raise unreadable(path, record, error) from error
 
 
 def _check_objects(group: Any) -> None:
@@ -258,12 +264,22 @@ def _chunk_table(dataset: h5py.Dataset, grid: Grid, dtype: np.dtype[Any]) -> Chu
     return tuple(places[z] for z in range(grid.shape_zyx[0]))
 
 
-def _unreadable(path: Path, record: CaseRecord, error: Exception) -> HipsegError:
-    """Tell a shard that is damaged from one that this process may not open besides those that it has open."""
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+def unreadable(path: Path, record: CaseRecord, error: Exception) -> HipsegError:
+    """Turn a failed reading into the error that says why: a shard that may not or cannot be opened now is not called damaged."""
+    number = error.errno if isinstance(error, OSError) else None
+    shard = f"shard {path.name} of case {record.case}"
+    if number in (errno.EMFILE, errno.ENFILE):
         return ConfigError(
-            f"cannot open shard {path.name} of case {record.case}: too many files are open; each case of a run stays open, so "
-            "raise the limit, as with `ulimit -n 65536`"
+            f"cannot open {shard}: too many files are open; each case of a run stays open, so raise the limit, as with "
+            "`ulimit -n 65536`"
+        )
+    if number in CLOSED:
+        return ConfigError(f"cannot open {shard}: {os.strerror(number)}; ask its owner for leave to read it, as by `chmod a+r`")
+    if number in GONE:
+        return ConfigError(f"cannot read {shard}: {os.strerror(number)}; its file system was lost: repeat when it is back")
+    if number == errno.EIO:
+        return ShardError(
+            f"{shard} cannot be read: {os.strerror(number)}; check its disk, then restore the shard, or delete it and pack again"
         )
     return ShardError(_damaged(path, record, str(error)))
 

@@ -61,7 +61,8 @@ def stored_of_hu(window_hu: WindowHu) -> NDArray[np.uint8]:
     """Give the stored value of every int16, by its bits read as uint16.
 
     Args:
-        window_hu: HU of stored values 0 and 255; values between go to the nearest, halves to the even one.
+        window_hu: HU of stored values 0 and 255; values between go to the nearest. Which way a half goes is part of the format:
+            the rounded quotient below decides it (FORMAT.md).
     """
     low_hu, high_hu = window_hu
     hu = np.arange(INT16.max * 2 + 2, dtype=np.uint16).view(np.int16).astype(np.float64)

@@ -1,12 +1,14 @@
 """Check every checksum and rule of a packed data set, and go on after the first problem."""
 
+from pathlib import Path
+
 import numpy as np
 
 from hipseg.errors import ShardError
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import SHARD_SUFFIX
 from hipseg.shards.manifest import CaseRecord, Manifest
-from hipseg.shards.reader import CaseReader, open_reader
+from hipseg.shards.reader import CaseReader, open_reader, unreadable
 from hipseg.shards.storage import shard_digest, slice_digest, volume_digest
 from hipseg.shards.writer import LABEL_NUMBERS, count_labels
 
@@ -19,20 +21,34 @@ def verify_dataset(paths: DatasetPaths, manifest: Manifest) -> tuple[str, ...]:
         manifest: its manifest, as `read_manifest` gives it.
     Returns:
         One line for each problem; none when the data set is as it was packed.
+    Raises:
+        ConfigError: a shard may not be read by this user, or its file system is away: that says nothing of the shard.
     """
     problems = [line for record in manifest.cases for line in _verify_case(paths, record)]
     return (*problems, *_stray_files(paths, manifest))
 
 
 def _verify_case(paths: DatasetPaths, record: CaseRecord) -> list[str]:
+    path = paths.shard(record.shard)
+    if path.exists() and not path.is_file():
+        # Opening a pipe would wait for somebody to write into it.
+        return [f"shard {record.shard} of case {record.case} is no file; delete it, and pack the case again"]
     try:
         with open_reader(paths, record) as reader:
             problems = _verify_content(reader)
+        found = _digest(path, record)
     except ShardError as error:
         return [str(error)]
-    if shard_digest(paths.shard(record.shard)) != record.shard_digest:
+    if found != record.shard_digest:
         problems.append(f"shard {record.shard} of case {record.case} is not the file that was packed: its digest differs")
     return problems
+
+
+def _digest(path: Path, record: CaseRecord) -> str:
+    try:
+        return shard_digest(path)
+    except OSError as error:
+        raise unreadable(path, record, error) from error
 
 
 def _verify_content(reader: CaseReader) -> list[str]:

@@ -35,6 +35,17 @@ def test_a_mistake_of_the_user_ends_in_one_line_and_its_exit_code(tmp_path):
     assert ended.stderr.startswith("error: no manifest")
 
 
+def test_too_little_memory_is_said_in_one_line(monkeypatch, capsys):
+    def run_short(_arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(program, "run", run_short)
+    with pytest.raises(SystemExit) as ended:
+        program.main(["inspect"])
+    assert ended.value.code == errors.ConfigError.exit_code
+    assert capsys.readouterr().err.startswith("error: there is no more memory to be had")
+
+
 def test_an_unknown_command_is_refused():
     ended = hipseg("segment")
     assert ended.returncode == 2

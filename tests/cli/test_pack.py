@@ -1,6 +1,9 @@
 import csv
 import re
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import numpy as np
@@ -144,6 +147,38 @@ def test_without_xdg_the_salt_lies_below_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_salt_file() == tmp_path / ".config" / "hipseg" / "salt"
+
+
+def test_where_no_home_is_known_a_salt_file_must_be_named(monkeypatch):
+    def know_nothing():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", know_nothing)
+    with pytest.raises(ConfigError, match=r"no home folder is known, .*; name its file with --salt-file"):
+        default_salt_file()
+
+
+def test_lines_that_nobody_reads_stop_the_packing_with_a_word(tmp_path):
+    for seed in range(3):
+        write_patient(tmp_path / "data", f"patient {seed}", seed)
+    hipseg = f"{sys.executable} -m hipseg pack {tmp_path}/data -o {tmp_path}/shards"
+    ended = subprocess.run(
+        ["bash", "-c", f"{hipseg} | true; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True, check=False
+    )
+    words = "error: cannot write to standard output: Broken pipe; the same command goes on from what is packed\n"
+    assert (ended.returncode, ended.stderr) == (2, words)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["", "-o", "out"], ["data", "-o", ""], ["data", "--salt-file", ""], ["data", "--keep-key-table", ""]]
+)
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch, arguments):
+    write_patient(tmp_path / "data", "Doe", 1)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(click.BadParameter, match="it is empty, perhaps a variable that is not set"):
+        run(["pack", *arguments])
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_some_refused_ends_with_the_exit_code_of_a_part(tmp_path, capsys):

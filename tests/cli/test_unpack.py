@@ -4,6 +4,7 @@ import pytest
 
 from hipseg.cli.main import run
 from hipseg.errors import ConfigError, ShardError
+from hipseg.ingest.nifti import write_volume
 from hipseg.pack.table import KeyRow, merge_key_table
 from tests.shards.builders import pack_noise
 
@@ -48,14 +49,49 @@ def test_source_paths_and_key_table_go_together(packed, tmp_path, options):
         run(["unpack", str(packed.root), "-o", str(tmp_path / "out"), *options])
 
 
-def test_a_case_that_is_there_already_is_refused_before_any_is_written(packed, tmp_path):
-    (tmp_path / "out" / "c3").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="c3 is there already"):
+def test_an_unpacking_that_broke_off_is_finished_by_the_same_command(packed, tmp_path, capsys, monkeypatch):
+    out, write = tmp_path / "out", write_volume
+
+    def fill(path, *rest):
+        if path.parent.name == "c2" and path.name == "mask.nii.gz":
+            raise OSError(28, "No space left on device")
+        write(path, *rest)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+        patched.setattr("hipseg.pack.unpack.write_volume", fill)
+        run(["unpack", str(packed.root), "-o", str(out)])
+    assert names(out) == ["c1/image.nii.gz", "c1/mask.nii.gz", "c2/image.nii.gz"]
+    (out / "c3").mkdir()
+    capsys.readouterr()
+    run(["unpack", str(packed.root), "-o", str(out)])
+    kept, *written = capsys.readouterr().out.splitlines()
+    assert kept == "kept case c1: there already, the same"
+    assert written == [f"unpacked case c{n}: image.nii.gz and mask.nii.gz" for n in (2, 3)]
+    run(["unpack", str(packed.root), "-o", str(tmp_path / "straight")])
+    assert {name: (out / name).read_bytes() for name in names(out)} == {
+        name: (tmp_path / "straight" / name).read_bytes() for name in names(tmp_path / "straight")
+    }
+
+
+def test_a_damaged_case_does_not_stop_the_others(packed, tmp_path, capsys):
+    packed.shard("c2.h5").write_bytes(b"nothing")
+    with pytest.raises(ShardError, match="1 of 3 cases could not be unpacked, each for the reason above"):
         run(["unpack", str(packed.root), "-o", str(tmp_path / "out")])
-    assert names(tmp_path / "out") == []
+    assert names(tmp_path / "out") == [f"c{n}/{what}.nii.gz" for n in (1, 3) for what in ("image", "mask")]
+    assert capsys.readouterr().err.startswith("not unpacked: shard c2.h5 of case c2 is damaged")
 
 
 def test_an_output_that_cannot_be_written_is_refused(packed, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ConfigError, match="cannot write"):
         run(["unpack", str(packed.root), "-o", str(tmp_path / "out")])
+
+
+def test_source_paths_never_lie_among_the_shards(packed, tmp_path):
+    merge_key_table(tmp_path / "keys.csv", [KeyRow(f"c{n}", f"p{n}", "Doe", "1.2", f"ward/{n}") for n in (1, 2, 3)])
+    options = ["--source-paths", "--key-table", str(tmp_path / "keys.csv")]
+    before = names(packed.root)
+    for inside in (packed.root, packed.root / "nifti"):
+        with pytest.raises(ConfigError, match=r"source_paths.json would lie in .*, which is passed on; name a private folder"):
+            run(["unpack", str(packed.root), "-o", str(inside), *options])
+    assert names(packed.root) == before

@@ -1,8 +1,11 @@
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -47,6 +50,43 @@ def test_every_number_is_dealt_once(processes):
     found = list(deal(20, processes, square, print))
     assert sorted(square for square, _ in found) == [number * number for number in range(20)]
     assert all((pid == os.getpid()) == (processes == 1) for _, pid in found)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), "memory is"),
+        (RuntimeError("can't start new thread"), "threads are"),
+        (OSError(errno.EMFILE, "Too many open files"), "open files are"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "processes are"),
+    ],
+)
+def test_what_the_machine_is_short_of_is_named_with_its_cure(processes, error, short):
+    def work(take, send, is_stopped):
+        raise error
+
+    with pytest.raises(ConfigError, match=f"no more {short} to be had for packing; give fewer --jobs"):
+        list(deal(2, processes, work, print))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), RuntimeError("something else")])
+def test_no_other_failure_is_called_a_shortage(error):
+    def work(take, send, is_stopped):
+        raise error
+
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        list(deal(2, 1, work, print))
+
+
+def test_more_processes_than_files_may_be_open_are_refused():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 10, limits[1]))
+        with pytest.raises(ConfigError, match="no more open files are to be had for packing"):
+            list(deal(100, 100, square, print))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import hmac
 import os
@@ -72,6 +73,18 @@ def test_commands_that_start_together_share_one_salt(tmp_path):
         started = list(threads.map(start, range(16)))
     assert sum(made for made, _ in started) == 1
     assert len({salt for _, salt in started}) == 1
+
+
+def test_a_salt_is_made_where_a_file_can_have_one_name_only(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert create_salt(tmp_path / "salt")
+    assert stat.S_IMODE((tmp_path / "salt").stat().st_mode) == 0o600
+    salt = read_salt(tmp_path / "salt")
+    assert not create_salt(tmp_path / "salt")
+    assert read_salt(tmp_path / "salt") == salt
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])

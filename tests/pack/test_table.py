@@ -1,8 +1,14 @@
+import contextlib
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from hipseg.errors import ConfigError
+from hipseg.pack.keys import create_salt
 from hipseg.pack.table import KeyRow, check_key_table, merge_key_table, read_key_table
 from hipseg.runs import DatasetPaths
 
@@ -70,7 +76,49 @@ def test_a_table_may_not_lie_among_the_shards(tmp_path):
     for inside in (paths.root / "keys.csv", paths.root / "deep" / "keys.csv", tmp_path / "link" / "keys.csv"):
         with pytest.raises(ConfigError, match="which is passed on; keep it in a private folder"):
             check_key_table(inside, paths)
-    check_key_table(tmp_path / "keys.csv", paths)
+    assert check_key_table(tmp_path / "keys.csv", paths) == tmp_path / "keys.csv"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_link_to_a_table_is_followed_and_none_may_lie_among_the_shards(tmp_path, is_there):
+    paths, private = DatasetPaths(tmp_path / "shards"), tmp_path / "private" / "keys.csv"
+    for folder in (paths.root, private.parent, tmp_path / "handy"):
+        folder.mkdir()
+    if is_there:
+        merge_key_table(private, [ONE])
+    for folder in (paths.root, tmp_path / "handy"):
+        (folder / "keys.csv").symlink_to(private)
+    with pytest.raises(ConfigError, match="which is passed on; keep it in a private folder"):
+        check_key_table(paths.root / "keys.csv", paths)
+    assert check_key_table(tmp_path / "handy" / "keys.csv", paths) == private
+
+
+def test_packings_that_write_one_table_at_once_lose_no_row(tmp_path, monkeypatch):
+    path, both_read = tmp_path / "t", threading.Barrier(2)
+    merge_key_table(path, [ONE])
+    read = read_key_table
+
+    def read_together(one):
+        rows = read(one)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_read.wait(0.3)
+        return rows
+
+    monkeypatch.setattr("hipseg.pack.table.read_key_table", read_together)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda case: merge_key_table(path, [replace(ONE, case=case)]), ("c8", "c9")))
+    assert sorted(read(path)) == [ONE.case, "c8", "c9"]
+
+
+@pytest.mark.parametrize("use", [lambda path: check_key_table(path, DatasetPaths(path.parents[1] / "s")), create_salt])
+def test_a_closed_folder_is_named(tmp_path, monkeypatch, use):
+    # Permissions do not hold a superuser back, who may be running this.
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(ConfigError, match=r"cannot look at .*/closed/file: Permission denied; name a folder that you may enter"):
+        use(tmp_path / "closed" / "file")
 
 
 def test_bytes_of_a_name_that_are_no_text_are_written_as_numbers(tmp_path):

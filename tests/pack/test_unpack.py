@@ -10,7 +10,7 @@ import pytest
 from hipseg.errors import ConfigError, ShardError
 from hipseg.geometry import affine_ras
 from hipseg.pack.table import KeyRow
-from hipseg.pack.unpack import check_targets, unpack_case, write_source_paths
+from hipseg.pack.unpack import Unpacked, unpack_case, write_source_paths
 from hipseg.runs import DatasetPaths
 from hipseg.shards.codec import encode_slice
 from tests.shards.builders import box_labels, noise_hu, pack_arrays
@@ -28,7 +28,7 @@ def packed(tmp_path):
 
 def test_image_and_mask_come_back_on_their_grid(packed, tmp_path):
     paths, masked, _ = packed
-    image_path, mask_path = unpack_case(paths, masked, tmp_path / "out")
+    image_path, mask_path = unpack_case(paths, masked, tmp_path / "out").files
     assert (image_path, mask_path) == (tmp_path / "out/c1/image.nii.gz", tmp_path / "out/c1/mask.nii.gz")
     for path, expected in ((image_path, noise_hu(1, SHAPE)), (mask_path, box_labels(SHAPE, label=7))):
         nifti = nibabel.load(path)
@@ -39,7 +39,7 @@ def test_image_and_mask_come_back_on_their_grid(packed, tmp_path):
 
 def test_a_case_without_mask_gives_an_image_alone(packed, tmp_path):
     paths, _, bare = packed
-    assert [path.name for path in unpack_case(paths, bare, tmp_path / "out")] == ["image.nii.gz"]
+    assert [path.name for path in unpack_case(paths, bare, tmp_path / "out").files] == ["image.nii.gz"]
     assert [path.name for path in (tmp_path / "out" / "c2").iterdir()] == ["image.nii.gz"]
 
 
@@ -52,13 +52,27 @@ def test_a_changed_shard_is_not_unpacked(packed, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_there_is_not_written_over(packed, tmp_path):
-    paths, masked, bare = packed
-    check_targets(tmp_path / "out", [masked, bare])
-    unpack_case(paths, bare, tmp_path / "out")
-    check_targets(tmp_path / "out", [masked])
-    with pytest.raises(ConfigError, match="c2 is there already; delete it or name another folder"):
-        check_targets(tmp_path / "out", [masked, bare])
+def test_what_is_missing_is_written_beside_what_is_there(packed, tmp_path):
+    paths, masked, _ = packed
+    image, mask = unpack_case(paths, masked, tmp_path / "out").files
+    kept, whole = image.stat(), mask.read_bytes()
+    assert unpack_case(paths, masked, tmp_path / "out") == Unpacked((image, mask), is_kept=True)
+    mask.unlink()
+    assert unpack_case(paths, masked, tmp_path / "out") == Unpacked((image, mask), is_kept=False)
+    assert (image.stat(), mask.read_bytes()) == (kept, whole)
+
+
+@pytest.mark.parametrize("name", ["image.nii.gz", "mask.nii.gz"])
+@pytest.mark.parametrize("change", [lambda content: content[:-9], lambda content: b"mine", lambda content: content + content])
+def test_another_file_is_never_written_over(packed, tmp_path, name, change):
+    paths, masked, _ = packed
+    unpack_case(paths, masked, tmp_path / "out")
+    path = tmp_path / "out" / "c1" / name
+    path.write_bytes(change(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=rf"c1/{name} is there already and is another file; delete it or name another folder"):
+        unpack_case(paths, masked, tmp_path / "out")
+    assert path.read_bytes() == before
 
 
 def test_source_paths_are_private_and_only_of_the_cases_asked_for(packed, tmp_path):

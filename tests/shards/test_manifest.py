@@ -1,12 +1,13 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 
-from hipseg.errors import ShardError
+from hipseg.errors import ConfigError, ShardError
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import (
     Refusal,
@@ -127,9 +128,20 @@ def test_a_folder_without_manifest_names_the_command_that_makes_one(tmp_path):
         read_manifest(DatasetPaths(tmp_path / "nothing"))
 
 
-def test_text_that_is_no_json_is_refused(packed):
+def test_a_data_set_in_a_folder_that_may_not_be_entered_is_named(packed, monkeypatch):
+    # Permissions do not hold a superuser back, who may be running this.
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ConfigError, match=r"cannot look at .*manifest.json: Permission denied; name a folder that you may enter"):
+        read_manifest(packed[0])
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_text_that_is_no_json_is_refused(packed, text):
     paths, _ = packed
-    paths.manifest.write_text("{")
+    paths.manifest.write_text(text)
     with pytest.raises(ShardError, match="cannot read manifest"):
         read_manifest(paths)
 

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import os
 import resource
 import shutil
@@ -120,6 +121,23 @@ def test_a_shard_that_may_not_be_opened_besides_the_others_is_not_called_damaged
             open_reader(*packed)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [
+        (errno.EIO, ShardError, "shard c1.h5 of case c1 cannot be read: Input/output error; check its disk"),
+        (errno.ESTALE, ConfigError, "cannot read shard c1.h5 of case c1: Stale file handle; its file system was lost"),
+    ],
+)
+def test_a_slice_that_the_disk_does_not_give_is_not_called_damaged(packed, monkeypatch, number, kind, words):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    with open_reader(*packed) as reader:
+        monkeypatch.setattr(os, "preadv", refuse)
+        with pytest.raises(kind, match=words):
+            reader.read_image(0)
 
 
 def test_a_missing_shard_is_named(packed):

@@ -36,6 +36,19 @@ def test_the_ends_of_the_window_are_0_and_255():
     assert hu_of_stored((-200, 1300))[[0, 1, 255]].tolist() == [-200, -194, 1300]
 
 
+@pytest.mark.parametrize(
+    ("window", "hu", "stored"),
+    [
+        # 650 · 255 / 1500 is 110.5; the float64 nearest to 255 / 1500 is 1.2e-17 more than 0.17, which rounds the product up.
+        ((-200, 1300), [450, 1050, 1250], [111, 213, 247]),
+        # 200 · 255 / 400 is 127.5; 255 / 400 is 0.6375, of which the nearest float64 is a little less.
+        ((-160, 240), [40, 200], [127, 229]),
+    ],
+)
+def test_values_halfway_between_two_go_where_the_format_says(window, hu, stored):
+    assert to_stored(np.array([hu], np.int16), window).tolist() == [stored]
+
+
 def test_a_window_of_255_units_loses_nothing_inside():
     inside = np.arange(40, 296, dtype=np.int16)
     np.testing.assert_array_equal(to_hu(to_stored(inside, (40, 295)), (40, 295)), inside)

@@ -1,11 +1,15 @@
 import dataclasses
+import errno
+import os
 
 import h5py
 import numpy as np
 import pytest
 
+from hipseg.errors import ConfigError
 from hipseg.shards.codec import encode_slice
 from hipseg.shards.manifest import read_manifest, write_manifest
+from hipseg.shards.storage import shard_digest
 from hipseg.shards.verify import verify_dataset
 from tests.shards.builders import pack_noise
 
@@ -68,3 +72,41 @@ def test_a_shard_that_no_case_needs_is_named(packed):
     assert verify_dataset(paths, read_manifest(paths)) == (
         "shard c2.h5 is not in the manifest; pack again, merge the parts, or delete it",
     )
+
+
+def fail_to_read(monkeypatch, number, case="c1"):
+    """Let the system answer so to whoever reads the shard of a case."""
+
+    def refuse(path, *_):
+        if path.name.startswith(case):
+            raise OSError(number, os.strerror(number), str(path))
+        return shard_digest(path)
+
+    monkeypatch.setattr("hipseg.shards.verify.shard_digest", refuse)
+
+
+def test_a_failing_disk_is_a_problem_of_its_case_alone(packed, monkeypatch):
+    fail_to_read(monkeypatch, errno.EIO)
+    packed[0].shard("c2.h5").unlink()
+    first, second = verify_dataset(*packed)
+    assert first.startswith("shard c1.h5 of case c1 cannot be read: Input/output error; check its disk, then restore the shard")
+    assert "c2.h5 of case c2 is missing" in second
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EACCES, "cannot open shard c1.h5 of case c1: Permission denied; ask its owner for leave to read it"),
+        (errno.ESTALE, "cannot read shard c1.h5 of case c1: Stale file handle; its file system was lost: repeat"),
+    ],
+)
+def test_a_shard_that_is_out_of_reach_is_not_called_damaged(packed, monkeypatch, number, words):
+    fail_to_read(monkeypatch, number)
+    with pytest.raises(ConfigError, match=words):
+        verify_dataset(*packed)
+
+
+def test_a_pipe_in_the_place_of_a_shard_is_no_shard(packed):
+    packed[0].shard("c1.h5").unlink()
+    os.mkfifo(packed[0].shard("c1.h5"))
+    assert verify_dataset(*packed) == ("shard c1.h5 of case c1 is no file; delete it, and pack the case again",)
