@@ -55,6 +55,12 @@ def test_description_stands_in_for_a_label_and_the_group_for_both(tmp_path):
     assert [one.title for one in found] == ["601E", "femur"]
 
 
+def test_structures_beyond_the_sixteenth_group_are_found(tmp_path):
+    planes = [Plane(ONES, 0x6000 + 2 * number, label=f"bone {number}") for number in range(20)]
+    found = find_overlays(headers(tmp_path, {0: planes, 1: planes}))
+    assert {one.title: one.groups for one in found} == {f"bone {n}": {0: 0x6000 + 2 * n, 1: 0x6000 + 2 * n} for n in range(20)}
+
+
 def test_words_that_two_planes_of_a_slice_share_give_way_to_the_groups(tmp_path):
     planes = [Plane(ONES, group, label="mask") for group in (0x6000, 0x6002)]
     found = find_overlays(headers(tmp_path, {0: planes, 2: planes[:1]}))
