@@ -74,8 +74,8 @@ OVERLAY_ELEMENTS: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 """Value representation by element, for every overlay group."""
-OVERLAY_GROUPS: Final = range(0x6000, 0x6020, 2)
-"""Source: DICOM PS3.5 7.6, repeating groups 6000 to 601E."""
+OVERLAY_GROUPS: Final = range(0x6000, 0x6100, 2)
+"""The standard has repeating groups 6000 to 601E (DICOM PS3.5 7.6); exports of more than sixteen structures go on after them."""
 
 _REPRESENTATIONS = dict(ELEMENTS.values()) | {
     group << 16 | element: representation for group in OVERLAY_GROUPS for element, representation in OVERLAY_ELEMENTS.items()

@@ -68,7 +68,7 @@ class OverlayReader:
         """Begin without any image.
 
         Args:
-            groups: those that will be asked for, 0x6000 to 0x601E.
+            groups: those that will be asked for, 0x6000 to 0x60FE.
         """
         self._headers = HeaderReader([IMAGE_FRAMES, *(group << 16 | element for group in groups for element in ELEMENTS)])
         self.beside: dict[tuple[Path, int, int], int] = {}

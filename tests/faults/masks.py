@@ -5,6 +5,7 @@ from pydicom import dcmread
 
 from tests.faults.good import Good, Truth, read_right, refused, warned
 from tests.ingest.builders import Plane, cut, rectangle_mm, write_ct_series, write_nifti, write_rtstruct
+from tests.ingest.plane_builder import as_capture
 from tests.ingest.seg_builder import read_sources, write_seg
 
 
@@ -76,6 +77,49 @@ def overlay_with_its_origin_counted_from_0(good: Good) -> Truth:
 def overlay_without_a_bit(good: Good) -> Truth:
     good.edit(lambda dataset: setattr(dataset[0x60003000], "value", bytes(16)), 1, 2, 3, 4)
     return good.volume, np.zeros_like(good.labels)
+
+
+def _draw_captures(good: Good, slices: int, spacing_mm: float) -> None:
+    """Put the masks into secondary captures beside the series, so many millimetres from one to the next."""
+    good.without_masks()
+    mask = good.labels[1] > 0
+    write_ct_series(
+        *(good.folder / "captures", good.volume[:1].repeat(slices, axis=0)),
+        spacing_mm_zyx=(spacing_mm, 0.75, 0.5),
+        series_uid="2.25.4242",
+        overlays={z: [Plane(mask)] for z in range(slices)},
+        change=as_capture(),
+    )
+
+
+@refused(r"overlay planes in another series lie 2 slices apart, as drawn on a coarser series")
+def captures_of_a_coarser_series(good: Good) -> None:
+    _draw_captures(good, 3, 6.0)
+
+
+@refused(r"an image of overlay planes lies off the slices: 3\.00 mm from slice 6 of 6")
+def captures_of_a_longer_series(good: Good) -> None:
+    _draw_captures(good, 7, 3.0)
+
+
+@warned(r"overlay planes of a structure chosen lie 4 slices apart in another series, and none between them")
+def captures_far_apart(good: Good) -> Truth:
+    _draw_captures(good, 2, 12.0)
+    labels = np.zeros_like(good.labels)
+    labels[0] = labels[4] = good.labels[1]
+    return good.volume, labels
+
+
+@warned(r"planes of the same label and description in overlay groups 6000 and 6002 are taken as one structure, although")
+def overlays_of_one_word_in_two_groups(good: Good) -> None:
+    planes = {z: [Plane(good.labels[z] > 0, 0x6000 if z < 3 else 0x6002, label="Mask")] for z in (1, 2, 3, 4)}
+    write_ct_series(good.folder, good.volume, overlays=planes)
+
+
+@warned(r"planes of 2 different labels or descriptions in overlay group 6000 are taken as one structure", rois={"6000": 1})
+def overlays_of_two_words_in_one_group(good: Good) -> None:
+    planes = {z: [Plane(good.labels[z] > 0, label="femur" if z < 3 else "pelvis")] for z in (1, 2, 3, 4)}
+    write_ct_series(good.folder, good.volume, overlays=planes)
 
 
 @read_right

@@ -11,7 +11,7 @@ def test_every_element_is_pydicoms(keyword):
     assert (tag, dictionary.representation_of(tag)) == (tag_for_keyword(keyword), dictionary_VR(tag))
 
 
-@pytest.mark.parametrize("group", [0x6000, 0x600A, 0x601E])
+@pytest.mark.parametrize("group", [0x6000, 0x600A, 0x601E, 0x60FE])
 def test_every_overlay_element_is_pydicoms_in_each_group(group):
     tags = [group << 16 | element for element in dictionary.OVERLAY_ELEMENTS]
     assert [dictionary.representation_of(tag) for tag in tags] == [dictionary_VR(tag) for tag in tags]

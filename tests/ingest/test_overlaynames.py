@@ -112,3 +112,9 @@ def test_overlay_names_come_stripped(tmp_path):
     write_ct_series(tmp_path, volume_hu(1), overlays={0: [Plane(np.ones((10, 12), bool), label="bone ")]})
     (header,) = scan_tree(tmp_path).images
     assert header.overlays == (OverlayName(0x6000, "bone", ""),)
+
+
+def test_structures_beyond_the_sixteenth_group_are_found(image):
+    planes = [plane(f"bone {number}", 0x6000 + 2 * number) for number in range(20)]
+    found = find_overlays(on_slices(image, planes, planes))
+    assert {one.title: one.groups for one in found} == {f"bone {n}": {0: 0x6000 + 2 * n, 1: 0x6000 + 2 * n} for n in range(20)}
