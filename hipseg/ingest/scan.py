@@ -60,6 +60,7 @@ STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage; those of several frames begin likewise. Source: DICOM PS3.4 B.5."""
 NOT_OURS = "neither DICOM nor NIfTI nor NRRD"
+OTHER_VOLUME = "MetaImage or NIfTI in two files by name, not read: save masks as .nii.gz"
 DAMAGED = "damaged DICOM file"
 CUT_SHORT = "empty file"
 UNKNOWN_MODALITY = "another modality"
@@ -68,6 +69,8 @@ ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
 DICOM_SUFFIX = ".dcm"
 NIFTI_EXTENSIONS = (".nii", ".nii.gz")
+OTHER_VOLUME_EXTENSIONS = (".mha", ".mhd", ".hdr")
+"""Of MetaImage, as Plastimatch and ITK write it, and of NIfTI and Analyze headers whose voxels lie in a second file."""
 META_ELEMENT, META_BYTES = b"\x02\x00\x10\x00UI", 512
 """How the element begins that names the transfer syntax, and within how many bytes of a DICOM file. Source: DICOM PS3.10 7.1."""
 DIRECTORY = "DICOM directory"
@@ -213,7 +216,7 @@ def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | 
         # Behind a preamble and a prefix that are damaged, too short or too long.
         scan.damaged.append(replace(found, reason=DAMAGED))
     else:
-        return NOT_OURS
+        return OTHER_VOLUME if _is_called(found.path, OTHER_VOLUME_EXTENSIONS) else NOT_OURS
     return None
 
 
