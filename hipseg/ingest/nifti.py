@@ -256,8 +256,9 @@ def _parse_layout(header: "nibabel.Nifti1Header", what: str) -> VoxelLayout:
 def _parse_grid(header: "nibabel.Nifti1Header", shape_zyx: tuple[int, int, int], what: str) -> Grid:
     """Give the grid: sform before qform, as NIfTI-1 has it; where the two contradict each other, neither is believed."""
     unit_mm = MM_BY_UNIT.get(header.get_xyzt_units()[0], 1.0)
-    codes = {"sform": header.get_sform(coded=True), "qform": header.get_qform(coded=True)}
-    grids = [_scaled_grid(affine, unit_mm, shape_zyx) for affine, code in codes.values() if code]
+    grids = [
+        _scaled_grid(affine, unit_mm, shape_zyx) for affine in (_read_sform(header), _read_qform(header)) if affine is not None
+    ]
     apart_mm = grid_distance_mm(grids[0], grids[-1])
     if apart_mm > FORMS_TOLERANCE * min(grids[0].spacing_mm_zyx):
         raise MaskError(
@@ -265,6 +266,28 @@ def _parse_grid(header: "nibabel.Nifti1Header", shape_zyx: tuple[int, int, int],
             f"{apart_mm:.2f} mm apart, at most half a voxel is accepted; write it with one of the two"
         )
     return grids[0]
+
+
+def _read_sform(header: "nibabel.Nifti1Header") -> NDArray[np.float64] | None:
+    affine, code = header.get_sform(coded=True)
+    return affine if code else None
+
+
+def _read_qform(header: "nibabel.Nifti1Header") -> NDArray[np.float64] | None:
+    """Give what the quaternion says; nothing where it says nothing that can be used, and a sform says where the volume lies."""
+    from nibabel.spatialimages import HeaderDataError  # noqa: PLC0415 - see `_header_class`
+
+    if not header["pixdim"][0]:
+        # Source: nifti1.h, method 2: 0 counts as 1.
+        header["pixdim"][0] = 1
+    try:
+        affine, code = header.get_qform(coded=True)
+    except (HeaderDataError, ValueError):
+        if header["sform_code"]:
+            return None
+        raise
+    is_usable = code and (np.isfinite(affine).all() or not header["sform_code"])
+    return affine if is_usable else None
 
 
 def _scaled_grid(affine: NDArray[np.float64], unit_mm: float, shape_zyx: tuple[int, int, int]) -> Grid:

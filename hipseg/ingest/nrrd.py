@@ -7,7 +7,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,8 +41,11 @@ TO_RAS = {
     "left-posterior-superior": (-1, -1, 1),
 }
 """Signs that bring a space onto NIfTI's. Source: nrrd.org, section 5.1 (space)."""
-SHORT_SPACES = {"RAS": "right-anterior-superior", "LAS": "left-anterior-superior", "LPS": "left-posterior-superior"}
+SHORT_SPACES = {"ras": "right-anterior-superior", "las": "left-anterior-superior", "lps": "left-posterior-superior"}
 ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
+SKIPS = (("line skip", "lineskip"), ("byte skip", "byteskip"))
+TO_THE_END = -1
+"""In place of a number of bytes to skip: all but those of the voxels. Source: nrrd.org, section 5 (byte skip)."""
 LAYER_KINDS = ("list", "vector", "none", "???")
 EXTENSIONS = (".seg.nrrd", ".seg.nhdr", ".nrrd", ".nhdr")
 DATA_FILE_NAME = re.compile(r"[^/\\%\0]+")
@@ -179,13 +182,25 @@ def _parse(fields: Mapping[str, Any], path: Path, end: int) -> NrrdHeader:
     data_file = fields.get("data file", fields.get("datafile"))
     if data_file is not None and not (isinstance(data_file, str) and DATA_FILE_NAME.fullmatch(data_file) and data_file != ".."):
         raise MaskError(f"{WHAT} has its voxels in several files or in another folder; write it as one .nrrd file")
-    encoding = ENCODINGS.get(fields["encoding"])
-    skips = [fields.get(key, 0) for key in ("line skip", "lineskip", "byte skip", "byteskip")]
-    if encoding is None or any(skips):
+    encoding = ENCODINGS.get(fields["encoding"].lower())
+    lines, skipped = (next((fields[key] for key in keys if key in fields), 0) for keys in SKIPS)
+    is_at_end = skipped == TO_THE_END and encoding == "raw"
+    if encoding is None or lines or (skipped and not is_at_end):
         raise MaskError(f"{WHAT} is written as text or with bytes to skip; save it as raw, gzip or bzip2")
+    data_path = find_beside(path, data_file) if data_file else path
     layers = _count_layers(fields)
     layout = VoxelLayout(_parse_grid(fields), _parse_dtype(fields), 0 if data_file else end, layers=layers)
-    return NrrdHeader(layout, parse_segments(fields, layers, WHAT), find_beside(path, data_file) if data_file else path, encoding)
+    if is_at_end and data_path is not None:
+        layout = _move_to_end(layout, data_path)
+    return NrrdHeader(layout, parse_segments(fields, layers, WHAT), data_path, encoding)
+
+
+def _move_to_end(layout: VoxelLayout, data_path: Path) -> VoxelLayout:
+    """Put the voxels to the end of their file, behind however many other bytes."""
+    offset = data_path.stat().st_size - layout.grid.shape_zyx[0] * layout.slice_bytes
+    if offset < layout.offset_bytes:
+        raise MaskError(f"{WHAT} is cut short: {layout.offset_bytes - offset} of its bytes are missing; copy it again")
+    return replace(layout, offset_bytes=offset)
 
 
 def _count_layers(fields: Mapping[str, Any]) -> int:
@@ -206,11 +221,13 @@ def _count_layers(fields: Mapping[str, Any]) -> int:
 
 
 def _parse_grid(fields: Mapping[str, Any]) -> Grid:
-    space = SHORT_SPACES.get(fields.get("space", ""), fields.get("space", ""))
+    # The format takes its words in any case.
+    said = fields.get("space", "").lower()
+    space = SHORT_SPACES.get(said, said)
     directions, origin = fields.get("space directions"), fields.get("space origin")
     if space not in TO_RAS or directions is None or origin is None:
         raise MaskError(
-            f"{WHAT} does not say where it lies (space of {', '.join(SHORT_SPACES)}, space directions, space origin); "
+            f"{WHAT} does not say where it lies (space of {', '.join(SHORT_SPACES).upper()}, space directions, space origin); "
             "write it with its position"
         )
     x, y, z = (int(size) for size in fields["sizes"][-3:])
@@ -233,8 +250,8 @@ def _parse_dtype(fields: Mapping[str, Any]) -> np.dtype[Any]:
         "float32": ("float",),
         "float64": ("double",),
     }
-    name = next((name for name, words in names.items() if fields["type"] in words), None)
-    endian = fields.get("endian")
+    name = next((name for name, words in names.items() if fields["type"].lower() in words), None)
+    endian = str(fields.get("endian")).lower()
     if name is None or (np.dtype(name).itemsize > 1 and endian not in ("little", "big")):
         raise MaskError(f"{WHAT} holds values of no known type; whole numbers 0 to {LABEL_MAX} and their endian are expected")
     return np.dtype(name).newbyteorder(">" if endian == "big" else "<")

@@ -60,6 +60,7 @@ STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage; those of several frames begin likewise. Source: DICOM PS3.4 B.5."""
 NOT_OURS = "neither DICOM nor NIfTI nor NRRD"
+OTHER_VOLUME = "MetaImage or NIfTI in two files by name, not read: save masks as .nii.gz"
 DAMAGED = "damaged DICOM file"
 CUT_SHORT = "empty file"
 UNKNOWN_MODALITY = "another modality"
@@ -74,6 +75,8 @@ TEXT_SUFFIXES = (".txt", ".log", ".ini", ".csv", ".json", ".xml", ".html", ".md"
 SYSTEM_NAMES = ("Icon\r", "_SUCCESS")
 """What some systems and programs leave in a folder, empty."""
 NIFTI_EXTENSIONS = (".nii", ".nii.gz")
+OTHER_VOLUME_EXTENSIONS = (".mha", ".mhd", ".hdr")
+"""Of MetaImage, as Plastimatch and ITK write it, and of NIfTI and Analyze headers whose voxels lie in a second file."""
 META_ELEMENT, META_BYTES = b"\x02\x00\x10\x00UI", 512
 """How the element begins that names the transfer syntax, and within how many bytes of a DICOM file. Source: DICOM PS3.10 7.1."""
 DIRECTORY = "DICOM directory"
@@ -223,7 +226,7 @@ def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | 
     elif found.path.name.lower().endswith(PACKED_SUFFIXES) and not found.path.name.startswith("."):
         scan.damaged.append(replace(found, reason=PACKED))
     else:
-        return NOT_OURS
+        return OTHER_VOLUME if _is_called(found.path, OTHER_VOLUME_EXTENSIONS) else NOT_OURS
     return None
 
 

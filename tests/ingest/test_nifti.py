@@ -248,6 +248,35 @@ def test_sform_goes_before_qform_and_a_form_without_code_says_nothing(tmp_path, 
     assert read_grid(tmp_path / "m.nii").spacing_mm_zyx[0] == pytest.approx(spacing_mm)
 
 
+PIXDIM, QUATERNION = 76, 256
+"""Where these stand in a NIfTI-1 header. Source: nifti1.h."""
+
+
+def test_no_sign_of_the_third_axis_is_a_positive_one(tmp_path):
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.uint8), affine)
+    image.set_sform(affine, code=0)
+    image.set_qform(affine, code=1)
+    nibabel.save(image, tmp_path / "m.nii")
+    expected = read_grid(tmp_path / "m.nii")
+    put(tmp_path / "m.nii", PIXDIM, 0)
+    assert read_grid(tmp_path / "m.nii") == expected
+
+
+@pytest.mark.parametrize(("offset", "number"), [(QUATERNION, 1.5), (QUATERNION, np.nan), (PIXDIM + 4, -0.5), (PIXDIM, 7)])
+def test_a_qform_that_cannot_be_used_says_nothing_beside_a_sform_and_is_refused_alone(tmp_path, offset, number):
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    for code, name in ((1, "both.nii"), (0, "alone.nii")):
+        image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.uint8), affine)
+        image.set_sform(affine, code=code)
+        image.set_qform(affine, code=1)
+        nibabel.save(image, tmp_path / name)
+        put(tmp_path / name, offset, number)
+    assert read_grid(tmp_path / "both.nii").spacing_mm_zyx == (2.0, 1.0, 1.0)
+    with pytest.raises(MaskError, match="a NIfTI header"):
+        read_grid(tmp_path / "alone.nii")
+
+
 def test_a_place_that_is_no_number_is_refused_without_a_word_of_numpys(tmp_path, recwarn):
     path = tmp_path / "labels.nii"
     write(path)

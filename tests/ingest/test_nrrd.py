@@ -60,6 +60,43 @@ def test_a_sparse_mask_may_be_far_smaller_than_deflate_could_make_it(tmp_path):
     assert np.array_equal(read_on(path, grid), labels)
 
 
+@pytest.mark.parametrize(
+    ("word", "other"),
+    [
+        (b"encoding: raw", b"encoding: Raw"),
+        (b"left-posterior-superior", b"Left-Posterior-Superior"),
+        (b"left-posterior-superior", b"lps"),
+        (b"type: uint8", b"type: Unsigned Char"),
+        (b"encoding: raw", b"encoding: raw\nbyte skip: -1"),
+    ],
+)
+def test_words_of_a_header_are_read_in_any_case(tmp_path, word, other):
+    path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), encoding="raw")
+    assert word in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(word, other))
+    assert np.array_equal(read_on(path, GRID), labels_zyx())
+
+
+def test_voxels_at_the_end_of_their_file_are_found_there_and_missed(tmp_path):
+    nrrd.write(str(tmp_path / "m.nhdr"), labels_zyx().transpose(2, 1, 0), header(encoding="raw"))
+    text = (tmp_path / "m.nhdr").read_text()
+    (tmp_path / "m.nhdr").write_text(text.replace("encoding: raw", "encoding: raw\nbyte skip: -1"))
+    voxels = (tmp_path / "m.raw").read_bytes()
+    (tmp_path / "m.raw").write_bytes(b"another header" + voxels)
+    assert np.array_equal(read_on(tmp_path / "m.nhdr", GRID), labels_zyx())
+    (tmp_path / "m.raw").write_bytes(voxels[:-5])
+    with pytest.raises(MaskError, match="is cut short: 5 of its bytes are missing"):
+        read_on(tmp_path / "m.nhdr", GRID)
+
+
+@pytest.mark.parametrize("skip", ["byte skip: 3", "line skip: 1", "byte skip: -1"])
+def test_bytes_to_skip_are_refused(tmp_path, skip):
+    path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0), encoding="gzip")
+    path.write_bytes(path.read_bytes().replace(b"encoding: gzip", b"encoding: gzip\n" + skip.encode()))
+    with pytest.raises(MaskError, match="written as text or with bytes to skip"):
+        read_nrrd_header(path)
+
+
 def test_a_filter_that_another_thread_sets_meanwhile_stays(tmp_path, monkeypatch):
     path = write(tmp_path / "m.nrrd", labels_zyx().transpose(2, 1, 0))
     read_header = nrrd.read_header

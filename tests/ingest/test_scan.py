@@ -159,6 +159,16 @@ def test_a_file_cut_within_its_preamble_may_be_a_slice(tmp_path, size):
     assert [found.reason for found in scan.damaged] == ["empty file"]
 
 
+@pytest.mark.parametrize("name", ["mask.mha", "mask.mhd", "mask.hdr"])
+def test_volumes_that_are_not_read_are_told_by_name(tmp_path, name):
+    (tmp_path / name).write_text("ObjectType = Image" + 200 * " ")
+    (tmp_path / f".{name}").write_text("hidden" + 200 * " ")
+    assert reasons(tmp_path) == {
+        "MetaImage or NIfTI in two files by name, not read: save masks as .nii.gz": 1,
+        "neither DICOM nor NIfTI nor NRRD": 1,
+    }
+
+
 def test_an_empty_hidden_file_is_nothing(tmp_path):
     (tmp_path / ".keep").touch()
     assert reasons(tmp_path) == {"neither DICOM nor NIfTI nor NRRD": 1}
