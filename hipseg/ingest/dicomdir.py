@@ -56,8 +56,6 @@ def has_listed_file(directory: Path, file: PurePosixPath) -> bool:
     Args:
         directory: the DICOMDIR, or a member of a ZIP archive.
         file: relative to it; one that leads out of its folder is never there.
-    Raises:
-        OSError: the folder or the archive cannot be read any more; ArchiveError, which is one, where the archive is damaged.
     """
     if file.is_absolute() or ".." in file.parts:
         return False

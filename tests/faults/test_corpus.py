@@ -19,8 +19,8 @@ REFUSED = sorted(name for name, fault in FAULTS.items() if fault.outcome == "ref
 TAKEN = sorted(name for name, fault in FAULTS.items() if fault.outcome != "refused")
 CURE = re.compile(
     r"[;:,] (or )?(let --|--list-roi|(choose|convert|copy|correct|cut|delete|draw|export|give|join|keep|move|"
-    r"name|pack|put|remove|rename|resample|split|unpack|write) )"
-    r"|(is|are) expected|must be|belongs to other slices|lies wholly beside the image"
+    r"name|pack|put|remove|rename|resample|save|split|unpack|write) )"
+    r"|(is|are) (accepted|expected)|must be|belongs to other slices|lies wholly beside the image"
 )
 """What is to be done, or where only the user can know that, what would be accepted."""
 
