@@ -7,7 +7,7 @@ import pytest
 
 from hipseg.errors import MaskError
 from hipseg.ingest.headers import OverlayName
-from hipseg.ingest.overlaynames import check_words, find_named_overlays, find_overlays
+from hipseg.ingest.overlaynames import check_words, find_overlays
 from hipseg.ingest.scan import scan_tree
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 
@@ -63,23 +63,21 @@ def test_graphics_and_regions_of_the_same_words_are_two_structures(image):
     ]
 
 
+def named(name, headers):
+    return find_named_overlays(name, find_overlays(headers), headers)
+
+
 def test_a_name_gives_structures_of_these_words_and_a_group_all_its_planes(image):
     headers = on_slices(image, [plane("femur")], [plane("pelvis")])
-    assert [one.groups for one in find_named_overlays("femur", find_overlays(headers), headers)] == [{0: 0x6000}]
-    assert [one.groups for one in find_named_overlays("6000", find_overlays(headers), headers)] == [{0: 0x6000, 1: 0x6000}]
-    assert (
-        find_named_overlays("Femur", find_overlays(headers), headers)
-        == find_named_overlays("6002", find_overlays(headers), headers)
-        == []
-    )
+    assert [one.groups for one in named("femur", headers)] == [{0: 0x6000}]
+    assert [one.groups for one in named("6000", headers)] == [{0: 0x6000, 1: 0x6000}]
+    assert named("Femur", headers) == named("6002", headers) == []
 
 
 def test_a_group_in_small_letters_is_that_group_once(image):
     headers = on_slices(image, [plane(group=0x600A)])
-    assert [one.title for one in find_named_overlays("600a", find_overlays(headers), headers)] == ["600A"]
-    assert find_named_overlays("600A", find_overlays(headers), headers) == find_named_overlays(
-        "600a", find_overlays(headers), headers
-    )
+    assert [one.title for one in named("600a", headers)] == ["600A"]
+    assert named("600A", headers) == named("600a", headers)
 
 
 def check(*headers):

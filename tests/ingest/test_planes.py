@@ -82,7 +82,7 @@ def test_on_tilted_slices_a_plane_is_looked_for_where_its_slice_was(series):
     tilted = replace(series, headers=tuple(headers), shifts_mm_yx=tuple((0.5 * z, 0.0) for z in range(4)))
     assert place(plane_at(106.0, position_mm=(-10.0, -19.0, 106.0)), tilted) == (2, AS_IT_IS)
     with pytest.raises(MaskError, match="a plane"):
-        place(plane_at(106.0), tilted)
+        place(plane_at(106.0, position_mm=(-10.0, -19.5, 106.0)), tilted)
 
 
 def test_an_identifier_that_several_frames_share_names_no_slice(series):
