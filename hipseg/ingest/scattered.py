@@ -20,48 +20,60 @@ MIN_LINE = 3
 ASIDE_DIGITS = 1
 """Images whose corners lie beside each other by less than that decimal, mm, are looked at as one stack."""
 
+MOST_STEPS = 0.75
+"""Part of the steps that are alike in a volume with slices missing; single slices at whole millimetres may have half alike."""
+ANYONE = "anyone"
+
 _Lone = tuple[SeriesKey, ImageHeader]
+_Company = tuple[Hashable, ...]
+"""What images that may be of one volume have in common: what it is, and its value."""
 
 
 def find_scattered(series: SeriesMap) -> dict[SeriesKey, str]:
     """Find lone images that lie in even steps, in one frame of reference, or in one folder of one patient or none.
 
-    Where more than half of the steps are alike, all are refused: chance does not put the images of different scans so, and a
-    slice that is missing leaves most steps as they are. Images that name no series need not be in one folder.
+    Where most of the steps are alike, all are refused: chance does not put the images of different scans so, and a slice that is
+    missing leaves the others as they are. Images that name no series need not be in one folder. Those of one folder that name
+    different patients are believed, unless all of them together are one whole volume.
 
     Returns:
         What is wrong and what to do, by series, in our own words.
     """
-    groups: dict[Hashable, list[_Lone]] = defaultdict(list)
+    groups: dict[_Company, list[SeriesKey]] = defaultdict(list)
     for key, images in series.items():
         if len(images) == 1 and (header := images[0]).position_mm is not None and header.orientation is not None:
             for company in _companies(header):
-                groups[company].append((key, header))
+                groups[company].append(key)
     found: dict[SeriesKey, str] = {}
-    for group in groups.values():
-        for line in _lines(group):
+    for company, keys in groups.items():
+        # Headers are read anew, so that only those of one group are in memory.
+        lone = [(key, series[key][0]) for key in keys] if len(keys) >= MIN_LINE else []
+        for line in _lines(lone, is_sure=company[0] != ANYONE):
             for key, _ in line:
                 found.setdefault(key, _say(len(line)))
     return found
 
 
-def _companies(header: ImageHeader) -> Iterator[Hashable]:
+def _companies(header: ImageHeader) -> Iterator[_Company]:
     """Say with which others an image may be of one volume."""
     geometry = round_geometry(header)
-    yield "folder", header.folder, header.patient_id, geometry
+    yield ANYONE, header.folder, geometry
+    yield "patient", header.folder, header.patient_id, geometry
     if header.frame_uid:
         yield "frame", header.frame_uid, geometry
     elif not header.series_uid:
         yield "nothing", header.patient_id, geometry
 
 
-def _lines(group: Sequence[_Lone]) -> Iterator[Sequence[_Lone]]:
-    """Give the images that lie in even steps; a gantry tilt moves them aside, too."""
-    if len(group) < MIN_LINE:
+def _lines(group: Sequence[_Lone], *, is_sure: bool) -> Iterator[Sequence[_Lone]]:
+    """Give the images that lie in even steps, a gantry tilt moves them aside, too; those of anyone only if all do."""
+    if not group:
         return
     # Whoever gives each file a series of its own may have done so with the frame of reference.
     if is_volume([replace(header, frame_uid="") for _, header in group]):
         yield group
+        return
+    if not is_sure:
         return
     stacks: dict[tuple[float, ...], list[_Lone]] = defaultdict(list)
     heights_mm: dict[tuple[float, ...], list[float]] = defaultdict(list)
@@ -78,7 +90,7 @@ def _lines(group: Sequence[_Lone]) -> Iterator[Sequence[_Lone]]:
 
 
 def _has_even_steps(heights_mm: Sequence[float]) -> bool:
-    """Say whether more than half of the steps are alike; two images at one place, as of two phases, make none."""
+    """Say whether most of the steps are alike; two images at one place, as of two phases, make none."""
     steps = np.diff(np.sort(heights_mm))
     steps = steps[steps > DUPLICATE_TOLERANCE_MM]
     if len(steps) < MIN_LINE - 1:
@@ -86,7 +98,7 @@ def _has_even_steps(heights_mm: Sequence[float]) -> bool:
     usual = float(np.median(steps))
     alike = np.count_nonzero(np.abs(steps - usual) <= SPACING_TOLERANCE_MM + ROUNDING_MM)
     # Among steps as small as the tolerance all are alike, whatever scans the images are of.
-    return usual > 2 * SPACING_TOLERANCE_MM and 2 * int(alike) > len(steps)
+    return usual > 2 * SPACING_TOLERANCE_MM and int(alike) >= MOST_STEPS * len(steps)
 
 
 def _say(count: int) -> str:

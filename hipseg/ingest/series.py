@@ -214,7 +214,9 @@ def _check_duplicates(headers: Sequence[ImageHeader], along: NDArray[np.float64]
     first = int(close[0])
     pair = headers[first : first + 2]
     is_copy = pair[0].instance_uid == pair[1].instance_uid != "" and pair[0].frame == pair[1].frame
-    cure = "remove the copy" if is_copy else "export each pass as its own series"
+    # As a copying program leaves one that was broken off.
+    is_hidden = any(header.path.name.startswith(".") for header in pair)
+    cure = f"remove the copy{', a hidden file' * is_hidden}" if is_copy else "export each pass as its own series"
     raise SeriesError(
         f"duplicate positions in case {case}: slices {first + 1} and {first + 2} of {len(headers)} by position lie "
         f"{along[first + 1] - along[first]:.3f} mm apart ({'the same image twice' if is_copy else 'different images'}; "

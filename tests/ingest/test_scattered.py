@@ -83,20 +83,20 @@ def test_tilted_slices_are_in_line(tmp_path):
         [100.0, 103.0],
         [100.0, 100.0, 100.0, 100.0],
         [-512.0, 13.5, 20.0, 240.0, 251.0],
+        [10.0, 11.0, 12.0, 15.0, 16.0, 18.0, 19.0, 22.0],
         [100.0, 100.05, 100.2, 100.28, 100.45, 100.8],
     ],
-    ids=["two", "one place", "anywhere", "too dense to tell"],
+    ids=["two", "one place", "anywhere", "whole millimetres", "too dense to tell"],
 )
 def test_a_collection_of_single_slices_stays_one(tmp_path, heights_mm):
     write(tmp_path, heights_mm, "StudyInstanceUID", "FrameOfReferenceUID")
     assert set(found(tmp_path)) == {""}
 
 
-def test_single_slices_of_named_patients_are_theirs(tmp_path):
-    write(
-        tmp_path,
-        [100.0, 103.0, 106.0],
-        "FrameOfReferenceUID",
-        change=lambda dataset, z: setattr(dataset, "PatientID", f"P{z}"),
-    )
-    assert found(tmp_path) == [""] * 3
+@pytest.mark.parametrize(("last_mm", "words"), [(109.0, WORDS.format(4)), (112.0, "")])
+def test_single_slices_of_named_patients_are_theirs_unless_all_are_one_volume(tmp_path, last_mm, words):
+    def name(dataset, z):
+        dataset.PatientID = f"P{z}"
+
+    write(tmp_path, [100.0, 103.0, 106.0, last_mm], "FrameOfReferenceUID", change=name)
+    assert found(tmp_path) == [words] * 4

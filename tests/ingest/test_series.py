@@ -138,10 +138,11 @@ def test_pixel_spacings_that_differ_by_rounding_alone_are_one(tmp_path):
         order(tmp_path / "other", only(2, PixelSpacing=[0.7502, 0.5]))
 
 
-def test_a_copied_image_is_called_a_copy(tmp_path):
+@pytest.mark.parametrize(("name", "words"), [("copy", "remove the copy"), (".image.Xa1B2c", "remove the copy, a hidden file")])
+def test_a_copied_image_is_called_a_copy(tmp_path, name, words):
     path = write_ct_series(tmp_path, volume_hu(3))[1]
-    (tmp_path / "copy").write_bytes(path.read_bytes())
-    with pytest.raises(SeriesError, match=r"slices 2 and 3 of 4 .*the same image twice.*remove the copy"):
+    (tmp_path / name).write_bytes(path.read_bytes())
+    with pytest.raises(SeriesError, match=rf"slices 2 and 3 of 4 .*the same image twice.*{words}$"):
         order_series(tuple(scan_tree(tmp_path).images), "c0ffee")
 
 
