@@ -7,7 +7,7 @@ import pytest
 
 from hipseg.errors import MaskError
 from hipseg.ingest.headers import OverlayName
-from hipseg.ingest.overlaynames import check_words, find_overlays
+from hipseg.ingest.overlaynames import check_words, find_named_overlays, find_overlays
 from hipseg.ingest.scan import scan_tree
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
 
