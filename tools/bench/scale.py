@@ -59,7 +59,7 @@ def measure(paths: DatasetPaths, size: int) -> str:
     memory = int(subprocess.run([sys.executable, "-c", PROBE, str(paths.root)], capture_output=True, check=True).stdout) * 1024
     state = PackState(Entry(one, "0" * 64) for one in records)
     with open_journal(paths.journal(), plan, state.entries) as journal:
-        append_s = timed(lambda: [journal.add(Entry(one, "0" * 64)) for one in records[:APPENDED]]) / APPENDED
+        append_s = timed(lambda: [journal.add(Entry(one, "0" * 64, SHARD_BYTES)) for one in records[:APPENDED]]) / APPENDED
     resume_s = timed(lambda: read_journal(paths.journal()))
     return (
         f"{size:>8,} {paths.manifest.stat().st_size / MEGABYTE:>7.1f} MB {write_s:>6.2f} s {open_s:>6.2f} s "
