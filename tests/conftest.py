@@ -1,6 +1,7 @@
 """What every test shares: quiet TensorFlow, and where the real CT folders are."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import submitit  # noqa: F401
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # No test needs a graphics card, and one that is busy or missing must not change a result.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell lets what it starts in the background ignore Ctrl-C; the tests send it to themselves and to what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
