@@ -41,8 +41,6 @@ from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
 from hipseg.shards.schema import WindowHu
 from hipseg.shards.storage import Storage
 
-_KIND_WORDS = {True: "graphics"}
-"""Overlay graphics are told from regions, since they become a mask only where they are named."""
 SHOWN_LABELS = 6
 """Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
 
@@ -276,7 +274,8 @@ def _show_structures(found: FoundCases) -> None:
         except REFUSING as error:
             reasons[str(error)] += 1
             continue
-        counts.update({(_KIND_WORDS.get(one.is_graphics, one.kind), one.name) for one in structures})
+        # Graphics are told from regions, since they become a mask only where they are named.
+        counts.update({("graphics" if one.is_graphics else one.kind, one.name) for one in structures})
         bare += all(one.is_graphics for one in structures)
     for (kind, name), cases in sorted(counts.items()):
         click.echo(f"{kind:<12} {printable(name)}  ({cases} of {len(found.cases)} cases)")
