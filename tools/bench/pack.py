@@ -2,8 +2,10 @@
 
     nice -n -15 python tools/bench/pack.py [--rounds 5] [--series 4] [--slices 150] [--cold] [--nnunet-python PATH]
 
-Wall times are medians of interleaved rounds; the ratio is the other's time over hipseg's. Peak memory is that of all processes of
-a command together, what they share counted once (PSS, looked at every 5 ms), in a round of its own that is not timed.
+Wall times are medians of rounds that run every command once, each round in another order, since what ran before changes the time
+of a short command by up to a fifth; the ratio is the other's time over hipseg's in the same round. Peak memory is that of all
+processes of a command together, what they share counted once (PSS, looked at every 5 ms), in a round of its own that is not
+timed.
 The others store images alone; hipseg stores masks and digests, too. Three lines are limits that no packing can pass: starting
 Python with numpy and h5py, reading the bytes, and copying as many in memory. What is not installed is named and left out; nnU-Net
 has an environment of its own, is measured once, and its conversion to NIfTI is told apart.
@@ -19,6 +21,7 @@ counts within one session alone, and `echo -15 > /proc/self/autogroup` between s
 import argparse
 import importlib.util
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -69,6 +72,7 @@ make_series(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), compr
 """
 MEGABYTE = 1e6
 POLL_S = 0.005
+ORDER_SEED = 3
 
 
 @dataclass(frozen=True)
@@ -135,16 +139,17 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def measure(folder: Path, rounds: int, *, is_cold: bool) -> dict[str, list[Cost]]:
-    """Run every command in turn, as many rounds as asked for, after one that is not counted."""
+    """Run every command in each round, in an order of the round's own, after a round that is not counted."""
     lines = commands(folder)
     costs: dict[str, list[Cost]] = {name: [] for name in lines}
     peaks_mb = {name: run(line, folder / "target", watch=True).peak_mb for name, line in lines.items()}
     sources = list((folder / "data").rglob("*.dcm"))
+    order = random.Random(ORDER_SEED)
     for _ in range(rounds):
-        for name, line in lines.items():
+        for name in order.sample(list(lines), len(lines)):
             if is_cold:
                 forget(sources)
-            costs[name].append(replace(run(line, folder / "target"), peak_mb=peaks_mb[name]))
+            costs[name].append(replace(run(lines[name], folder / "target"), peak_mb=peaks_mb[name]))
     return costs
 
 
