@@ -1,5 +1,6 @@
 """Every path of a data set, of a study and of a fold; no other module joins these names."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,11 @@ class DatasetPaths:
         """Held by the packing of one part, as 3-of-16."""
         return self.root / f".lock-{part}"
 
+    @property
+    def part_locks(self) -> tuple[Path, ...]:
+        """What the packings of parts hold, or held, sorted."""
+        return tuple(sorted(self.root.glob(".lock-*-of-*")))
+
     def journal(self, part: str = "") -> Path:
         """What packing has finished, a line a case; of one part, as 3-of-16, or of the whole."""
         return self.root / (f".packed-{part}.jsonl" if part else ".packed.jsonl")
@@ -54,6 +60,15 @@ class DatasetPaths:
         if Path(name).name != name:
             raise ConfigError(f"shard name {name!r} is a path; a plain file name is needed")
         return self.root / name
+
+    def unfinished_shard(self, case: str, mark: str) -> Path:
+        """A shard that is being written; the mark is one writer's own."""
+        return self.shard(f".{case}.{mark}.tmp")
+
+    @property
+    def unfinished(self) -> Iterator[Path]:
+        """All files that are being written, or that a killed writer left."""
+        return self.root.glob(".*.tmp")
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,13 @@ from hipseg.cli.paths import NamedPath
 from hipseg.cli.streams import naming_lost_output
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError
 from hipseg.fsio import printable
-from hipseg.ingest.cases import DEFAULT_RULES, FoundCases, MaskRules, Overlap, SourceCase, find_cases, list_structures
+from hipseg.ingest.cases import find_cases, list_structures
+from hipseg.ingest.joining import DEFAULT_RULES, MaskRules, Overlap
 from hipseg.ingest.labels import LABEL_MAX
 from hipseg.ingest.layout import LAYOUTS, Layout
 from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.rounding import Rounding
+from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.pack.dataset import Outcome, check_output, key_cases, pack_cases
 from hipseg.pack.keys import check_salt_file, create_salt, read_salt, salt_id
 from hipseg.pack.merge import merge_parts

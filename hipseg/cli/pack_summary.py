@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import click
 
 from hipseg.errors import PARTIAL_EXIT_CODE, SeriesError, ShardError
-from hipseg.ingest.cases import FoundCases
 from hipseg.ingest.layout import UNOPENED
 from hipseg.ingest.scan import DAMAGED, PACKED
+from hipseg.ingest.source import FoundCases
 from hipseg.pack.dataset import Outcome
 from hipseg.pack.packer import REFUSING
 from hipseg.pack.plan import PackPlan

@@ -20,7 +20,7 @@ from hipseg.ingest.ctorg import find_ctorg_cases
 from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.hounsfield import ValueWatch, check_hu
-from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules, Overlap
+from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, MaskRules
 from hipseg.ingest.layout import Layout, detect_layout
 from hipseg.ingest.masks import OpenedMasks, check_rois, open_masks
 from hipseg.ingest.niftiimage import open_nifti_image
@@ -35,20 +35,6 @@ from hipseg.ingest.structures import MaskSources, StructureName, find_names, has
 from hipseg.ingest.tilt import Straightening, plan_straightening, straighten_image
 from hipseg.ingest.tree import find_dicom_cases
 from hipseg.labels import BACKGROUND_LABEL, MaskKind
-
-__all__ = [
-    "DEFAULT_RULES",
-    "FoundCases",
-    "MaskRules",
-    "OpenedCase",
-    "Overlap",
-    "SourceCase",
-    "StructureName",
-    "find_cases",
-    "list_structures",
-    "load_case",
-    "open_case",
-]
 
 FINDERS: Mapping[Layout, Callable[[Path], FoundCases]] = MappingProxyType(
     {"dicom": find_dicom_cases, "nnunet": find_nnunet_cases, "ctorg": find_ctorg_cases}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hipseg.errors import SeriesError
 
-EXPORT_AGAIN: Final = "export the series again uncompressed"
+EXPORT_UNCOMPRESSED: Final = "export the series again uncompressed"
 MAX_FRAME_PIXELS: Final = 1 << 24
 """4096 x 4096, more than any CT scanner reconstructs; a few bytes can announce a blank image of any size."""
 END_OF_IMAGE: Final = b"\xff\xd9"
@@ -63,17 +63,17 @@ def decode_frame(frame: bytes, syntax: str, expected: PixelFormat) -> NDArray[np
         if found_yx != expected.shape_yx or found_yx[0] * found_yx[1] > MAX_FRAME_PIXELS:
             raise SeriesError(
                 f"compressed pixels of {found_yx[0]} x {found_yx[1]}, the header says {expected.shape_yx[0]} x "
-                f"{expected.shape_yx[1]}; the same is expected, and at most {MAX_FRAME_PIXELS} pixels: {EXPORT_AGAIN}"
+                f"{expected.shape_yx[1]}; the same is expected, and at most {MAX_FRAME_PIXELS} pixels: {EXPORT_UNCOMPRESSED}"
             )
         stored = decoder.decode(frame, expected)
     except (ValueError, struct.error, RuntimeError, MemoryError) as error:
         from pydicom.uid import UID  # noqa: PLC0415 - see `dictionary`
 
-        raise SeriesError(f"pixels cannot be decoded ({UID(syntax).name}); {EXPORT_AGAIN}") from error
+        raise SeriesError(f"pixels cannot be decoded ({UID(syntax).name}); {EXPORT_UNCOMPRESSED}") from error
     if stored.shape != expected.shape_yx or not np.issubdtype(stored.dtype, np.integer):
         raise SeriesError(
             f"compressed pixels of shape {stored.shape}, type {stored.dtype}; whole numbers of shape {expected.shape_yx} are "
-            f"expected: {EXPORT_AGAIN}"
+            f"expected: {EXPORT_UNCOMPRESSED}"
         )
     return _apply_sign(stored, expected)
 
@@ -92,7 +92,7 @@ def _apply_sign(stored: NDArray[np.integer], expected: PixelFormat) -> NDArray[n
     if low < lowest or high > highest:
         raise SeriesError(
             f"compressed pixels from {low} to {high}, which {bits} {'signed' if expected.is_signed else 'unsigned'} bits stored "
-            f"(0028,0101) do not hold; {EXPORT_AGAIN}"
+            f"(0028,0101) do not hold; {EXPORT_UNCOMPRESSED}"
         )
     if not expected.is_signed or high < 1 << bits - 1:
         return stored

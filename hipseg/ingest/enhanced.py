@@ -39,7 +39,7 @@ DEFERRED_BYTES = 1024
 """Elements larger than this stay in the file while its header is read: the pixels, of which one frame is taken at a time."""
 NO_FRAMES = "its frames are not described one by one (5200,9230)"
 CONCATENATION = "it is a part of a concatenation (0020,9161), which is not read"
-LOCALIZER_FRAMES = "planning views lie among its frames (0008,9007)"
+LOCALIZER_FRAMES = "localizers lie among its frames (0008,9007)"
 
 
 def parse_frames(dataset: "FileDataset", path: Path, folder: str, stamp: FileStamp | None = None) -> tuple[ImageHeader, ...]:

@@ -14,7 +14,7 @@ from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED
 from hipseg.ingest.scan import CUT_SHORT, DAMAGED, PACKED, FaultyArchive, FoundFile, Scan
 
-UNREAD = frozenset((DAMAGED, CUT_SHORT))
+UNREAD_REASONS = frozenset((DAMAGED, CUT_SHORT))
 """Reasons of files that `open_case` words, by their number alone."""
 OTHER_KIND = "call themselves another kind of object: a series has one modality; export it again, or move them elsewhere"
 """Source: DICOM PS3.3 C.7.3.1.1.1."""
@@ -70,13 +70,13 @@ def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losse
     _find_unlisted(scan, series, faults)
     unread = _place_unread(scan, series, set_aside)
     for key, counts in unread.items():
-        for reason in counts.keys() - UNREAD:
+        for reason in counts.keys() - UNREAD_REASONS:
             words = f"incomplete series: {counts[reason]} of {len(series[key]) + counts[reason]} files beside each other "
             faults.setdefault(key, Fault(words + WORDS.get(reason, OTHER_KIND), common_folder(series[key])))
     parts = find_parts(series)
     for key, words in (*find_contradictions(series).items(), *parts.faults.items()):
         faults.setdefault(key, Fault(words, common_folder(series[key])))
-    damaged = {key: sum(counts[reason] for reason in UNREAD) for key, counts in unread.items()}
+    damaged = {key: sum(counts[reason] for reason in UNREAD_REASONS) for key, counts in unread.items()}
     return Losses(faults, damaged, parts.warnings)
 
 

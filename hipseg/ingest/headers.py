@@ -24,7 +24,7 @@ ENHANCED_CT = (ENHANCED_CT_IMAGE, CONVERTED_ENHANCED_CT_IMAGE)
 CT_CLASSES = (CT_IMAGE, *ENHANCED_CT, "")
 """Object classes that are CT images by name; an export that empties the class is believed by its modality."""
 LOCALIZER_WORDS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
-"""Parts of Image Type that mark a planning view. Source: DICOM PS3.3 C.8.2.1.1.1, and vendors' words for the same."""
+"""Parts of Image Type that mark a localizer. Source: DICOM PS3.3 C.8.2.1.1.1, and vendors' words for the same."""
 OVERLAY_DESCRIPTION, OVERLAY_TYPE, OVERLAY_LABEL = 0x0022, 0x0040, 0x1500
 OVERLAY_DATA = 0x3000
 _OVERLAY_TAGS = tuple(
@@ -152,7 +152,7 @@ def has_regions(header: ImageHeader) -> bool:
 
 
 def is_localizer(dataset: Source) -> bool:
-    """Say whether an image is a planning view, which belongs to no volume."""
+    """Say whether an image is a localizer, which belongs to no volume."""
     return _mark_localizer(texts(dataset, "ImageType"))
 
 

@@ -14,7 +14,7 @@ LOWEST_HU = -10240
 """Where the widest scale of CT scanners begins: extended CT, 12 bits with slope 10. Vacuum is -1000 HU; artefacts and undeclared
 padding (-2000, -3024, -8192, -10240) lie above this number, a wrong intercept or byte order mostly below. The highest value is
 that of int16: beside metal and in it scanners write up to 30710 HU on that scale. Source: DICOM PS3.3 C.11.1.1.2."""
-AIR_HU = -500
+NEAR_AIR_HU = -500
 """Halfway between water and air. Around every patient, and in lung and bowel, there is air; a series without any is cut out of a
 larger one, or its values are no Hounsfield units, whatever its header says."""
 
@@ -58,7 +58,7 @@ class ValueWatch:
 
     @property
     def _has_air(self) -> bool:
-        return self._lowest_hu is None or self._lowest_hu < AIR_HU
+        return self._lowest_hu is None or self._lowest_hu < NEAR_AIR_HU
 
 
 def check_hu(image_hu: SliceI16, header: ImageHeader) -> None:

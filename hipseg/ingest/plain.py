@@ -16,7 +16,7 @@ Value = str | int | float | bytes | tuple[str, ...] | tuple[float, ...] | None
 
 FIRST_READ_BYTES: Final = 1 << 16
 """Enough for the header of a CT slice with an overlay plane of 512 x 512 bits (32 KiB)."""
-MAX_HEADER_BYTES: Final = 1 << 22
+MAX_PLAIN_BYTES: Final = 1 << 22
 """Headers longer than this are left to pydicom, which passes over what is not asked for."""
 PAGE_BYTES: Final = 1 << 12
 MAX_PAGES: Final = 1 << 8
@@ -130,7 +130,7 @@ class HeaderReader:
     def _read_anew(self, descriptor: int, head: bytes) -> PlainHeader:
         """Walk over all elements of a header, and remember them for the next ones."""
         elements = find_elements(head, ALL_TAGS)
-        while elements.pixels is None and len(head) < MAX_HEADER_BYTES:
+        while elements.pixels is None and len(head) < MAX_PLAIN_BYTES:
             more = os.pread(descriptor, 7 * len(head), len(head))
             if not more:
                 break

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hipseg.errors import ConfigError, SeriesError
 from hipseg.fsio import unwritable
-from hipseg.ingest.cases import FoundCases
+from hipseg.ingest.source import FoundCases
 from hipseg.pack.crew import deal
 from hipseg.pack.journal import Journal, open_journal
 from hipseg.pack.keys import case_key, patient_key

@@ -14,7 +14,8 @@ from typing import Self
 
 from hipseg.errors import HipsegError, MaskError, SeriesError
 from hipseg.fsio import unwritable
-from hipseg.ingest.cases import OpenedCase, SourceCase, load_case, open_case
+from hipseg.ingest.cases import OpenedCase, open_case
+from hipseg.ingest.source import SourceCase, load_case
 from hipseg.pack.crew import Send, Take, name_shortage
 from hipseg.pack.journal import Entry
 from hipseg.pack.plan import PackPlan
@@ -121,7 +122,7 @@ class Packer:
     def _write(self, keyed: KeyedCase, stamps: SourceStamps, watch: "_Watch", workers: Executor | None) -> CaseRecord:
         # Its name tells its content, which is known only when it is written. Where locks hold on one node alone, two packings
         # may write the same case.
-        fresh = self._paths.shard(f".{keyed.case}.{secrets.token_hex(4)}.tmp")
+        fresh = self._paths.unfinished_shard(keyed.case, secrets.token_hex(4))
         try:
             opened = open_case(keyed.source, keyed.case, self._plan.rois, untilt=self._plan.untilt, rules=self._plan.rules)
             written = write_shard(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import digest_json
-from hipseg.ingest.cases import DEFAULT_RULES, MaskRules
+from hipseg.ingest.joining import DEFAULT_RULES, MaskRules
 from hipseg.shards.manifest import FileCounts, Manifest, Rois
 from hipseg.shards.schema import WindowHu
 from hipseg.shards.storage import LOSSLESS, Storage

@@ -13,9 +13,9 @@ from typing import Any
 from hipseg import __version__
 from hipseg.errors import SeriesError
 from hipseg.ingest.archive import ZipMember
-from hipseg.ingest.cases import SourceCase
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.planes import Plane
+from hipseg.ingest.source import SourceCase
 from hipseg.ingest.spill import SpillList
 from hipseg.pack.plan import PackPlan, record_plan
 from hipseg.shards.layout import SHARD_VERSION

@@ -124,7 +124,7 @@ def claimed(paths: DatasetPaths, part: Part | None) -> Iterator[None]:
 
 def _check_alone(paths: DatasetPaths, part: Part) -> None:
     """Refuse to pack beside parts of another number, which share cases with this one."""
-    for path in paths.root.glob(".lock-*-of-*"):
+    for path in paths.part_locks:
         matched = LOCK_NAME.fullmatch(path.name)
         if matched and int(matched["count"]) != part.count:
             with locked(
@@ -221,7 +221,7 @@ def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord, merged
         # A shard of a case that this manifest does not know may be all that is left of somebody's work: `verify` names it.
         if known and path.name != known[0].shard:
             path.unlink(missing_ok=True)
-    for lock in paths.root.glob(".lock-*-of-*"):
+    for lock in paths.part_locks:
         lock.unlink(missing_ok=True)
     # Last of all: as long as one is there, a merge that was killed here can be begun again.
     for path in sorted(paths.part_journals, key=lambda one: part_count(one) == merged):
@@ -235,7 +235,7 @@ def sweep(paths: DatasetPaths, cases: Collection[str], part: Part | None) -> Non
     Raises:
         ConfigError: the folder cannot be written.
     """
-    for path in paths.root.glob(".*.tmp"):
+    for path in paths.unfinished:
         if path.is_dir() and not path.is_symlink():
             # None of ours.
             continue

@@ -48,7 +48,7 @@ def write_ct_series(folder: Path, identity: Identity, slices: Sequence[Slice], o
 
 
 def write_localizer(folder: Path, identity: Identity, slices: Sequence[Slice]) -> None:
-    """Write the scout image: the volume seen from the front, as one file of a series of its own."""
+    """Write the localizer: the volume seen from the front, as one file of a series of its own."""
     grid = identity.patient.grid
     spacing_mm, _, pixel_mm = grid.spacing_mm_zyx
     repeats = max(1, round(spacing_mm / pixel_mm))

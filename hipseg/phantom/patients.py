@@ -72,7 +72,7 @@ class Patient:
         is_signed: stored as signed HU, or else as unsigned 12 bits with intercept -1024.
         is_head_first_order: instances count from the head down.
         has_shuffled_names: file names do not follow the slices.
-        has_localizer: a scout image lies beside the series.
+        has_localizer: a localizer lies beside the series.
         random_key: what every random number of this patient is seeded with.
     """
 

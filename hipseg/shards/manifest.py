@@ -19,10 +19,10 @@ from hipseg.shards.schema import Limits, WindowHu, read_as
 MANIFEST_FORMAT = "hipseg-manifest"
 MANIFEST_VERSION = 2
 
-SEAL = re.compile(rb'"manifest_digest": "([0-9a-f]{64})"')
-UNSEALED = "0" * 64
+OWN_DIGEST = re.compile(rb'"manifest_digest": "([0-9a-f]{64})"')
+NO_DIGEST = "0" * 64
 """Stands in the place of the manifest's own digest while it is computed."""
-SEAL_PLACE = f'\n "manifest_digest": "{UNSEALED}"'.encode()
+DIGEST_PLACE = f'\n "manifest_digest": "{NO_DIGEST}"'.encode()
 """Nothing else begins a line with one blank and that key."""
 
 Fraction = Annotated[float, Limits(gt=0, le=1)]
@@ -196,22 +196,22 @@ def write_manifest(paths: DatasetPaths, manifest: Manifest) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
-    digest, seal_offset = hashlib.sha256(), 0
+    digest, digest_offset = hashlib.sha256(), 0
     with replacing(paths.manifest) as temporary, temporary.open("r+b") as file:
         for piece in _text_pieces(manifest):
             data = piece.encode()
-            if (place := data.find(SEAL_PLACE)) >= 0:
-                seal_offset = file.tell() + place + SEAL_PLACE.index(b"0")
+            if (place := data.find(DIGEST_PLACE)) >= 0:
+                digest_offset = file.tell() + place + DIGEST_PLACE.index(b"0")
             digest.update(data)
             file.write(data)
-        file.seek(seal_offset)
+        file.seek(digest_offset)
         file.write(digest.hexdigest().encode())
 
 
 def _text_pieces(manifest: Manifest) -> Iterator[str]:
-    """Give the text of `manifest_json` with a seal of zeros, keys sorted and indented by one blank, piece by piece."""
+    """Give the text of `manifest_json` with zeros for its own digest, keys sorted and indented by one blank, piece by piece."""
     frame = manifest_json(replace(manifest, cases=(), refusals=()))
-    rest = _indented({**frame, "manifest_digest": UNSEALED}) + "\n"
+    rest = _indented({**frame, "manifest_digest": NO_DIGEST}) + "\n"
     lists: dict[str, Sequence[CaseRecord | Refusal]] = {"cases": manifest.cases, "refusals": manifest.refusals}
     for name, outcomes in lists.items():
         place = f'\n "{name}": ['
@@ -244,7 +244,7 @@ def read_manifest(paths: DatasetPaths) -> Manifest:
     if not isinstance(value, dict) or value.get("format") != MANIFEST_FORMAT:
         raise ShardError(f"{paths.manifest} is no manifest of a packed data set; its 'format' must be {MANIFEST_FORMAT!r}")
     check_version(value.get("version"), MANIFEST_VERSION, str(paths.manifest))
-    _check_seal(paths, content)
+    _check_own_digest(paths, content)
     try:
         manifest = read_as(Manifest, value)
         manifest = replace(manifest, cases=tuple(manifest.cases), refusals=tuple(manifest.refusals))
@@ -262,12 +262,12 @@ def _read(paths: DatasetPaths) -> tuple[bytes, Any]:
         raise ShardError(f"cannot read manifest at {paths.manifest}: {error}") from error
 
 
-def _check_seal(paths: DatasetPaths, content: bytes) -> None:
+def _check_own_digest(paths: DatasetPaths, content: bytes) -> None:
     """Refuse a manifest that is not, byte for byte, what was written."""
-    seals = SEAL.findall(content)
-    if len(seals) != 1:
-        raise ShardError(_damaged(paths, f"it has {len(seals)} digests of itself under 'manifest_digest', 1 is needed"))
-    if digest_bytes(content.replace(seals[0], UNSEALED.encode())) != seals[0].decode():
+    found = OWN_DIGEST.findall(content)
+    if len(found) != 1:
+        raise ShardError(_damaged(paths, f"it has {len(found)} digests of itself under 'manifest_digest', 1 is needed"))
+    if digest_bytes(content.replace(found[0], NO_DIGEST.encode())) != found[0].decode():
         raise ShardError(_damaged(paths, "its SHA-256 differs from the one it gives"))
 
 

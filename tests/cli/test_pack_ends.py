@@ -11,7 +11,7 @@ import pytest
 
 from hipseg.cli.main import run
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError, ShardError
-from hipseg.ingest.cases import SourceCase
+from hipseg.ingest.source import SourceCase
 from hipseg.pack.dataset import pack_cases
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import read_manifest

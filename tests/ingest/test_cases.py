@@ -8,7 +8,8 @@ import pytest
 
 from hipseg.errors import ConfigError, MaskError, SeriesError
 from hipseg.geometry import affine_ras
-from hipseg.ingest.cases import StructureName, find_cases, list_structures, open_case
+from hipseg.ingest.cases import find_cases, list_structures, open_case
+from hipseg.ingest.structures import StructureName
 from tests.ingest.builders import (
     PATIENT,
     SERIES_UID,

@@ -132,7 +132,7 @@ def concatenated(dataset):
     dataset.ConcatenationUID = "2.25.1"
 
 
-def with_planning_view(dataset):
+def with_localizer(dataset):
     frame_type = item(FrameType=["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"])
     dataset.PerFrameFunctionalGroupsSequence[0].CTImageFrameTypeSequence = [frame_type]
 
@@ -144,7 +144,7 @@ def with_planning_view(dataset):
         (without_rescale, r"1 of 4 images without Rescale Slope"),
         (one_frame_too_few, r"enhanced CT that cannot be read in case c0ffee: its frames are not described one by one"),
         (concatenated, r"part of a concatenation"),
-        (with_planning_view, r"planning views lie among its frames .*1 of 4 images"),
+        (with_localizer, r"localizers lie among its frames .*1 of 4 images"),
     ],
 )
 def test_a_file_that_does_not_say_where_its_frames_lie_is_refused(tmp_path, change, words):

@@ -88,7 +88,7 @@ def test_an_overlay_group_is_one_by_any_of_its_elements(tmp_path, kept, syntax):
     ("kind", "expected"), [("AXIAL", False), ("LOCALIZER", True), ("ref_surview", True), ("CT_TOPOGRAM", True)]
 )
 @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
-def test_planning_views_are_told_by_image_type(tmp_path, kind, expected):
+def test_localizers_are_told_by_image_type(tmp_path, kind, expected):
     assert is_localizer(read(tmp_path, ImageType=["ORIGINAL", "PRIMARY", kind])[0]) == expected
 
 

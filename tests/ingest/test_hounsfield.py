@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.hounsfield import AIR_HU, LOWEST_HU, ValueWatch, check_hu
+from hipseg.ingest.hounsfield import LOWEST_HU, NEAR_AIR_HU, ValueWatch, check_hu
 from hipseg.ingest.scan import scan_tree
 from tests.ingest.builders import volume_hu, write_ct_series
 
@@ -41,7 +41,7 @@ def test_padding_that_was_held_to_the_range_of_int16_is_padding(header):
 
 @pytest.mark.parametrize(
     ("lowest", "words"),
-    [((0, 40), "the lowest value is 0 HU"), ((-499, 0), "-499 HU"), ((AIR_HU, 0), "-500 HU"), ((0, -501), "")],
+    [((0, 40), "the lowest value is 0 HU"), ((-499, 0), "-499 HU"), ((NEAR_AIR_HU, 0), "-500 HU"), ((0, -501), "")],
 )
 def test_a_series_without_air_is_warned_of_once_all_slices_have_passed(lowest, words):
     watch = ValueWatch()

@@ -12,7 +12,7 @@ from hipseg.ingest import plain
 from hipseg.ingest.dicomfile import UnreadableFileError, is_cut, read_dataset
 from hipseg.ingest.elements import OddLayoutError
 from hipseg.ingest.headers import HEADER_TAGS, is_localizer, parse_header
-from hipseg.ingest.plain import FIRST_READ_BYTES, MAX_HEADER_BYTES, HeaderReader
+from hipseg.ingest.plain import FIRST_READ_BYTES, MAX_PLAIN_BYTES, HeaderReader
 from tests.ingest.builders import Plane, cut, volume_hu, write_ct_series
 
 SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
@@ -127,7 +127,7 @@ def test_a_file_that_breaks_off_or_has_no_pixels_is_left_to_pydicom(tmp_path):
     assert not is_read_alike(write(tmp_path / "b", lambda dataset: delattr(dataset, "PixelData")))
 
 
-@pytest.mark.parametrize(("size", "is_plain"), [(10, True), (FIRST_READ_BYTES, True), (MAX_HEADER_BYTES * 8, False)])
+@pytest.mark.parametrize(("size", "is_plain"), [(10, True), (FIRST_READ_BYTES, True), (MAX_PLAIN_BYTES * 8, False)])
 def test_a_long_header_is_read_on_each_byte_once(tmp_path, monkeypatch, size, is_plain):
     path = write(tmp_path, lambda dataset: dataset.add_new(0x00290010, "OB", bytes(size)))
     reads = []
@@ -141,7 +141,7 @@ def test_a_long_header_is_read_on_each_byte_once(tmp_path, monkeypatch, size, is
     assert is_read_alike(path) == is_plain
     assert reads[0] == (0, FIRST_READ_BYTES)
     assert all(offset == sum(reads[n - 1]) for n, (offset, _) in enumerate(reads) if n)
-    assert sum(length for _, length in reads) <= 8 * MAX_HEADER_BYTES
+    assert sum(length for _, length in reads) <= 8 * MAX_PLAIN_BYTES
 
 
 def test_a_file_of_random_changes_reads_as_pydicom_reads_it_or_not_at_all(tmp_path):

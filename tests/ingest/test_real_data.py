@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - its own usual name
 
 from hipseg.errors import HipsegError, SeriesError
-from hipseg.ingest.cases import SourceCase, find_cases, open_case
+from hipseg.ingest.cases import find_cases, open_case
 from hipseg.ingest.dicomfile import SNIFF_BYTES, has_dicom_prefix, read_dataset
 from hipseg.ingest.elements import OddLayoutError
 from hipseg.ingest.headers import HEADER_TAGS, has_place, is_localizer, parse_header
@@ -21,6 +21,7 @@ from hipseg.ingest.pixels import read_slice_hu
 from hipseg.ingest.plain import HeaderReader
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scan import scan_tree
+from hipseg.ingest.source import SourceCase
 from hipseg.ingest.stored import read_stored
 
 pytestmark = pytest.mark.data

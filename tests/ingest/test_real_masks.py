@@ -10,9 +10,10 @@ from pydicom import dcmread
 from skimage.draw import polygon2mask
 
 from hipseg.errors import MaskError
-from hipseg.ingest.cases import SourceCase, find_cases, list_structures, open_case
+from hipseg.ingest.cases import find_cases, list_structures, open_case
 from hipseg.ingest.overlay import OverlayReader
 from hipseg.ingest.scan import scan_tree
+from hipseg.ingest.source import SourceCase
 
 pytestmark = pytest.mark.data
 

@@ -13,8 +13,9 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from hipseg.geometry import affine_lps, affine_ras, make_grid
 from hipseg.ingest import images, spill
-from hipseg.ingest.cases import find_cases, list_structures, load_case, open_case
+from hipseg.ingest.cases import find_cases, list_structures, open_case
 from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.source import load_case
 from hipseg.ingest.spill import SpillList
 from hipseg.pack.plan import PackPlan
 from hipseg.pack.seals import seal_source, stamp_source

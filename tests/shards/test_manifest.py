@@ -25,8 +25,8 @@ def packed(tmp_path):
     return pack_noise(tmp_path, {"c1": "p1", "c2": "p1", "c3": "p2"})
 
 
-def sealed_text(value):
-    """The whole text at once, sealed as FORMAT.md says."""
+def digested_text(value):
+    """The whole text at once, with its own digest as FORMAT.md says."""
     text = json.dumps({**value, "manifest_digest": "0" * 64}, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
     return text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest())
 
@@ -34,7 +34,7 @@ def sealed_text(value):
 def rewrite(paths, change):
     value = json.loads(paths.manifest.read_text())
     change(value)
-    paths.manifest.write_text(sealed_text(value))
+    paths.manifest.write_text(digested_text(value))
 
 
 @pytest.mark.parametrize("cases", [0, 1, 3])
