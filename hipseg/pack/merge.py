@@ -37,8 +37,8 @@ class Merged:
 def merge_parts(paths: DatasetPaths) -> Merged:
     """Join the parts that `--part` packed, with what the data set held before, into one manifest.
 
-    A merge that was killed is finished by the same call. Where parts of several numbers are there, those are joined that are
-    all packed to their end, the newest of several.
+    A merge that was killed is finished by the same call, and one that came to its end says again what it gave. Where parts of
+    several numbers are there, those are joined that are all packed to their end, the newest of several.
 
     Returns:
         The manifest, the same to the byte as that of one packing of all cases, and what a merge has to say.
@@ -48,7 +48,10 @@ def merge_parts(paths: DatasetPaths) -> Merged:
         ShardError: the manifest of the data set is damaged.
     """
     with locked(paths.lock, str(paths.root)):
-        before, parts = read_journal(paths.journal()), _read_parts(paths)
+        before = read_journal(paths.journal())
+        if before.parts and not paths.part_journals:
+            return Merged(read_manifest(paths), _sorted(before.stale), forgotten=0)
+        parts = _read_parts(paths)
         _check_salts(paths, parts)
         plan = next(one.plan for one in parts.values() if one.plan)
         state, stale, forgotten = _load_before(paths, before, plan), dict[str, Refusal](), 0
@@ -67,7 +70,11 @@ def merge_parts(paths: DatasetPaths) -> Merged:
             for case in sorted(stale):
                 journal.add(Entry(stale[case], ""))
             journal.complete(len(parts))
-        return Merged(finish_whole(paths, state, plan, len(parts)), tuple(stale[case] for case in sorted(stale)), forgotten)
+        return Merged(finish_whole(paths, state, plan, len(parts)), _sorted(stale), forgotten)
+
+
+def _sorted(refusals: Mapping[str, Refusal]) -> tuple[Refusal, ...]:
+    return tuple(refusals[case] for case in sorted(refusals))
 
 
 def _load_before(paths: DatasetPaths, before: JournalContent, plan: PlanRecord) -> PackState:

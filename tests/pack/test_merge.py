@@ -95,6 +95,14 @@ def test_a_refusal_of_a_case_that_was_packed_before_is_told(packed):
     assert read_journal(paths.journal()).stale == {"c1": refuse("c1").outcome}
 
 
+def test_a_merge_that_is_done_says_again_what_it_gave(packed):
+    paths, manifest = packed
+    write_part(paths, "1-of-2", [entry(manifest.cases[0]), refuse("c1")])
+    write_part(paths, "2-of-2", [entry(manifest.cases[1]), refuse("c3")])
+    merged = merge_parts(paths)
+    assert merge_parts(paths) == merged
+
+
 def test_refusals_of_before_go_where_no_part_found_their_case_again(packed):
     paths, manifest = packed
     write_manifest(paths, replace(manifest, refusals=(refuse("c8").outcome, refuse("c9").outcome)))
