@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path, PosixPath, PurePosixPath
 from typing import IO, Any, TypeVar
 
+from hipseg.ingest.ahead import open_held
+
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 """First bytes of an archive with members, and of an empty one. Source: PKWARE APPNOTE 4.3.7 and 4.3.16."""
 SUFFIX = ".zip"
@@ -166,7 +168,8 @@ def open_descriptor(path: Path) -> int:
         OSError: it cannot be opened, or is a damaged member.
     """
     if not isinstance(path, ZipMember):
-        return os.open(path, os.O_RDONLY)
+        held = open_held(path)
+        return os.open(path, os.O_RDONLY) if held is None else held
     with path.open(buffering=0) as raw:
         return os.dup(raw.fileno())
 
