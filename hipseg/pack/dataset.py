@@ -10,12 +10,12 @@ from pathlib import Path
 from hipseg.errors import ConfigError, SeriesError
 from hipseg.fsio import unwritable
 from hipseg.ingest.cases import FoundCases
+from hipseg.ingest.shelf import Shelf
 from hipseg.pack.crew import deal
 from hipseg.pack.journal import Journal, open_journal
 from hipseg.pack.keys import case_key, patient_key
 from hipseg.pack.packer import Done, KeyedCase, Packer, Written
 from hipseg.pack.plan import PackPlan, record_plan
-from hipseg.pack.shelf import Shelf
 from hipseg.pack.state import PackState, claimed, finish_whole, load_state, sweep
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal

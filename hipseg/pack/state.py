@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hipseg.fsio import locked, unwritable
+from hipseg.ingest.shelf import Shelf
 from hipseg.pack.journal import Entry, JournalContent, read_journal, read_plan
 from hipseg.pack.plan import PackPlan, Part, PlanRecord, check_same_plan, plan_of, record_plan
-from hipseg.pack.shelf import Shelf
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import NAME_DIGITS, SHARD_SUFFIX
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest, write_manifest

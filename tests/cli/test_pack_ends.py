@@ -62,7 +62,7 @@ def test_of_many_cases_none_is_held_before_its_turn(tmp_path, monkeypatch):
         return pack_cases(cases, *rest)
 
     monkeypatch.setattr("hipseg.cli.pack.pack_cases", count)
-    monkeypatch.setattr("hipseg.pack.shelf.ITEMS_IN_MEMORY", 3)
+    monkeypatch.setattr("hipseg.ingest.shelf.ITEMS_IN_MEMORY", 3)
     gc.collect()
     before = sum(isinstance(one, SourceCase) for one in gc.get_objects())
     pack(tmp_path)
