@@ -300,7 +300,7 @@ def test_cases_are_keyed_whatever_the_order_they_were_found_in(tmp_path):
 def test_two_series_of_one_key_are_refused(tmp_path):
     write_patient(tmp_path / "data", "Doe", 1)
     found = find_cases(tmp_path / "data")
-    twice = type(found)(found.cases * 2, found.files_seen, found.set_aside)
+    twice = type(found)([*found.cases] * 2, found.files_seen, found.set_aside)
     with pytest.raises(SeriesError, match="two series have the case key c"):
         key_cases(twice, SALT)
 
