@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from hipseg.errors import ConfigError
+from hipseg.fsio import find_named
 
 Answer = Literal["raw", "cleaned"]
 """A prediction as the network gave it, or after false connections, holes and steps were removed."""
@@ -47,7 +48,7 @@ class DatasetPaths:
     @property
     def part_journals(self) -> tuple[Path, ...]:
         """The journals of all parts, sorted."""
-        return tuple(sorted(self.root.glob(".packed-*-of-*.jsonl")))
+        return tuple(sorted(find_named(self.root, ".packed-*-of-*.jsonl")))
 
     def shard(self, name: str) -> Path:
         """One shard, by the name that the manifest gives it."""

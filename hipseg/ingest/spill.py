@@ -181,5 +181,5 @@ class SpillList(Sequence[Item], Generic[Item]):
 
 def _restore(spill: Spill, last: int, count: int) -> SpillList[Any]:
     found: SpillList[Any] = SpillList(spill)
-    found._last, found._count = last, count  # noqa: SLF001 - of this module
+    found._last, found._count = last, count
     return found

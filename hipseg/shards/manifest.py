@@ -3,14 +3,17 @@
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Any
 
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_bytes, digest_json, naming_closed_paths, replacing, without_nan
 from hipseg.geometry import Grid
+from hipseg.ingest.shelf import Picked
+from hipseg.ingest.sorting import find_repeated, sort_apart
 from hipseg.labels import MaskKind, Subset
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import check_version
@@ -159,18 +162,21 @@ def outcome_from_json(value: Mapping[str, Any]) -> CaseRecord | Refusal:
     return read_as(Refusal, value) if "reason" in value else read_as(CaseRecord, value)
 
 
-def same_images(records: Sequence[CaseRecord]) -> tuple[tuple[CaseRecord, ...], ...]:
+def same_images(records: Sequence[CaseRecord]) -> tuple[Sequence[CaseRecord], ...]:
     """Group the cases whose images are equal voxel for voxel.
 
     Returns:
         Groups of two or more cases, each by rising key; equal images under two patients are one patient packed twice.
     """
-    # Only those that are equal are held: the records may lie on disk.
-    counts = Counter(one.image_digest for one in records)
-    groups: dict[str, list[CaseRecord]] = {}
-    for record in sorted((one for one in records if counts[one.image_digest] > 1), key=lambda one: one.case):
-        groups.setdefault(record.image_digest, []).append(record)
-    return tuple(tuple(group) for group in groups.values())
+    # The records may lie on disk, where they stay.
+    repeated = find_repeated(one.image_digest for one in records)
+    numbered = ((one.image_digest, one.case, number) for number, one in enumerate(records) if hash(one.image_digest) in repeated)
+    groups = []
+    for _, alike in groupby(sort_apart(numbered), key=itemgetter(0)):
+        group = Picked(records, (number for *_, number in alike))
+        if len(group) > 1:
+            groups.append(group)
+    return tuple(sorted(groups, key=lambda group: group[0].case))
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
