@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from hipseg.fsio import find_named, locked, unwritable
 from hipseg.ingest.register import Register
+from hipseg.ingest.shelf import Shelf
 from hipseg.pack.journal import Entry, JournalContent, read_journal, read_plan
 from hipseg.pack.plan import PackPlan, Part, PlanRecord, check_same_plan, plan_of, record_plan
 from hipseg.runs import DatasetPaths
@@ -149,7 +150,7 @@ def load_state(paths: DatasetPaths, plan: PackPlan) -> PackState:
     """
     state, here, part = PackState(), record_plan(plan), plan.part
     if paths.manifest.exists():
-        manifest = read_manifest(paths)
+        manifest = read_manifest(paths, Shelf)
         check_same_plan(plan_of(manifest), here, paths.root, has_cases=bool(manifest.cases))
         for outcome in list_outcomes(manifest):
             state.add(Entry(outcome, ""))
