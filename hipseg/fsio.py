@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import fnmatch
 import hashlib
 import json
 import math
@@ -74,6 +75,17 @@ def naming_closed_paths() -> Iterator[None]:
         if error.filename is None:
             raise
         raise ConfigError(f"cannot look at {error.filename}: {error.strerror}; name a folder that you may enter") from error
+
+
+def find_named(folder: Path, pattern: str) -> Iterator[Path]:
+    """Give the entries of a folder whose names match, as `Path.glob` does, which lists all of the folder in memory first.
+
+    They come in no order, and none may be deleted before the last.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            if fnmatch.fnmatchcase(entry.name, pattern):
+                yield folder / entry.name
 
 
 def write_text(path: Path, text: str, mode: int = 0o666) -> None:

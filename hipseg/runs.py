@@ -1,11 +1,11 @@
 """Every path of a data set, of a study and of a fold; no other module joins these names."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hipseg.errors import ConfigError
+from hipseg.fsio import find_named
 
 Answer = Literal["raw", "cleaned"]
 """A prediction as the network gave it, or after false connections, holes and steps were removed."""
@@ -44,7 +44,7 @@ class DatasetPaths:
     @property
     def part_locks(self) -> tuple[Path, ...]:
         """What the packings of parts hold, or held, sorted."""
-        return tuple(sorted(self.root.glob(".lock-*-of-*")))
+        return tuple(sorted(find_named(self.root, ".lock-*-of-*")))
 
     def journal(self, part: str = "") -> Path:
         """What packing has finished, a line a case; of one part, as 3-of-16, or of the whole."""
@@ -53,7 +53,7 @@ class DatasetPaths:
     @property
     def part_journals(self) -> tuple[Path, ...]:
         """The journals of all parts, sorted."""
-        return tuple(sorted(self.root.glob(".packed-*-of-*.jsonl")))
+        return tuple(sorted(find_named(self.root, ".packed-*-of-*.jsonl")))
 
     def shard(self, name: str) -> Path:
         """One shard, by the name that the manifest gives it."""
@@ -66,9 +66,9 @@ class DatasetPaths:
         return self.shard(f".{case}.{mark}.tmp")
 
     @property
-    def unfinished(self) -> Iterator[Path]:
-        """All files that are being written, or that a killed writer left."""
-        return self.root.glob(".*.tmp")
+    def unfinished(self) -> tuple[Path, ...]:
+        """All files that are being written, or that a killed writer left, sorted."""
+        return tuple(sorted(find_named(self.root, ".*.tmp")))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hipseg.errors import ConfigError, ReportError
 from hipseg.fsio import (
     digest_file,
     digest_json,
+    find_named,
     hide_folders,
     locked,
     printable,
@@ -185,3 +186,13 @@ def test_a_file_system_without_locks_is_not_taken_for_a_lock_that_is_held(tmp_pa
     words = rf"cannot lock the data set: its file system keeps no locks \({os.strerror(number)}\); mount it with locks"
     with pytest.raises(ConfigError, match=words), locked(tmp_path / ".lock", "the data set", wait_s=60):
         pass
+
+
+def test_files_are_found_by_name_as_a_glob_finds_them(tmp_path):
+    for name in ("a.h5", ".a.h5", "b.h5.tmp", "a.H5", "c.h5"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.h5").mkdir()
+    for pattern in ("*.h5", ".*", "b*"):
+        assert sorted(find_named(tmp_path, pattern)) == sorted(tmp_path.glob(pattern))
+    for nowhere in (tmp_path / "none", tmp_path / "a.h5"):
+        assert list(find_named(nowhere, "*")) == []

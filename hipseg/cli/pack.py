@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +31,11 @@ from hipseg.ingest.layout import LAYOUTS, Layout
 from hipseg.ingest.niftiimage import open_nifti_image
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.source import FoundCases, SourceCase
-from hipseg.pack.dataset import Outcome, check_output, key_cases, pack_cases
+from hipseg.pack.dataset import Outcome, check_output, pack_cases
+from hipseg.pack.keyed import KeyedCase, KeyedCases, key_cases
 from hipseg.pack.keys import check_salt_file, create_salt, read_salt, salt_id
 from hipseg.pack.merge import merge_parts
-from hipseg.pack.packer import REFUSING, KeyedCase
+from hipseg.pack.packer import REFUSING
 from hipseg.pack.plan import PackPlan, Part, digest_keys
 from hipseg.pack.table import KeyRow, check_key_table, merge_key_table
 from hipseg.runs import DatasetPaths
@@ -171,7 +172,7 @@ def _pack_folder(
         salt_id=salt_id(salt),
         set_aside=found.set_aside,
         started_ns=started_ns,
-        found_digest=digest_keys(one.case for one in cases),
+        found_digest=digest_keys(cases.keys),
     )
     found = replace(found, cases=())
     tally, finished = _pack(cases, paths, plan)
@@ -305,7 +306,7 @@ def _count_slices(source: SourceCase) -> int:
         return 0
 
 
-def _pack(cases: Sequence[KeyedCase], paths: DatasetPaths, plan: PackPlan) -> tuple[Tally, list[tuple[Manifest, int]]]:
+def _pack(cases: KeyedCases, paths: DatasetPaths, plan: PackPlan) -> tuple[Tally, list[tuple[Manifest, int]]]:
     """Pack with a bar on a terminal, and a line a case everywhere; give what it finished with, which for a part is nothing."""
     finished: list[tuple[Manifest, int]] = []
     tally = Tally()

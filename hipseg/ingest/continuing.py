@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.images import SeriesKey, SeriesMap
 from hipseg.ingest.series import ROUNDING_MM, SPACING_TOLERANCE_MM
+from hipseg.ingest.sorting import sort_apart
 from hipseg.ingest.stacks import MIN_STACK, is_volume
 
 
@@ -78,8 +79,7 @@ def _find_volumes(series: SeriesMap) -> Iterator[tuple[_Extent, _Extent]]:
 
     Of images that name no series, the study may be lost, too, and the patient.
     """
-    # A sorted list takes a fraction of a dictionary's memory.
-    likenesses = sorted(
+    likenesses = sort_apart(
         (key[0] if images.series_uid else "", images.likeness, key)
         for key, images in series.items()
         if len(images) >= (MIN_STACK if images.series_uid else 1)

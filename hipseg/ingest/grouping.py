@@ -2,17 +2,21 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
+from itertools import groupby
+from operator import itemgetter
 
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.images import FoundImages, SeriesImages, SeriesKey, SeriesMap
+from hipseg.ingest.images import FoundImages, SeriesImages, SeriesKey, SeriesMap, make_group
 from hipseg.ingest.scattered import find_scattered
+from hipseg.ingest.sorting import find_repeated, sort_apart
 from hipseg.ingest.stacks import is_volume, round_geometry
 
 MIN_VOLUME = 2
 """Images that a series needs so that another one can be seen to continue it."""
 
-Group = dict[SeriesKey, SeriesImages]
+ASKED, NEIGHBOUR = True, False
+Group = MutableMapping[SeriesKey, SeriesImages]
 
 
 def group_images(images: FoundImages) -> Group:
@@ -26,22 +30,33 @@ def group_images(images: FoundImages) -> Group:
     Raises:
         NoRoomError: there are too many for the memory, and they cannot be written to disk.
     """
-    by_name: dict[str, list[SeriesImages]] = defaultdict(list)
-    for (name, _), found in images.take().items():
-        by_name[name].append(found)
-    series: Group = {}
-    for name, patients in by_name.items():
+    series = make_group()
+    for name, patients in _by_name(images.take()):
         named = [one for one in patients if one.patient_id]
         if len(named) == 1 < len(patients):
             for lost in (one for one in patients if not one.patient_id):
                 named[0].extend(lost)
         for found in named if len(named) == 1 else patients:
             key = (found.patient_id or _stand_in(found), name)
-            if key in series:
-                series[key].extend(found)
-            else:
-                series[key] = found
+            whole = series.get(key, found)
+            if whole is not found:
+                whole.extend(found)
+            series[key] = whole
     return series
+
+
+def _by_name(found: Mapping[tuple[str, str], SeriesImages]) -> Iterator[tuple[str, list[SeriesImages]]]:
+    """Give the images of each name, by patient; all those of few names are in memory at the same time."""
+    repeated = find_repeated(name for name, _ in found)
+    shared: dict[str, list[SeriesImages]] = {}
+    for (name, _), images in found.items() if repeated else ():
+        if hash(name) in repeated:
+            shared.setdefault(name, []).append(images)
+    for (name, _), images in found.items():
+        if hash(name) not in repeated:
+            yield name, [images]
+        elif name in shared:
+            yield name, shared.pop(name)
 
 
 def common_folder(images: SeriesImages) -> str:
@@ -71,9 +86,10 @@ def _stand_in(images: SeriesImages) -> str:
 
 
 def _several_patients(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
+    repeated = find_repeated(images.series_uid for images in series.values())
     by_uid: dict[str, list[SeriesKey]] = defaultdict(list)
-    for key, images in series.items():
-        if images.series_uid:
+    for key, images in series.items() if repeated else ():
+        if images.series_uid and hash(images.series_uid) in repeated:
             by_uid[images.series_uid].append(key)
     for keys in by_uid.values():
         if len(keys) > 1:
@@ -111,19 +127,24 @@ def _neighbours(
     series: SeriesMap, is_asked: Callable[[SeriesImages], bool], is_neighbour: Callable[[SeriesImages], bool]
 ) -> Iterator[tuple[SeriesKey, SeriesKey]]:
     """Give each series that is asked for with each neighbour of the same geometry in a folder of its images."""
-    likenesses = {key: {_likeness(header) for header in images} for key, images in series.items() if is_asked(images)}
-    if not likenesses:
+    folders = frozenset(hash(folder) for images in series.values() if is_asked(images) for folder in images.folders)
+    if not folders:
         return
-    asked = frozenset[Hashable]().union(*likenesses.values())
-    folders = frozenset[str]().union(*(series[key].folders for key in likenesses))
-    by_likeness: dict[Hashable, set[SeriesKey]] = defaultdict(set)
-    for key, images in series.items():
-        if is_neighbour(images) and not folders.isdisjoint(images.folders):
-            for likeness in asked.intersection(map(_likeness, images)):
-                by_likeness[likeness].add(key)
-    for key in sorted(likenesses):
-        alike = set().union(*(by_likeness.get(likeness, ()) for likeness in likenesses[key]))
-        yield from ((key, other) for other in sorted(alike - {key}))
+
+    def gather() -> Iterator[tuple[str, bool, SeriesKey]]:
+        for key, images in series.items():
+            is_near = is_neighbour(images) and not folders.isdisjoint(map(hash, images.folders))
+            roles = [role for role, has_role in ((ASKED, is_asked(images)), (NEIGHBOUR, is_near)) if has_role]
+            for likeness in {_likeness(header) for header in images} if roles else ():
+                yield from ((repr(likeness), role, key) for role in roles)
+
+    def pair() -> Iterator[tuple[SeriesKey, SeriesKey]]:
+        for _, alike in groupby(sort_apart(gather()), key=itemgetter(0)):
+            members = [(role, key) for _, role, key in alike]
+            asked, near = ([key for one, key in members if one is role] for role in (ASKED, NEIGHBOUR))
+            yield from ((key, other) for key in asked for other in near if other != key)
+
+    yield from (one for one, _ in groupby(sort_apart(pair())))
 
 
 def _likeness(header: ImageHeader) -> Hashable:

@@ -7,12 +7,15 @@ Those of a volume betray themselves by where they lie, one even step behind the 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.images import SeriesKey, SeriesMap
 from hipseg.ingest.series import DUPLICATE_TOLERANCE_MM, ROUNDING_MM, SPACING_TOLERANCE_MM
+from hipseg.ingest.sorting import sort_apart
 from hipseg.ingest.stacks import is_volume, round_geometry
 
 MIN_LINE = 3
@@ -39,19 +42,28 @@ def find_scattered(series: SeriesMap) -> dict[SeriesKey, str]:
     Returns:
         What is wrong and what to do, by series, in our own words.
     """
-    groups: dict[_Company, list[SeriesKey]] = defaultdict(list)
-    for key, images in series.items():
-        if len(images) == 1 and (header := images[0]).position_mm is not None and header.orientation is not None:
-            for company in _companies(header):
-                groups[company].append(key)
-    found: dict[SeriesKey, str] = {}
-    for company, keys in groups.items():
+    found: dict[SeriesKey, tuple[int, str]] = {}
+    for (_, is_sure), alike in groupby(_gather(series), key=itemgetter(0, 2)):
+        numbered = [(number, key) for _, number, _, key in alike]
         # Headers are read anew, so that only those of one group are in memory.
-        lone = [(key, series[key][0]) for key in keys] if len(keys) >= MIN_LINE else []
-        for line in _lines(lone, is_sure=company[0] != ANYONE):
+        lone = [(key, series[key][0]) for _, key in numbered] if len(numbered) >= MIN_LINE else []
+        for line in _lines(lone, is_sure=is_sure):
+            said = numbered[0][0], _say(len(line))
             for key, _ in line:
-                found.setdefault(key, _say(len(line)))
-    return found
+                # Of what several groups say the first one's is told.
+                found[key] = min(said, found.get(key, said))
+    return {key: words for key, (_, words) in found.items()}
+
+
+def _gather(series: SeriesMap) -> Iterator[tuple[str, int, bool, SeriesKey]]:
+    """Give lone images by what they have in common: that as text, a rising number, whether it is sure, and the series."""
+    lone = (
+        (company, key)
+        for key, images in series.items()
+        if len(images) == 1 and (header := images[0]).position_mm is not None and header.orientation is not None
+        for company in _companies(header)
+    )
+    return sort_apart((repr(company), number, company[0] != ANYONE, key) for number, (company, key) in enumerate(lone))
 
 
 def _companies(header: ImageHeader) -> Iterator[_Company]:

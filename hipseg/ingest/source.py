@@ -61,14 +61,14 @@ class FoundCases:
     """What a folder tree holds.
 
     Args:
-        cases: sorted by patient and series, whatever the order of the folders.
+        cases: sorted by patient and series, whatever the order of the folders; of many, those that are not asked for lie on disk.
         files_seen: number of files and links looked at.
         set_aside: number of files by the reason why they belong to no case.
         layout: how the folder is laid out, in words.
         remarks: what is odd about the patients of the cases together, in our own words.
     """
 
-    cases: tuple[SourceCase, ...]
+    cases: Sequence[SourceCase]
     files_seen: int
     set_aside: Mapping[str, int]
     layout: str = LAYOUTS["dicom"]

@@ -26,11 +26,16 @@ class Spill:
 
     As long as all of it fits, nothing is written. The file has no name, so that nothing is left behind whatever happens, and is
     read by offset, so that forked processes may read it at the same time.
+
+    Attributes:
+        growing: the lists that hold items in memory.
+        flushes: how often they were written out.
     """
 
     def __init__(self) -> None:
         """Begin without a file."""
         self.growing: list[SpillList[Any]] = []
+        self.flushes = 0
         self._held = 0
         self._scratch: Scratch | None = None
 
@@ -61,6 +66,7 @@ class Spill:
             one.write_out()
         self.growing.clear()
         self._held = 0
+        self.flushes += 1
 
     def keep(self, items: Sequence[Item]) -> Sequence[Item]:
         """Give items as they are, or as a list on disk where there are such lists already.
@@ -137,6 +143,11 @@ class SpillList(Sequence[Item], Generic[Item]):
             self._last = self._spill.write(LINK.pack(self._last, len(items)) + items) + 1
             self._tail = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be put on a shelf as the place of what it holds, which is written out for it."""
+        self.write_out()
+        return _restore, (self._spill, self._last, self._count)
+
     def settled(self) -> Self | tuple[Item, ...]:
         """Give what needs the least memory from now on, when nothing more is added."""
         return self if self.is_spilled else tuple(self)
@@ -166,3 +177,9 @@ class SpillList(Sequence[Item], Generic[Item]):
             last, size = LINK.unpack(self._spill.read(last - 1, LINK.size))
             found.append((items, size))
         return found[::-1]
+
+
+def _restore(spill: Spill, last: int, count: int) -> SpillList[Any]:
+    found: SpillList[Any] = SpillList(spill)
+    found._last, found._count = last, count
+    return found

@@ -1,18 +1,22 @@
 """A tree of folders with DICOM files -> cases: which images are a series, and which other files belong to it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.faults import Losses, find_losses
 from hipseg.ingest.grouping import Group, common_folder, group_images
-from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
+from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap, make_group
 from hipseg.ingest.index import SeriesIndex
 from hipseg.ingest.owners import Carried, pair_carriers
 from hipseg.ingest.placing import PlacedMasks, place_masks
+from hipseg.ingest.register import Register
 from hipseg.ingest.scan import Scan, scan_tree
+from hipseg.ingest.shelf import Picked, Shelf
+from hipseg.ingest.sorting import sort_apart
 from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.ingest.spill import Spill
 from hipseg.ingest.stacks import split_stacks
@@ -48,11 +52,21 @@ def find_dicom_cases(root: Path) -> FoundCases:
     for key in carried.copies:
         set_aside[COPIED] += len(series.pop(key))
     masks = place_masks(scan, SeriesIndex(series), set_aside)
-    cases = [_make_case(key, images, stacks.get(key, 1), losses, masks=masks, carried=carried) for key, images in series.items()]
-    cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in losses.faults.items() if key not in whole]
-    cases.sort(key=lambda one: (one.patient_id, one.series_uid))
+    cases = Shelf(_make_cases(series, stacks, losses, masks=masks, carried=carried))
+    for key, fault in losses.faults.items():
+        if key not in whole:
+            cases.append(SourceCase(*key, fault.folder, fault=fault.reason))
+    named = sort_apart((one.patient_id, one.series_uid, number) for number, one in enumerate(cases))
+    found = Picked(cases, (number for *_, number in named))
     aside = MappingProxyType(dict(sorted(set_aside.items())))
-    return FoundCases(tuple(cases), scan.files_seen, aside, remarks=tuple(_remark_on_patients(series)))
+    return FoundCases(found, scan.files_seen, aside, remarks=tuple(_remark_on_patients(series)))
+
+
+def _make_cases(
+    series: SeriesMap, stacks: Mapping[SeriesKey, int], losses: Losses, *, masks: PlacedMasks, carried: Carried
+) -> Iterator[SourceCase]:
+    for key, images in series.items():
+        yield _make_case(key, images, stacks.get(key, 1), losses, masks=masks, carried=carried)
 
 
 def _make_case(
@@ -92,7 +106,8 @@ def _remark_on_patients(series: SeriesMap) -> Iterator[str]:
             f"{unnamed} of {len(series)} series name no patient (0010,0020); each study, or folder, counts as a patient of its "
             "own, so that folds may part one person's: give each person an identifier"
         )
-    if unnamed or len({patient for patient, _ in series}) > 1:
+    only, _ = next(iter(series), ("", ""))
+    if unnamed or any(patient != only for patient, _ in series):
         return
     studies = {images[0].study_uid for images in series.values()}
     if len(studies) >= MANY_STUDIES:
@@ -104,20 +119,22 @@ def _remark_on_patients(series: SeriesMap) -> Iterator[str]:
 
 def _drop_captures(scan: Scan, set_aside: Counter[str]) -> None:
     """Leave aside captures that call themselves CT and lie in a series of overlay planes; they are no slices."""
-    captured = {(header.patient_id, header.series_uid) for header in scan.captures}
+    captured: Register[SeriesKey, None] = Register()
+    for key, _ in groupby((header.patient_id, header.series_uid) for header in scan.captures):
+        captured[key] = None
     dropped = scan.images.drop_bare(captured) if captured else 0
     if dropped:
         set_aside[BARE_CAPTURE] += dropped
 
 
-def _split(whole: SeriesMap, losses: Losses, spill: Spill) -> tuple[Group, dict[SeriesKey, int]]:
+def _split(whole: SeriesMap, losses: Losses, spill: Spill) -> tuple[Group, Mapping[SeriesKey, int]]:
     """Split series into stacks where the headers do; one that is known to lack something stays whole and is refused.
 
     Returns:
         The stacks; and by stack, how many there are of its series where those are several.
     """
-    split: Group = {}
-    stacks: dict[SeriesKey, int] = {}
+    split = make_group()
+    stacks: Register[SeriesKey, int] = Register()
     for key, images in whole.items():
         is_lacking = key in losses.faults or losses.damaged.get(key)
         parts = {} if is_lacking or images.is_alike else split_stacks(tuple(images))
@@ -125,8 +142,9 @@ def _split(whole: SeriesMap, losses: Losses, spill: Spill) -> tuple[Group, dict[
             split[key] = images
             continue
         for name, stack in parts.items():
-            part = split[key[0], key[1] + name] = SeriesImages(spill)
+            part = SeriesImages(spill)
             part.extend(stack)
+            split[key[0], key[1] + name] = part
             stacks[key[0], key[1] + name] = len(parts)
     return split, stacks
 

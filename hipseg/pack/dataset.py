@@ -4,18 +4,15 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-from hipseg.errors import ConfigError, SeriesError
+from hipseg.errors import ConfigError
 from hipseg.fsio import unwritable
-from hipseg.ingest.source import FoundCases
 from hipseg.pack.crew import deal
 from hipseg.pack.journal import Journal, open_journal
-from hipseg.pack.keys import case_key, patient_key
-from hipseg.pack.packer import Done, KeyedCase, Packer, Written
+from hipseg.pack.keyed import KeyedCase, KeyedCases
+from hipseg.pack.packer import Done, Packer, Written
 from hipseg.pack.plan import PackPlan, record_plan
-from hipseg.pack.shelf import Shelf
 from hipseg.pack.state import PackState, claimed, finish_whole, load_state, sweep
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
@@ -64,25 +61,8 @@ def check_writable(folder: Path) -> None:
         raise unwritable(folder, error) from error
 
 
-def key_cases(found: FoundCases, salt: bytes) -> Sequence[KeyedCase]:
-    """Give every found case its keys.
-
-    Returns:
-        Cases by rising key; of many, those that are not asked for lie on disk.
-    Raises:
-        SeriesError: two cases share a key.
-        ConfigError: there are many, and they cannot be written to disk.
-    """
-    numbered = sorted((case_key(salt, one.patient_id, one.series_uid), number) for number, one in enumerate(found.cases))
-    for (case, _), (following, _) in pairwise(numbered):
-        if case == following:
-            raise SeriesError(f"two series have the case key {case}; give one of them its own series UID, or pack them apart")
-    sources = ((case, found.cases[number]) for case, number in numbered)
-    return Shelf(KeyedCase(case, patient_key(salt, one.patient_id), one) for case, one in sources)
-
-
 def pack_cases(
-    cases: Sequence[KeyedCase],
+    cases: KeyedCases,
     paths: DatasetPaths,
     plan: PackPlan,
     tick: Tick = lambda *_: None,
@@ -109,12 +89,11 @@ def pack_cases(
             structures, another window or another salt.
         ShardError: its manifest is damaged.
     """
-    chosen = cases if plan.part is None else Shelf(one for one in cases if plan.part.has(one.case))
+    chosen = cases if plan.part is None else cases.of_part(plan.part)
     with claimed(paths, plan.part):
         state = load_state(paths, plan)
-        keys = frozenset() if plan.part is None else frozenset(one.case for one in chosen)
-        sweep(paths, keys, plan.part)
-        kept = (entry for entry in state.entries if plan.part is None or entry.outcome.case in keys)
+        sweep(paths, chosen.keys, plan.part)
+        kept = (entry for entry in state.entries if plan.part is None or entry.outcome.case in chosen.keys)
         name = "" if plan.part is None else plan.part.name
         taken, forgotten = len(state), 0
         with open_journal(paths.journal(name), record_plan(plan), kept) as journal:

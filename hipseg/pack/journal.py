@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import FileIO
@@ -12,6 +12,7 @@ from typing import Any
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import digest_bytes, replacing, unwritable
+from hipseg.ingest.register import Register
 from hipseg.pack.plan import PlanRecord
 from hipseg.shards.manifest import CaseRecord, Refusal, outcome_from_json, outcome_json
 from hipseg.shards.schema import read_as
@@ -43,14 +44,14 @@ class JournalContent:
 
     Args:
         plan: what the packing was asked for; None where the journal does not begin well.
-        entries: by case, the last line of each, but no refusal after it was packed.
+        entries: by case, many of them on disk, the last line of each, but no refusal after it was packed.
         stale: by case, refusals after it was packed: it stays as it was.
         is_complete: whether the packing came to its end.
         parts: number of parts that it was merged of; 0 where it was none.
     """
 
     plan: PlanRecord | None = None
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: MutableMapping[str, Entry] = field(default_factory=Register)
     stale: dict[str, Refusal] = field(default_factory=dict)
     is_complete: bool = False
     parts: int = 0
@@ -117,7 +118,7 @@ def read_journal(path: Path) -> JournalContent:
         ConfigError: the file cannot be read.
     """
     plan: PlanRecord | None = None
-    entries: dict[str, Entry] = {}
+    entries: Register[str, Entry] = Register()
     stale: dict[str, Refusal] = {}
     parts: int | None = None
     for value in _read_lines(path):
@@ -130,7 +131,7 @@ def read_journal(path: Path) -> JournalContent:
     return JournalContent(plan, entries, stale, parts is not None, parts or 0) if plan else JournalContent()
 
 
-def _take(entry: Entry, entries: dict[str, Entry], stale: dict[str, Refusal]) -> None:
+def _take(entry: Entry, entries: MutableMapping[str, Entry], stale: dict[str, Refusal]) -> None:
     case, known = entry.outcome.case, entries.get(entry.outcome.case)
     if isinstance(entry.outcome, Refusal) and known and isinstance(known.outcome, CaseRecord):
         stale[case] = entry.outcome

@@ -14,6 +14,7 @@ from hipseg.fsio import naming_closed_paths, unwritable
 from hipseg.runs import DatasetPaths
 
 SALT_BYTES = 32
+CASE_MARK = "c"
 KEY_DIGITS = 12
 """48 bits: among 10,000 cases two share a key with a chance below 1 in 5 million; packing refuses if they do."""
 OTHERS_MAY_READ = 0o077
@@ -23,7 +24,7 @@ NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
 
 def case_key(salt: bytes, patient_id: str, series_uid: str) -> str:
     """Give the key of a case, out of which the identifiers cannot be read."""
-    return "c" + _digest(salt, f"case\0{patient_id}\0{series_uid}")
+    return CASE_MARK + _digest(salt, f"case\0{patient_id}\0{series_uid}")
 
 
 def patient_key(salt: bytes, patient_id: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import locked
+from hipseg.ingest.shelf import Shelf
 from hipseg.pack.journal import Entry, JournalContent, open_journal, read_journal
 from hipseg.pack.plan import Part, PlanRecord, check_same_plan, plan_of
 from hipseg.pack.state import PackState, absorb, finish_whole, is_entry_there, list_outcomes, part_count
@@ -82,7 +83,7 @@ def _load_before(paths: DatasetPaths, before: JournalContent, plan: PlanRecord) 
     state = PackState()
     if not paths.manifest.exists():
         return state
-    manifest = read_manifest(paths)
+    manifest = read_manifest(paths, Shelf)
     check_same_plan(plan_of(manifest), plan, paths.root, has_cases=bool(manifest.cases))
     for entry in before.entries.values():
         state.add(entry)

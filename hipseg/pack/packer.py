@@ -15,9 +15,10 @@ from typing import Self
 from hipseg.errors import HipsegError, MaskError, SeriesError
 from hipseg.fsio import unwritable
 from hipseg.ingest.cases import OpenedCase, open_case
-from hipseg.ingest.source import SourceCase, load_case
+from hipseg.ingest.source import load_case
 from hipseg.pack.crew import Send, Take, name_shortage
 from hipseg.pack.journal import Entry
+from hipseg.pack.keyed import KeyedCase
 from hipseg.pack.plan import PackPlan
 from hipseg.pack.seals import SourceStamps, seal_source, stamp_again, stamp_source
 from hipseg.pack.state import PackState, is_shard_there
@@ -32,15 +33,6 @@ CASES_AT_ONCE = 2
 """In one process: one that is packed, and one that waits for the disk."""
 TICK_S = 0.1
 """How often a process tells what it has written."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class KeyedCase:
-    """A found case with its keys. Private, so it has no repr that a log could show."""
-
-    case: str
-    patient: str
-    source: SourceCase
 
 
 class _StoppedError(Exception):

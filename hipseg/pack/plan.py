@@ -1,11 +1,12 @@
 """What one packing is asked for, and what of it must be the same for all cases of a data set."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hipseg.errors import ConfigError
-from hipseg.fsio import digest_json
 from hipseg.ingest.joining import DEFAULT_RULES, MaskRules
 from hipseg.shards.manifest import FileCounts, Manifest, Rois
 from hipseg.shards.schema import WindowHu
@@ -85,8 +86,15 @@ class PlanRecord:
 
 
 def digest_keys(keys: Iterable[str]) -> str:
-    """Give a digest of case keys, whatever their order: parts of one packing have seen the same cases."""
-    return digest_json(sorted(keys))
+    """Give a digest of case keys, by rising key: parts of one packing have seen the same cases.
+
+    It is that of `digest_json` of their list, which is not made: there may be many.
+    """
+    digest = hashlib.sha256(b"[")
+    for number, key in enumerate(keys):
+        digest.update(f"{',' if number else ''}{json.dumps(key)}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def record_plan(plan: PackPlan) -> PlanRecord:

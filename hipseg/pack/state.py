@@ -4,15 +4,15 @@ import contextlib
 import operator
 import re
 import stat
-from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hipseg.fsio import locked, unwritable
+from hipseg.fsio import find_named, locked, unwritable
+from hipseg.ingest.register import Register
+from hipseg.ingest.shelf import Shelf
 from hipseg.pack.journal import Entry, JournalContent, read_journal, read_plan
 from hipseg.pack.plan import PackPlan, Part, PlanRecord, check_same_plan, plan_of, record_plan
-from hipseg.pack.shelf import Shelf
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import NAME_DIGITS, SHARD_SUFFIX
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest, write_manifest
@@ -24,13 +24,20 @@ LOCK_NAME = re.compile(r"\.lock-(?P<number>\d+)-of-(?P<count>\d+)")
 PART_NAME = re.compile(r"\.packed-(?P<part>\d+-of-(?P<count>\d+))\.jsonl")
 
 
+class _Known(NamedTuple):
+    """What became of a case, and how many outcomes were taken before."""
+
+    number: int
+    entry: Entry
+
+
 class PackState:
-    """Cases by key, as packings so far left them. What is known of each lies on a shelf, so that many take little memory."""
+    """Cases by key, as packings so far left them; what is known of each of many lies on disk."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._shelf: Shelf[Entry] = Shelf()
-        self._packed: dict[str, int] = {}
-        self._refused: dict[str, int] = {}
+        self._packed: Register[str, _Known] = Register()
+        self._refused: Register[str, _Known] = Register()
+        self._taken = 0
         for entry in entries:
             self.add(entry)
 
@@ -42,24 +49,25 @@ class PackState:
         """
         case = entry.outcome.case
         if isinstance(entry.outcome, CaseRecord):
-            self._packed[case] = self._shelf.append(entry)
+            self._packed[case] = _Known(self._taken, entry)
             self._refused.pop(case, None)
         elif case not in self._packed:
-            self._refused[case] = self._shelf.append(entry)
+            self._refused[case] = _Known(self._taken, entry)
+        self._taken += 1
 
     def find(self, case: str) -> Entry | None:
         """Give what is known of a case, packed or refused."""
-        number = self._packed.get(case, self._refused.get(case))
-        return None if number is None else self._shelf[number]
+        known = self._packed.get(case) or self._refused.get(case)
+        return known.entry if known else None
 
     def find_packed(self, case: str) -> tuple[CaseRecord, str] | None:
         """Give the record of a packed case and what proves that it is finished."""
-        entry = self._shelf[self._packed[case]] if case in self._packed else None
-        return (entry.outcome, entry.seal) if entry and isinstance(entry.outcome, CaseRecord) else None
+        known = self._packed.get(case)
+        return (known.entry.outcome, known.entry.seal) if known and isinstance(known.entry.outcome, CaseRecord) else None
 
     def __len__(self) -> int:
         """Count the outcomes that were taken so far, those that later ones replaced included."""
-        return len(self._shelf)
+        return self._taken
 
     def forget_refusals(self, count: int) -> int:
         """Forget the refusals among the first `count` outcomes that were taken: nobody has found their cases again since.
@@ -67,7 +75,7 @@ class PackState:
         Returns:
             How many were forgotten.
         """
-        old = [case for case, number in self._refused.items() if number < count]
+        old = [case for case, known in self._refused.items() if known.number < count]
         for case in old:
             del self._refused[case]
         return len(old)
@@ -75,26 +83,26 @@ class PackState:
     @property
     def entries(self) -> Iterator[Entry]:
         """Every packed case with its seal, by rising key."""
-        return (self._shelf[self._packed[case]] for case in sorted(self._packed))
+        return (known.entry for known in self._packed.by_key())
 
     def manifest(self, plan: PlanRecord) -> Manifest:
         """Give the manifest of these cases, as they are now."""
-        cases, refusals = (_Outcomes(self._shelf, numbers) for numbers in (self._packed, self._refused))
+        cases, refusals = (_Outcomes(known.by_key()) for known in (self._packed, self._refused))
         return Manifest(cases, refusals, plan.set_aside, plan.rois, plan.salt_id, plan.precedence, plan.fraction)
 
 
 class _Outcomes(Sequence[Any]):
-    """Outcomes by rising key, read from the shelf when they are asked for."""
+    """The outcomes of what is known, read when they are asked for."""
 
-    def __init__(self, shelf: Shelf[Entry], numbers: Mapping[str, int]) -> None:
-        self._shelf, self._numbers = shelf, array("Q", (numbers[case] for case in sorted(numbers)))
+    def __init__(self, known: Sequence[_Known]) -> None:
+        self._known = known
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._known)
 
     def __getitem__(self, index: Any) -> Any:
-        found = self._numbers[index]
-        return self._shelf[found].outcome if isinstance(found, int) else tuple(self._shelf[one].outcome for one in found)
+        found = self._known[index]
+        return found.entry.outcome if isinstance(found, _Known) else tuple(one.entry.outcome for one in found)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
@@ -142,7 +150,7 @@ def load_state(paths: DatasetPaths, plan: PackPlan) -> PackState:
     """
     state, here, part = PackState(), record_plan(plan), plan.part
     if paths.manifest.exists():
-        manifest = read_manifest(paths)
+        manifest = read_manifest(paths, Shelf)
         check_same_plan(plan_of(manifest), here, paths.root, has_cases=bool(manifest.cases))
         for outcome in list_outcomes(manifest):
             state.add(Entry(outcome, ""))
@@ -159,9 +167,10 @@ def load_state(paths: DatasetPaths, plan: PackPlan) -> PackState:
     return state
 
 
-def list_outcomes(manifest: Manifest) -> tuple[CaseRecord | Refusal, ...]:
+def list_outcomes(manifest: Manifest) -> Iterator[CaseRecord | Refusal]:
     """Give the packed cases of a manifest, then the refused ones."""
-    return (*manifest.cases, *manifest.refusals)
+    yield from manifest.cases
+    yield from manifest.refusals
 
 
 def part_count(journal: Path) -> int:
@@ -178,9 +187,11 @@ def absorb(state: PackState, content: JournalContent, here: PlanRecord, paths: D
     """
     if content.plan is None:
         return
-    packed = [entry for entry in content.entries.values() if isinstance(entry.outcome, CaseRecord)]
-    check_same_plan(content.plan, here, paths.root, has_cases=bool(packed))
-    for entry in packed:
+    has_cases = any(isinstance(entry.outcome, CaseRecord) for entry in content.entries.values())
+    check_same_plan(content.plan, here, paths.root, has_cases=has_cases)
+    for entry in content.entries.values():
+        if isinstance(entry.outcome, Refusal):
+            continue
         # The journal may be older than the manifest beside it, where somebody put an older one back.
         if (part is None or part.has(entry.outcome.case)) and is_entry_there(paths, entry):
             state.add(entry)
@@ -215,18 +226,22 @@ def finish_whole(paths: DatasetPaths, state: PackState, plan: PlanRecord, merged
     """
     manifest = state.manifest(plan)
     write_manifest(paths, manifest)
-    for path in paths.root.glob(f"*{SHARD_SUFFIX}"):
-        matched = SHARD_NAME.fullmatch(path.name)
-        known = state.find_packed(matched["case"]) if matched else None
-        # A shard of a case that this manifest does not know may be all that is left of somebody's work: `verify` names it.
-        if known and path.name != known[0].shard:
-            path.unlink(missing_ok=True)
+    for path in [path for path in find_named(paths.root, f"*{SHARD_SUFFIX}") if _is_replaced(path, state)]:
+        path.unlink(missing_ok=True)
     for lock in paths.part_locks:
         lock.unlink(missing_ok=True)
     # Last of all: as long as one is there, a merge that was killed here can be begun again.
     for path in sorted(paths.part_journals, key=lambda one: part_count(one) == merged):
         path.unlink(missing_ok=True)
     return manifest
+
+
+def _is_replaced(shard: Path, state: PackState) -> bool:
+    """Say whether a shard is an older one of a packed case."""
+    matched = SHARD_NAME.fullmatch(shard.name)
+    known = state.find_packed(matched["case"]) if matched else None
+    # A shard of a case that this manifest does not know may be all that is left of somebody's work: `verify` names it.
+    return known is not None and shard.name != known[0].shard
 
 
 def sweep(paths: DatasetPaths, cases: Collection[str], part: Part | None) -> None:

@@ -3,17 +3,22 @@
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Annotated, Any, TypeVar
 
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_bytes, digest_json, naming_closed_paths, replacing, without_nan
 from hipseg.geometry import Grid
+from hipseg.ingest.shelf import Picked
+from hipseg.ingest.sorting import find_repeated, sort_apart
 from hipseg.labels import MaskKind, Subset
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import check_version
+from hipseg.shards.pieces import Pieces, digest_without, read_blocks
 from hipseg.shards.schema import Limits, WindowHu, read_as
 
 MANIFEST_FORMAT = "hipseg-manifest"
@@ -90,6 +95,11 @@ class Refusal:
     reason: str
 
 
+Outcome = TypeVar("Outcome", CaseRecord, Refusal)
+Keep = Callable[[Iterable[Any]], Sequence[Any]]
+"""Takes cases, or refusals, one after the other, and gives them back as often as they are asked for."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a packed data set holds.
@@ -159,18 +169,21 @@ def outcome_from_json(value: Mapping[str, Any]) -> CaseRecord | Refusal:
     return read_as(Refusal, value) if "reason" in value else read_as(CaseRecord, value)
 
 
-def same_images(records: Sequence[CaseRecord]) -> tuple[tuple[CaseRecord, ...], ...]:
+def same_images(records: Sequence[CaseRecord]) -> tuple[Sequence[CaseRecord], ...]:
     """Group the cases whose images are equal voxel for voxel.
 
     Returns:
         Groups of two or more cases, each by rising key; equal images under two patients are one patient packed twice.
     """
-    # Only those that are equal are held: the records may lie on disk.
-    counts = Counter(one.image_digest for one in records)
-    groups: dict[str, list[CaseRecord]] = {}
-    for record in sorted((one for one in records if counts[one.image_digest] > 1), key=lambda one: one.case):
-        groups.setdefault(record.image_digest, []).append(record)
-    return tuple(tuple(group) for group in groups.values())
+    # The records may lie on disk, where they stay.
+    repeated = find_repeated(one.image_digest for one in records)
+    numbered = ((one.image_digest, one.case, number) for number, one in enumerate(records) if hash(one.image_digest) in repeated)
+    groups = []
+    for _, alike in groupby(sort_apart(numbered), key=itemgetter(0)):
+        group = Picked(records, (number for *_, number in alike))
+        if len(group) > 1:
+            groups.append(group)
+    return tuple(sorted(groups, key=lambda group: group[0].case))
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
@@ -229,9 +242,12 @@ def _indented(value: Any) -> str:
 
 
 @naming_closed_paths()
-def read_manifest(paths: DatasetPaths) -> Manifest:
+def read_manifest(paths: DatasetPaths, keep: Keep = tuple) -> Manifest:
     """Read and check the manifest of a data set.
 
+    Args:
+        paths: the data set.
+        keep: where to put the cases, and the refusals, as they are read; by itself in memory. It may raise what it likes.
     Raises:
         ConfigError: its folder may not be entered.
         ShardError: it is missing, damaged, of another version, or contradicts itself.
@@ -240,6 +256,46 @@ def read_manifest(paths: DatasetPaths) -> Manifest:
         raise ShardError(
             f"no manifest of a packed data set at {paths.manifest}; make one with `hipseg-pack DATA -o {paths.root}`"
         )
+    return _read_apart(paths, keep) or _read_whole(paths, keep)
+
+
+def _read_apart(paths: DatasetPaths, keep: Keep) -> Manifest | None:
+    """Read case by case what is as `write_manifest` writes it and without a fault; None for any other, to be read whole."""
+    try:
+        with paths.manifest.open("rb") as file:
+            pieces, keys = Pieces(file), array("q")
+            cases = keep(_read_rising(pieces.items("cases"), CaseRecord, keys))
+            refusals = keep(_read_rising(pieces.items("refusals"), Refusal, keys))
+            value = pieces.rest()
+            found = [own for block in read_blocks(file) for own in OWN_DIGEST.findall(block)]
+            if (
+                (value["format"], value["version"]) != (MANIFEST_FORMAT, MANIFEST_VERSION)
+                or value["cases"]
+                or value["refusals"]
+                or len(found) != 1
+                or digest_without(file, found[0], NO_DIGEST.encode()) != found[0].decode()
+                # One that is packed and refused, or two keys of one hash.
+                or find_repeated(keys)
+            ):
+                return None
+        return replace(read_as(Manifest, value), cases=cases, refusals=refusals)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, ConfigError):
+        return None
+
+
+def _read_rising(values: Iterable[Any], kind: type[Outcome], keys: "array[int]") -> Iterator[Outcome]:
+    """Read cases that agree in themselves, by rising key, and note the hashes of the keys."""
+    before = ""
+    for value in values:
+        one = read_as(kind, value)
+        if one.case <= before or (isinstance(one, CaseRecord) and _is_partial(one)):
+            raise ValueError
+        before = one.case
+        keys.append(hash(before))
+        yield one
+
+
+def _read_whole(paths: DatasetPaths, keep: Keep) -> Manifest:
     content, value = _read(paths)
     if not isinstance(value, dict) or value.get("format") != MANIFEST_FORMAT:
         raise ShardError(f"{paths.manifest} is no manifest of a packed data set; its 'format' must be {MANIFEST_FORMAT!r}")
@@ -247,11 +303,10 @@ def read_manifest(paths: DatasetPaths) -> Manifest:
     _check_own_digest(paths, content)
     try:
         manifest = read_as(Manifest, value)
-        manifest = replace(manifest, cases=tuple(manifest.cases), refusals=tuple(manifest.refusals))
     except (ValueError, ConfigError) as error:
         raise ShardError(_damaged(paths, str(error))) from error
     _check_agreement(paths, manifest)
-    return manifest
+    return replace(manifest, cases=keep(manifest.cases), refusals=keep(manifest.refusals))
 
 
 def _read(paths: DatasetPaths) -> tuple[bytes, Any]:
@@ -279,8 +334,12 @@ def _check_agreement(paths: DatasetPaths, manifest: Manifest) -> None:
     if both := set(packed) & set(refused):
         raise ShardError(_damaged(paths, f"case {min(both)} is both packed and refused"))
     for one in manifest.cases:
-        if (one.mask_kind is None) != (one.mask_digest is None) or (one.label_voxels and not one.has_mask):
+        if _is_partial(one):
             raise ShardError(_damaged(paths, f"case {one.case} has only a part of mask_kind, mask_digest and label_voxels"))
+
+
+def _is_partial(one: CaseRecord) -> bool:
+    return (one.mask_kind is None) != (one.mask_digest is None) or bool(one.label_voxels and not one.has_mask)
 
 
 def _damaged(paths: DatasetPaths, detail: str) -> str:

@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from hipseg.errors import ConfigError, SeriesError, ShardError
+from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import locked
 from hipseg.ingest import spill
 from hipseg.ingest.cases import find_cases, open_case
-from hipseg.pack.dataset import check_output, key_cases, pack_cases
+from hipseg.pack.dataset import check_output, pack_cases
+from hipseg.pack.keyed import KeyedCase, key_cases
 from hipseg.pack.keys import case_key, patient_key
-from hipseg.pack.packer import KeyedCase
 from hipseg.pack.plan import PackPlan
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest
@@ -288,21 +288,6 @@ def test_a_damaged_manifest_is_never_written_over(tmp_path, paths):
     with pytest.raises(ShardError, match="cannot read manifest"):
         pack(tmp_path / "data", paths)
     assert paths.manifest.read_text() == "{"
-
-
-def test_cases_are_keyed_whatever_the_order_they_were_found_in(tmp_path):
-    cases = [write_patient(tmp_path / "data", name, seed)[2] for seed, name in enumerate(("Doe", "Roe", "Poe"))]
-    keyed = key_cases(find_cases(tmp_path / "data"), SALT)
-    assert [one.case for one in keyed] == sorted(cases)
-    assert "Doe" not in repr(keyed)
-
-
-def test_two_series_of_one_key_are_refused(tmp_path):
-    write_patient(tmp_path / "data", "Doe", 1)
-    found = find_cases(tmp_path / "data")
-    twice = type(found)(found.cases * 2, found.files_seen, found.set_aside)
-    with pytest.raises(SeriesError, match="two series have the case key c"):
-        key_cases(twice, SALT)
 
 
 def test_a_full_disk_is_no_refusal(tmp_path, paths, monkeypatch):

@@ -10,7 +10,8 @@ import pytest
 
 from hipseg.errors import ConfigError
 from hipseg.ingest.cases import find_cases, open_case
-from hipseg.pack.dataset import key_cases, pack_cases
+from hipseg.pack.dataset import pack_cases
+from hipseg.pack.keyed import key_cases
 from hipseg.pack.plan import PackPlan
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import read_manifest

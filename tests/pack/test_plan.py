@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from hipseg.errors import ConfigError
-from hipseg.pack.plan import Part, PlanRecord, check_same_plan
+from hipseg.fsio import digest_json
+from hipseg.pack.plan import Part, PlanRecord, check_same_plan, digest_keys
 
 HERE = PlanRecord({"femur": 1}, "a" * 12, {}, None)
 
@@ -39,3 +40,8 @@ def test_without_cases_only_the_salt_counts():
     check_same_plan(PlanRecord({}, "a" * 12, {"localizer": 3}, (0, 9)), HERE, Path("shards"), has_cases=False)
     with pytest.raises(ConfigError, match="another salt"):
         check_same_plan(PlanRecord({}, "b" * 12, {}, None), HERE, Path("shards"), has_cases=False)
+
+
+@pytest.mark.parametrize("keys", [[], ["c1"], ["c0", "c1", "c2"]])
+def test_the_digest_of_keys_is_that_of_their_list(keys):
+    assert digest_keys(iter(keys)) == digest_json(keys)

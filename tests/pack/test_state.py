@@ -49,7 +49,7 @@ def test_a_refusal_now_leaves_what_was_packed_before(packed):
 
 @pytest.mark.parametrize("held", [0, 1, 1000])
 def test_many_cases_are_kept_on_disk_as_few_are_in_memory(packed, monkeypatch, held):
-    monkeypatch.setattr("hipseg.pack.shelf.ITEMS_IN_MEMORY", held)
+    monkeypatch.setattr("hipseg.ingest.shelf.ITEMS_IN_MEMORY", held)
     paths, manifest = packed
     state = PackState(map(entry, manifest.cases[::-1]))
     for number in (9, 8):

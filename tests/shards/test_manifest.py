@@ -67,6 +67,29 @@ def test_what_was_written_is_read_back(packed):
     assert read_manifest(paths) == full
 
 
+@pytest.mark.parametrize("cases", [0, 1, 3])
+@pytest.mark.parametrize("refusals", [0, 1, 2])
+def test_what_was_written_is_never_in_memory_whole(packed, monkeypatch, cases, refusals):
+    paths, manifest = packed
+    refused = tuple(Refusal(f"c{number}", "MaskError", "no") for number in range(4, 4 + refusals))
+    changed = dataclasses.replace(manifest, cases=manifest.cases[:cases], refusals=refused)
+    write_manifest(paths, changed)
+    monkeypatch.setattr(Path, "read_bytes", None)
+    assert read_manifest(paths) == changed
+    kept = read_manifest(paths, lambda items: [one.case for one in items])
+    assert (kept.cases, kept.refusals) == ([one.case for one in changed.cases], [one.case for one in refused])
+
+
+@pytest.mark.parametrize("form", [{}, {"indent": 2}, {"indent": 1, "sort_keys": False}])
+def test_a_manifest_written_in_another_form_is_read_whole(packed, form):
+    paths, manifest = packed
+    value = {**json.loads(paths.manifest.read_text()), "manifest_digest": "0" * 64}
+    text = json.dumps(dict(sorted(value.items(), reverse=True)), **form)
+    paths.manifest.write_text(text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest()))
+    assert read_manifest(paths) == manifest
+    assert list(read_manifest(paths, list).cases) == list(manifest.cases)
+
+
 def test_read_only_mappings_are_written_like_any_other(packed):
     paths, manifest = packed
     set_aside = MappingProxyType({"localizer": 2})

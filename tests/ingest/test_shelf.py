@@ -4,14 +4,14 @@ import threading
 import pytest
 
 from hipseg.errors import ConfigError
+from hipseg.ingest.shelf import Shelf
 from hipseg.ingest.spill import Spill, SpillList
-from hipseg.pack.shelf import Shelf
 
 
 @pytest.fixture(params=[0, 3, 100])
 def shelf(request, monkeypatch):
     """Seven items: all on disk, begun in memory and moved, all in memory."""
-    monkeypatch.setattr("hipseg.pack.shelf.ITEMS_IN_MEMORY", request.param)
+    monkeypatch.setattr("hipseg.ingest.shelf.ITEMS_IN_MEMORY", request.param)
     return Shelf({"number": number} for number in range(7))
 
 
@@ -52,7 +52,7 @@ def test_threads_add_and_read_at_once(shelf):
 
 
 def test_lists_of_a_spill_stay_in_its_file(monkeypatch):
-    monkeypatch.setattr("hipseg.pack.shelf.ITEMS_IN_MEMORY", 0)
+    monkeypatch.setattr("hipseg.ingest.shelf.ITEMS_IN_MEMORY", 0)
     spill = Spill()
     first, second = SpillList(spill), SpillList(spill)
     first.extend("abc")
@@ -64,7 +64,7 @@ def test_lists_of_a_spill_stay_in_its_file(monkeypatch):
 
 
 def test_what_cannot_be_put_on_disk_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr("hipseg.pack.shelf.ITEMS_IN_MEMORY", 0)
+    monkeypatch.setattr("hipseg.ingest.shelf.ITEMS_IN_MEMORY", 0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(ConfigError, match="cannot write"):
         Shelf(["x"])

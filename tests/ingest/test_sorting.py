@@ -1,0 +1,16 @@
+import pytest
+
+from hipseg.ingest.sorting import find_repeated, sort_apart
+
+
+@pytest.mark.parametrize("count", [0, 9, 10, 11, 20, 95])
+def test_many_items_are_sorted_as_few(monkeypatch, count):
+    monkeypatch.setattr("hipseg.ingest.sorting.RUN_ITEMS", 10)
+    monkeypatch.setattr("hipseg.ingest.sorting.BLOCK_ITEMS", 3)
+    items = [(f"{number * 37 % 100}", number) for number in range(count)]
+    assert list(sort_apart(iter(items))) == sorted(items)
+
+
+def test_words_that_come_more_than_once_are_found():
+    assert find_repeated(["a", ("b", 1), "c", "a", ("b", 1), "a"]) == {hash("a"), hash(("b", 1))}
+    assert find_repeated([]) == find_repeated(["a", "b"]) == frozenset()
