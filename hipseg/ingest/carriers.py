@@ -1,6 +1,6 @@
 """Overlay planes that lie beside the CT: in a second series of the same geometry, or in secondary captures of its slices."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -19,6 +19,10 @@ SERIES_TAGS = (0x00080005, 0x0008103E, 0x00200011)
 """Character set, description and number of a series. Source: DICOM PS3.3 C.7.3.1."""
 MIN_CAPTURES = 3
 """Images of which none lies next to another before they count as those of a coarser series: two may be all that is drawn."""
+OTHER_PIXELS = (
+    "overlay planes are taken from a CT series of other pixels that lies at the same place, as another phase or "
+    "reconstruction does: check that what they show lies there in this one, too"
+)
 COARSER_STEP = 1.5
 """Slices from one plane to the next: half way between those of the series itself and of one with gaps twice as wide."""
 
@@ -33,6 +37,9 @@ class Carrier:
         rivals: number of other series that it fits as well.
         words: description, number and folder of the series, as far as it has them, which tell its structures from others'.
         has_other_pixels: whether it is a CT series whose pixels are not seen to be those of the case.
+        is_lacking: whether files of it are known to be damaged or missing, and planes with them.
+        left_out: number of slices of the case, before its first image and behind its last, that a CT series does not have; None
+            for captures, of which there need be no more than what is drawn.
     """
 
     images: Sequence[ImageHeader]
@@ -40,6 +47,8 @@ class Carrier:
     rivals: int
     words: tuple[str, ...] = ()
     has_other_pixels: bool = False
+    is_lacking: bool = False
+    left_out: int | None = None
 
 
 def place_carrier(carrier: Carrier, series: OrderedSeries, numbers: Collection[int]) -> dict[int, tuple[int, AxisMatch]]:
@@ -52,9 +61,14 @@ def place_carrier(carrier: Carrier, series: OrderedSeries, numbers: Collection[i
     Returns:
         By slice number: number of the carrier's image, and how its rows and columns become the slice's.
     Raises:
-        MaskError: the carrier fits several series, its images leave out the slices between them, one of them lies off the slices
-            or on that of another, or the structure lies in two of them on one slice.
+        MaskError: the carrier lacks files or fits several series, its images leave out the slices between them, one of them lies
+            off the slices or on that of another, or the structure lies in two of them on one slice.
     """
+    if carrier.is_lacking:
+        raise MaskError(
+            "overlay planes in another series of which files are damaged or missing, so that planes of it may be missing, too; "
+            "copy or export that series again"
+        )
     if carrier.rivals:
         raise MaskError(
             f"overlay planes in another series fit {carrier.rivals + 1} series of the patient, whose they are cannot be told; "
@@ -79,6 +93,34 @@ def place_carrier(carrier: Carrier, series: OrderedSeries, numbers: Collection[i
             )
         placed[z] = number, axes
     return placed
+
+
+def find_oddities(carrier: Carrier, placed: Mapping[int, tuple[int, AxisMatch]], series: OrderedSeries) -> Iterator[str]:
+    """Say what is odd about a carrier that is taken, and about the places of a structure in it.
+
+    Args:
+        carrier: the other series.
+        placed: what `place_carrier` gives for one structure.
+        series: the slices that it is taken for.
+    """
+    if carrier.has_other_pixels:
+        yield OTHER_PIXELS
+    if carrier.left_out:
+        whole = len(series.headers)
+        yield (
+            f"the series whose overlay planes are taken has {whole - carrier.left_out} of the {whole} slices; the others have no "
+            "label"
+        )
+    step = usual_step([carrier.planes[number] for number, _ in placed.values()], series)
+    between = max(placed) - min(placed) + 1 if placed else 0
+    if is_coarser(step):
+        yield f"overlay planes of a structure chosen lie {step:.0f} slices apart in another series, and none between them"
+    elif carrier.left_out is None and len(placed) < between:
+        # A capture that is lost leaves no other trace.
+        yield (
+            f"captures of a structure chosen leave out {between - len(placed)} of the {between} slices from its first to its "
+            "last, which are taken as empty"
+        )
 
 
 def is_coarser(step: float) -> bool:

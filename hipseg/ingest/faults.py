@@ -53,6 +53,31 @@ class Losses:
     damaged: Mapping[SeriesKey, int]
     warnings: Mapping[SeriesKey, str]
 
+    @property
+    def lacking(self) -> frozenset[SeriesKey]:
+        """The series of which something is, or may be, lost."""
+        return frozenset(self.faults) | {key for key, count in self.damaged.items() if count}
+
+
+def find_lacking(scan: Scan, captures: SeriesMap, series: SeriesMap) -> frozenset[SeriesKey]:
+    """Find the series of captures of which something is, or may be, lost: a plane that is missing shows in nothing.
+
+    Args:
+        scan: what the tree holds.
+        captures: series of captures.
+        series: those of CT, whose damaged files are no captures.
+    """
+    known = {images.series_uid for images in series.values()} - {""} if captures and scan.damaged else set()
+    unread = [file for file in scan.damaged if captures and file.series_uid not in known]
+    folders, uids = {file.folder for file in unread}, {file.series_uid for file in unread} - {""}
+    return frozenset(
+        key
+        for key, images in captures.items()
+        if images.series_uid in uids
+        or not folders.isdisjoint(images.folders)
+        or any(_has_part(images, archive) for archive in scan.faults)
+    )
+
 
 def find_losses(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Losses:
     """Find the series that are known to be incomplete, or may be.

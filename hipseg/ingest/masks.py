@@ -12,7 +12,7 @@ from hipseg.axes import SliceBool, SliceU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.absent import LabelWatch
-from hipseg.ingest.carriers import Carrier, is_coarser, place_carrier
+from hipseg.ingest.carriers import find_oddities, place_carrier
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, join_layers
 from hipseg.ingest.labels import LABEL_MAX, LabelVolume
@@ -20,7 +20,7 @@ from hipseg.ingest.nifti import WHAT, open_labels_on, read_grid
 from hipseg.ingest.nrrd import open_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
 from hipseg.ingest.overlaynames import OverlayStructure, check_words
-from hipseg.ingest.planes import AS_IT_IS, number_slices, usual_step
+from hipseg.ingest.planes import AS_IT_IS, number_slices
 from hipseg.ingest.rtstruct import References, Structure, check_gaps, fill_contours
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segframes import open_decoder
@@ -52,10 +52,6 @@ ON_SLICES: tuple[MaskKind, ...] = ("overlay", "segmentation")
 """Kinds of mask source that lie on the slices of the series, plane by plane."""
 VOLUMES: tuple[MaskKind, ...] = ("nifti", "nrrd")
 """Kinds whose files hold numbers, one a voxel."""
-OTHER_PIXELS = (
-    "overlay planes are taken from a CT series of other pixels that lies at the same place, as another phase or "
-    "reconstruction does: check that what they show lies there in this one, too"
-)
 CHOOSE = "choose with --roi NAME=LABEL; --list-roi shows the names"
 
 
@@ -259,17 +255,9 @@ def _place_overlay(structure: OverlayStructure, case: _Case) -> _PlacedOverlay:
         placed = _PlacedOverlay(structure, carrier.images, place_carrier(carrier, case.series, structure.groups))
     case.warnings.extend(check_words(structure, placed.images))
     if carrier is not None:
-        words_of_carrier = _warn_of_carrier(structure, carrier, case.series)
-        case.warnings.extend(words for words in words_of_carrier if words not in case.warnings)
+        found = find_oddities(carrier, placed.by_slice, case.series)
+        case.warnings.extend(words for words in found if words not in case.warnings)
     return placed
-
-
-def _warn_of_carrier(structure: OverlayStructure, carrier: Carrier, series: OrderedSeries) -> Iterator[str]:
-    if carrier.has_other_pixels:
-        yield OTHER_PIXELS
-    step = usual_step([carrier.planes[number] for number in structure.groups], series)
-    if is_coarser(step):
-        yield f"overlay planes of a structure chosen lie {step:.0f} slices apart in another series, and none between them"
 
 
 def _warn_of_bits(reader: OverlayReader) -> Iterator[str]:

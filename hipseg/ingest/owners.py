@@ -16,7 +16,7 @@ from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.index import SeriesIndex
 from hipseg.ingest.pixels import read_slice_hu
-from hipseg.ingest.planes import Plane, number_slices, place_plane, usual_step
+from hipseg.ingest.planes import Plane, find_slices, number_slices, place_plane, usual_step
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.spill import Spill
@@ -47,8 +47,9 @@ class Carried:
 
 @dataclass(repr=False)
 class _Finds:
-    """What is found out series by series; `copies` has the original of each."""
+    """What is found out series by series; `copies` has the original of each, `lacking` are those of which files are lost."""
 
+    lacking: Collection[SeriesKey]
     by_case: dict[SeriesKey, list[Carrier]] = field(default_factory=lambda: defaultdict(list))
     copies: dict[SeriesKey, SeriesKey] = field(default_factory=dict)
     unpaired: int = 0
@@ -56,7 +57,7 @@ class _Finds:
     coarser: dict[SeriesKey, int] = field(default_factory=dict)
 
 
-def pair_carriers(captures: SeriesMap, index: SeriesIndex, spill: Spill) -> Carried:
+def pair_carriers(captures: SeriesMap, index: SeriesIndex, spill: Spill, lacking: Collection[SeriesKey]) -> Carried:
     """Find the series that overlay planes of other series belong to, within one patient.
 
     A second series is a group of captures, or a CT series that has regions drawn on it. It belongs to the series whose images it
@@ -65,22 +66,23 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex, spill: Spill) -> Carr
 
     A CT series takes planes of another CT series only where it has none of its own, they lie on its slices one next to the other,
     and it is the only one; never those of another stack of its own series. One that names the images of another, on the same
-    grid and with the same pixels, is its copy and no case of its own.
+    grid and with the same pixels, is its copy and no case of its own; but not if files of it are lost, which is said of it then.
 
     Args:
         captures: images that are no CT slices and have overlay planes, by patient and series.
         index: the CT series.
         spill: what bounds the memory of the carriers.
+        lacking: series, of CT or captures, of which files are known to be damaged or missing.
     Raises:
         NoRoomError: there are too many for the memory, and they cannot be written to disk.
     """
-    finds = _Finds()
+    finds = _Finds(lacking)
     for key, images in index.series.items():
         if images.has_regions:
             _pair_series(key, index, spill, finds)
     # After the copies of CT series are known, whose images captures may name.
     for key, images in captures.items():
-        _pair_captures(key[0], images, index, spill, finds)
+        _pair_captures(key, images, index, spill, finds)
     by_case = {key: tuple(found) for key, found in finds.by_case.items()}
     return Carried(by_case, finds.copies.keys(), finds.unpaired, finds.strangers, finds.coarser)
 
@@ -104,17 +106,18 @@ def _pair_series(key: SeriesKey, index: SeriesIndex, spill: Spill, finds: _Finds
         owners = [other for other, step in steps.items() if not is_coarser(step)]
         if len(owners) == 1:
             carrier, is_copy = _make_carrier(bearing, planes, index.ordered(key), index.ordered(owners[0]))
+            carrier = _measure(carrier, images, index.ordered(owners[0]), is_damaged=key in finds.lacking)
             finds.by_case[owners[0]].append(replace(carrier, images=spill.keep(bearing), planes=spill.keep(planes)))
-            finds.copies |= {key: owners[0]} if is_named and is_copy else {}
+            finds.copies |= {key: owners[0]} if is_named and is_copy and not carrier.is_lacking else {}
         if owners:
             return
 
 
-def _pair_captures(patient_id: str, images: SeriesImages, index: SeriesIndex, spill: Spill, finds: _Finds) -> None:
+def _pair_captures(key: SeriesKey, images: SeriesImages, index: SeriesIndex, spill: Spill, finds: _Finds) -> None:
     """Give captures to the series that is theirs; to several where that cannot be told, which are refused with them."""
     bearing = tuple(images)
     planes = read_planes(bearing)
-    owners = _find_capture_owners(bearing, planes, index.find_patient(patient_id), index)
+    owners = _find_capture_owners(bearing, planes, index.find_patient(key[0]), index)
     if not owners:
         finds.unpaired += len(images)
         for folder, count in Counter(image.folder for image in images).items():
@@ -124,7 +127,9 @@ def _pair_captures(patient_id: str, images: SeriesImages, index: SeriesIndex, sp
     for copy in finds.copies.keys() & set(owners):
         planes = _name_original(planes, index.ordered(copy), index.ordered(finds.copies[copy]))
     owners = sorted({finds.copies.get(owner, owner) for owner in owners})
-    carrier = Carrier(spill.keep(bearing), spill.keep(planes), len(owners) - 1, read_series_words(bearing[0]))
+    carrier = Carrier(
+        spill.keep(bearing), spill.keep(planes), len(owners) - 1, read_series_words(bearing[0]), is_lacking=key in finds.lacking
+    )
     for owner in owners:
         finds.by_case[owner].append(carrier)
 
@@ -189,6 +194,14 @@ def _make_carrier(
     is_same = owner is not None and _has_same_pixels(bearing[middle], planes[middle], owner)
     is_copy = is_same and own is not None and owner is not None and is_same_grid(own.grid, owner.grid)
     return Carrier(bearing, planes, 0, read_series_words(bearing[0]), has_other_pixels=not is_same), is_copy
+
+
+def _measure(carrier: Carrier, images: Iterable[ImageHeader], owner: OrderedSeries | None, *, is_damaged: bool) -> Carrier:
+    """Say what a carrier lacks, all of whose images are given: a slice between two others is lost, one at an end may be."""
+    covered = find_slices(map(place_of, images), owner) if owner is not None else set()
+    between = max(covered) - min(covered) + 1 if covered else 0
+    left_out = owner.grid.shape_zyx[0] - between if owner is not None else 0
+    return replace(carrier, is_lacking=is_damaged or len(covered) < between, left_out=left_out)
 
 
 def _has_same_pixels(image: ImageHeader, plane: Plane, owner: OrderedSeries) -> bool:

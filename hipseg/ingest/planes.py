@@ -1,7 +1,7 @@
 """One plane drawn elsewhere, as a SEG's frame or another series' image: the slice of a series that it lies on."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,15 @@ def usual_step(planes: Sequence[Plane], series: OrderedSeries) -> float:
     }
     gaps = np.sort(np.diff(sorted(heights)))
     return float(gaps[(len(gaps) - 1) // 2]) if gaps.size else 0.0
+
+
+def find_slices(planes: Iterable[Plane], series: OrderedSeries) -> set[int]:
+    """Give the slices of a series to which some planes lie nearest; those that do not say their place are passed over."""
+    positions = [plane.position_mm for plane in planes if plane.position_mm is not None]
+    if not positions:
+        return set()
+    nearest = points_to_indices(np.array(positions), series.grid)[:, 2].round().astype(int)
+    return set(nearest.tolist()).intersection(range(series.grid.shape_zyx[0]))
 
 
 def place_plane(plane: Plane, series: OrderedSeries, slice_by_uid: Mapping[str, int], what: str) -> tuple[int, AxisMatch]:

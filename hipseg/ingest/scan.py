@@ -15,6 +15,7 @@ from hipseg.ingest.dicomfile import (
     Header,
     UnreadableFileError,
     has_dicom_prefix,
+    integer,
     is_cut,
     is_directory,
     may_be_bare_dicom,
@@ -311,6 +312,9 @@ def _count_other(scan: Scan, found: FoundFile, dataset: Header, series_uid: str)
         reason = UNREAD_PLANES
     if reason == UNKNOWN_MODALITY and not series_uid:
         scan.damaged.append(replace(found, reason=reason))
+    elif _is_capture(dataset) and integer(dataset, "Rows") is None:
+        # The header breaks off before the description of the pixels, and before its overlay planes.
+        scan.damaged.append(replace(found, reason=DAMAGED, series_uid=series_uid))
     else:
         scan.others[reason, series_uid] += 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.faults import Losses, find_losses
+from hipseg.ingest.faults import Losses, find_lacking, find_losses
 from hipseg.ingest.grouping import Group, common_folder, group_images
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap, make_group
 from hipseg.ingest.index import SeriesIndex
@@ -47,7 +47,9 @@ def find_dicom_cases(root: Path) -> FoundCases:
     series, stacks = _split(whole, losses, scan.spill)
     if not series and not losses.faults:
         raise SeriesError(_say_none(scan, set_aside))
-    carried = pair_carriers(group_images(scan.captures), SeriesIndex(series), scan.spill)
+    captures = group_images(scan.captures)
+    lacking = losses.lacking | find_lacking(scan, captures, whole)
+    carried = pair_carriers(captures, SeriesIndex(series), scan.spill, lacking)
     set_aside.update({UNPAIRED_PLANES: carried.unpaired} if carried.unpaired else {})
     for key in carried.copies:
         set_aside[COPIED] += len(series.pop(key))

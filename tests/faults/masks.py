@@ -1,5 +1,7 @@
 """Faults of masks."""
 
+from pathlib import Path
+
 import numpy as np
 from pydicom import dcmread
 
@@ -79,11 +81,11 @@ def overlay_without_a_bit(good: Good) -> Truth:
     return good.volume, np.zeros_like(good.labels)
 
 
-def _draw_captures(good: Good, slices: int, spacing_mm: float) -> None:
+def _draw_captures(good: Good, slices: int, spacing_mm: float) -> list[Path]:
     """Put the masks into secondary captures beside the series, so many millimetres from one to the next."""
     good.without_masks()
     mask = good.labels[1] > 0
-    write_ct_series(
+    return write_ct_series(
         *(good.folder / "captures", good.volume[:1].repeat(slices, axis=0)),
         spacing_mm_zyx=(spacing_mm, 0.75, 0.5),
         series_uid="2.25.4242",
@@ -100,6 +102,24 @@ def captures_of_a_coarser_series(good: Good) -> None:
 @refused(r"an image of overlay planes lies off the slices: 3\.00 mm from slice 6 of 6")
 def captures_of_a_longer_series(good: Good) -> None:
     _draw_captures(good, 7, 3.0)
+
+
+@refused(r"overlay planes in another series of which files are damaged or missing, so that planes of it may be missing, too")
+def capture_of_which_only_the_begin_is_left(good: Good) -> None:
+    cut(_draw_captures(good, 6, 3.0)[2], 400)
+
+
+@refused(r"overlay planes in another series of which files are damaged or missing, so that planes of it may be missing, too")
+def capture_that_is_empty(good: Good) -> None:
+    cut(_draw_captures(good, 6, 3.0)[5], 0)
+
+
+@warned(r"captures of a structure chosen leave out 1 of the 6 slices from its first to its last, which are taken as empty")
+def capture_missing(good: Good) -> Truth:
+    _draw_captures(good, 6, 3.0)[2].unlink()
+    labels = np.repeat(good.labels[1:2], 6, axis=0)
+    labels[2] = 0
+    return good.volume, labels
 
 
 @warned(r"overlay planes of a structure chosen lie 4 slices apart in another series, and none between them")

@@ -1,9 +1,12 @@
 """Which series the overlay planes of another one are given to, and when they are kept from it."""
 
+import zipfile
+
 import numpy as np
 import pytest
+from pydicom import dcmread
 
-from hipseg.errors import MaskError
+from hipseg.errors import MaskError, SeriesError
 from hipseg.ingest import owners
 from hipseg.ingest.cases import find_cases, open_case
 from tests.ingest.builders import Plane, volume_hu, write_ct_series
@@ -176,4 +179,64 @@ def test_captures_beside_a_single_series_that_is_not_theirs_are_refused_with_it(
     with pytest.raises(
         MaskError, match=r"2 mask files .* captures with overlay planes\) beside the series, and no mask of its own"
     ):
+        read(tmp_path, {"femur": 1})
+
+
+LACKING = "overlay planes in another series of which files are damaged or missing"
+
+
+def write_copy(tmp_path):
+    """Write a CT of ten slices and its copy with a plane on each; give the copy's files."""
+    write_thin(tmp_path)
+    planes = {z: [Plane(A, label="femur")] for z in range(10)}
+    return write_ct_series(tmp_path / PLANES_UID, volume_hu(10), series_uid=PLANES_UID, overlays=planes, change=refer(CT_UID))
+
+
+def test_a_copy_that_lost_its_last_slices_is_warned_of(tmp_path):
+    for path in write_copy(tmp_path)[6:]:
+        path.unlink()
+    assert np.flatnonzero(read(tmp_path, {"femur": 1})[1].any(axis=(1, 2))).tolist() == [0, 1, 2, 3, 4, 5]
+    words = "the series whose overlay planes are taken has 6 of the 10 slices; the others have no label"
+    assert warnings_of(tmp_path) == (words,)
+
+
+def test_a_copy_that_lost_slices_between_others_gives_no_mask(tmp_path):
+    for path in write_copy(tmp_path)[4:6]:
+        path.unlink()
+    with pytest.raises(MaskError, match=LACKING):
+        read(tmp_path, {"femur": 1})
+
+
+def test_a_copy_with_a_damaged_file_is_not_forgotten(tmp_path):
+    raw = write_copy(tmp_path)[4].read_bytes()
+    (tmp_path / PLANES_UID / "another.dcm").write_bytes(raw[:500])
+    with pytest.raises(MaskError, match=LACKING):
+        read(tmp_path, {"femur": 1})
+    with pytest.raises(SeriesError, match="damaged file in case c0: 1 of 11 files"):
+        read(tmp_path, {"femur": 1}, PLANES_UID)
+
+
+def test_a_copy_with_an_object_of_another_kind_is_not_forgotten(tmp_path):
+    dataset = dcmread(write_copy(tmp_path)[4])
+    dataset.Modality, dataset.SOPInstanceUID = "OT", "2.25.123"
+    dataset.save_as(tmp_path / PLANES_UID / "another")
+    with pytest.raises(MaskError, match=LACKING):
+        read(tmp_path, {"femur": 1})
+    with pytest.raises(SeriesError, match="1 of 11 files beside each other call themselves another kind of object"):
+        read(tmp_path, {"femur": 1}, PLANES_UID)
+
+
+def test_captures_out_of_a_damaged_archive_are_not_taken(tmp_path):
+    write_thin(tmp_path)
+    planes = {z: [Plane(A, label="femur")] for z in range(10)}
+    change = as_capture(CT_UID)
+    paths = write_ct_series(tmp_path / "out", volume_hu(10), series_uid=PLANES_UID, overlays=planes, change=change)
+    with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
+        for number, path in enumerate(paths):
+            archive.write(path, f"{number}.dcm")
+            path.unlink()
+    raw = bytearray((tmp_path / "masks.zip").read_bytes())
+    raw[len(raw) * 3 // 4] ^= 1
+    (tmp_path / "masks.zip").write_bytes(raw)
+    with pytest.raises(MaskError, match=LACKING):
         read(tmp_path, {"femur": 1})
