@@ -47,7 +47,7 @@ def find_dicom_cases(root: Path) -> FoundCases:
     set_aside.update({UNPAIRED_PLANES: carried.unpaired} if carried.unpaired else {})
     for key in carried.copies:
         set_aside[COPIED] += len(series.pop(key))
-    masks = place_masks(scan, SeriesIndex(series), set_aside)
+    masks = place_masks(scan, SeriesIndex(series, scan.find_other_uids()), set_aside)
     cases = [_make_case(key, images, stacks.get(key, 1), losses, masks=masks, carried=carried) for key, images in series.items()]
     cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in losses.faults.items() if key not in whole]
     cases.sort(key=lambda one: (one.patient_id, one.series_uid))
