@@ -19,10 +19,12 @@ class SeriesIndex:
     """The series of a tree; what is asked for is worked out once.
 
     It must not be added to meanwhile. In memory it keeps a constant number of bytes for each series, whatever its images.
+    `other_uids` are the identifiers of series of other modalities in the tree.
     """
 
-    def __init__(self, series: SeriesMap) -> None:
+    def __init__(self, series: SeriesMap, other_uids: Collection[str] = ()) -> None:
         self.series = series
+        self.other_uids = frozenset(other_uids)
         self._ordered: dict[SeriesKey, OrderedSeries | None] = {}
         self._grids: dict[SeriesKey, Grid | None] = {}
 

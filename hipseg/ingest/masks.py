@@ -21,7 +21,7 @@ from hipseg.ingest.nrrd import open_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
 from hipseg.ingest.overlaynames import OverlayStructure, check_words
 from hipseg.ingest.planes import AS_IT_IS, number_slices
-from hipseg.ingest.rtstruct import References, Structure, check_gaps, fill_contours
+from hipseg.ingest.rtstruct import Structure, check_gaps, fill_contours
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segframes import open_decoder
 from hipseg.ingest.segmentation import Decoder, Segmentation, open_segment, place_frames
@@ -276,7 +276,7 @@ def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
         structures = structure_set.structures
         numbers = [number for number, one in enumerate(structures) if any(one is structure for _, structure in chosen)]
         if numbers:
-            _warn_of_frame(structure_set.references, case)
+            case.warnings.extend(structure_set.references.warnings(case.series.headers))
         anatomies = {number: one.anatomy for number, one in enumerate(structures)}
         check_chosen_sides(anatomies, numbers, lambda number, own=structures: fill_contours(own[number], grid), grid)  # type: ignore[misc]
     points = sum(structure.points for _, structure in chosen)
@@ -284,21 +284,6 @@ def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
         case.warnings.append(f"{points} contours of the structures chosen are points or enclose no area; they are left out")
     case.warnings.extend(words for _, structure in chosen for words in check_gaps(structure, grid))
     return [(label, fill_contours(structure, grid)) for label, structure in chosen]
-
-
-def _is_elsewhere(references: References, case: _Case) -> bool:
-    """Say whether a file names frames of reference, and the series' own is none of them."""
-    frame_uids = {header.frame_uid for header in case.series.headers} - {""}
-    return bool(frame_uids and references.frame_uids) and frame_uids.isdisjoint(references.frame_uids)
-
-
-def _warn_of_frame(references: References, case: _Case) -> None:
-    # Real exports give the structures of a series that they name another frame, as after a copy from another system.
-    if _is_elsewhere(references, case):
-        case.warnings.append(
-            "an RTSTRUCT file names the series or its images, and another frame of reference; its points are taken in the "
-            "series' own"
-        )
 
 
 def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
@@ -315,11 +300,12 @@ def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
         (label, *part) for label, structure in choices if isinstance(structure, SegmentStructure) for part in structure.parts
     ]
     for file in {id(file): file for _, file, _ in parts}.values():
-        if _is_elsewhere(file.references, case):
+        if file.references.name_another_frame(case.series.headers):
             raise MaskError(
                 "a DICOM SEG lies in another frame of reference (0020,0052) than the series, so that their places cannot be "
                 "compared; draw it on this series"
             )
+        case.warnings.extend(file.references.warnings(case.series.headers))
         anatomies = {segment.number: segment.anatomy for segment in file.segments}
         numbers = [number for _, other, number in parts if other is file]
         check_chosen_sides(anatomies, numbers, partial(open_mask, file), grid)

@@ -10,10 +10,15 @@ from hipseg.ingest.images import SeriesKey
 from hipseg.ingest.index import SeriesIndex
 from hipseg.ingest.nifti import read_grid
 from hipseg.ingest.nrrd import find_voxel_file, read_nrrd_header
-from hipseg.ingest.rtstruct import References, StructureSet, count_on_slices, read_structure_set
+from hipseg.ingest.references import References
+from hipseg.ingest.rtstruct import StructureSet, count_on_slices, read_structure_set
 from hipseg.ingest.scan import FoundFile
 from hipseg.ingest.segmentation import lies_on, read_segmentation
 from hipseg.ingest.turning import place_volume
+
+
+class OtherModalityError(MaskError):
+    """A mask file was drawn on a series of the tree that is no CT."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,9 +56,10 @@ def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]
     """Find the series that an RTSTRUCT file was drawn on.
 
     Its series identifier decides, and among the stacks that a series was split into its image identifiers; where the first names
-    no series here, the second alone; where they name none either, as after a new export of the images, its frame of reference.
-    Among several series in that frame, or stacks none of whose images is named, those have it on whose slices all contours lie.
-    All of these say where the contours lie in the patient, so that more than one series may have them.
+    no series here, the second alone; where they name none either, as after a new export of the images, its frame of reference,
+    within one patient: some programs give all patients one frame. Among several series in that frame, or stacks none of whose
+    images is named, those have it on whose slices all contours lie. All of these say where the contours lie in the patient, so
+    that more than one series may have them.
 
     Args:
         found: the file.
@@ -61,16 +67,18 @@ def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]
     Returns:
         Keys of the series, sorted; none where nothing matches.
     Raises:
+        OtherModalityError: it names a series here that is no CT.
         MaskError: the file cannot be read.
     """
     structure_set = read_structure_set(found.path)
-    return _pair_by_references(structure_set.references, index, lambda key: _is_drawn_on(structure_set, key, index))
+    return _pair_by_references(structure_set.references, found, index, lambda key: _is_drawn_on(structure_set, key, index))
 
 
 def pair_segmentation(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
     """Find the series that a DICOM SEG file was drawn on, by the same rules as `pair_rtstruct`.
 
     Raises:
+        OtherModalityError: it names a series here that is no CT.
         MaskError: the file cannot be read.
     """
     file = read_segmentation(found.path)
@@ -79,7 +87,7 @@ def pair_segmentation(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, 
         series = index.ordered(key)
         return series is not None and lies_on(file, series)
 
-    return _pair_by_references(file.references, index, is_drawn_on)
+    return _pair_by_references(file.references, found, index, is_drawn_on)
 
 
 def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NiftiFile]:
@@ -108,17 +116,34 @@ def pair_nrrd(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NrrdFi
 
 
 def _pair_by_references(
-    references: References, index: SeriesIndex, is_drawn_on: Callable[[SeriesKey], bool]
+    references: References, found: FoundFile, index: SeriesIndex, is_drawn_on: Callable[[SeriesKey], bool]
 ) -> tuple[SeriesKey, ...]:
     keys = index.find_named(references.series_uids)
     # Stacks of one series share its identifier.
     named = tuple(key for key in keys if index.has_image(key, references.image_uids)) if len(keys) > 1 else ()
     if not keys:
         named = index.find_imaged(references.image_uids)
-        keys = named or index.find_framed(references.frame_uids)
+        if not named and references.series_uids & index.other_uids:
+            raise OtherModalityError
+        keys = named or _find_framed(references, found, index)
     if named or len(keys) <= 1:
         return named or keys
     return tuple(key for key in keys if is_drawn_on(key)) or keys
+
+
+def _find_framed(references: References, found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
+    """Give the series in a file's frame of reference that are of its patient, else of its study, else of the one near by."""
+    keys = index.find_framed(references.frame_uids)
+    own = tuple(key for key in keys if references.patient_id and index.series[key].patient_id == references.patient_id)
+    if not own and references.study_uid:
+        own = tuple(key for key in keys if index.series[key][0].study_uid == references.study_uid)
+    if own:
+        return own
+    below = index.find_below(found.folder)
+    near = tuple(key for key in below if key in keys)
+    # A file that names a patient of its own is another one's, unless there is nobody else whose it could be.
+    patients = {patient for patient, _ in (below if references.patient_id else near)}
+    return near if len(patients) == 1 else ()
 
 
 def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], Grid]) -> dict[SeriesKey, int]:

@@ -9,12 +9,21 @@ from typing import TypeVar
 
 from hipseg.ingest.images import SeriesKey
 from hipseg.ingest.index import SeriesIndex
-from hipseg.ingest.pairing import NiftiFile, NrrdFile, pair_nifti, pair_nrrd, pair_rtstruct, pair_segmentation
+from hipseg.ingest.pairing import (
+    NiftiFile,
+    NrrdFile,
+    OtherModalityError,
+    pair_nifti,
+    pair_nrrd,
+    pair_rtstruct,
+    pair_segmentation,
+)
 from hipseg.ingest.scan import FoundFile, Scan
 from hipseg.ingest.spill import NoRoomError
 
 UNPAIRED_RTSTRUCT, DAMAGED_RTSTRUCT = "RTSTRUCT of no CT series here", "damaged RTSTRUCT"
 UNPAIRED_SEGMENTATION, DAMAGED_SEGMENTATION = "DICOM SEG of no CT series here", "damaged DICOM SEG"
+OTHER_MODALITY = "RTSTRUCT or DICOM SEG drawn on a series here that is no CT"
 UNPAIRED_NIFTI = "NIfTI on the grid of no CT series here"
 UNPAIRED_NRRD = "NRRD on the grid of no CT series here"
 
@@ -69,6 +78,10 @@ def _by_references(
             keys = pair(file, index)
         except NoRoomError:
             raise
+        except OtherModalityError:
+            # The CT beside, as of a PET/CT, has nothing to do with it.
+            set_aside[OTHER_MODALITY] += 1
+            continue
         except Exception:  # a MaskError, or what nobody foresaw in this one file: the others must still be placed
             # What it was drawn on cannot be read; beside a single series it is that series' and refused with it.
             keys, reason = _only(index.find_below(file.folder)), damaged

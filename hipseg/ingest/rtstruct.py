@@ -16,6 +16,7 @@ from hipseg.ingest.dicomfile import MAX_NUMBER, integer, is_cut, items, read_dat
 from hipseg.ingest.laterality import Anatomy, read_anatomy
 from hipseg.ingest.nesting import has_whole_items
 from hipseg.ingest.polygons import fill_closed, fill_even_odd
+from hipseg.ingest.references import References, drop_empty
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -40,19 +41,6 @@ MIN_IN_STEPS = 3
 
 Polygons = Mapping[int, Sequence[NDArray[np.float64]]]
 """Polygons by slice number, each float64 (n, 2), fractional pixel indices (column, row)."""
-
-
-@dataclass(frozen=True, repr=False)
-class References:
-    """What a structure set says it was drawn on, as identifiers; any of them may be empty.
-
-    `listed_frame_uids` are the frames of reference that it lists; `frame_uids` adds those that single structures name.
-    """
-
-    series_uids: frozenset[str]
-    image_uids: frozenset[str]
-    listed_frame_uids: frozenset[str]
-    frame_uids: frozenset[str]
 
 
 @dataclass(frozen=True, repr=False)
@@ -244,8 +232,14 @@ def _read_references(dataset: "FileDataset") -> References:
     for contour in _walk_contours(dataset):
         image_uids |= {text(one, "ReferencedSOPInstanceUID") for one in items(contour, "ContourImageSequence")}
     roi_frame_uids = {text(roi, "ReferencedFrameOfReferenceUID") for roi in items(dataset, "StructureSetROISequence")}
-    found = (series_uids, image_uids, frame_uids, frame_uids | roi_frame_uids)
-    return References(*(frozenset(uids - {""}) for uids in found))
+    return References(
+        drop_empty(series_uids),
+        drop_empty(image_uids),
+        drop_empty(frame_uids),
+        drop_empty(frame_uids | roi_frame_uids),
+        text(dataset, "PatientID"),
+        text(dataset, "StudyInstanceUID"),
+    )
 
 
 def _walk_contours(dataset: "FileDataset") -> Iterator["Dataset"]:

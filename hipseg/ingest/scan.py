@@ -64,6 +64,7 @@ NOT_OURS = "neither DICOM nor NIfTI nor NRRD"
 OTHER_VOLUME = "MetaImage or NIfTI in two files by name, not read: save masks as .nii.gz"
 DAMAGED = "damaged DICOM file"
 CUT_SHORT = "empty file"
+MODALITY = "modality "
 UNKNOWN_MODALITY = "another modality"
 NO_MODALITY = "DICOM object without a modality"
 UNREAD_PLANES = "capture whose overlay planes are graphics or lie in several frames, not read"
@@ -140,6 +141,10 @@ class Scan:
     def __post_init__(self) -> None:
         """Let images and captures share their room."""
         self.images, self.captures = FoundImages(self.spill), FoundImages(self.spill)
+
+    def find_other_uids(self) -> frozenset[str]:
+        """Give the identifiers of series of another modality that is known."""
+        return frozenset(series_uid for reason, series_uid in self.others if reason.startswith(MODALITY) and series_uid)
 
 
 def scan_tree(root: Path) -> Scan:
@@ -306,7 +311,7 @@ def _sort_dicom(scan: Scan, found: FoundFile, dataset: Header | None, *, has_pre
 def _count_other(scan: Scan, found: FoundFile, dataset: Header, series_uid: str) -> None:
     """Keep what series an object of another modality says that it is of: that of CT images, if its modality is damaged."""
     modality = text(dataset, "Modality")
-    reason = (f"modality {modality}" if modality in KNOWN_MODALITIES else UNKNOWN_MODALITY) if modality else NO_MODALITY
+    reason = (f"{MODALITY}{modality}" if modality in KNOWN_MODALITIES else UNKNOWN_MODALITY) if modality else NO_MODALITY
     if reason != UNKNOWN_MODALITY and _is_capture(dataset) and parse_header(dataset, found.path, found.folder).overlays:
         # Regions of one frame have been taken as a mask.
         reason = UNREAD_PLANES

@@ -13,7 +13,7 @@ from hipseg.errors import MaskError
 from hipseg.ingest.dicomfile import integer, is_cut, items, numbers, read_dataset, text
 from hipseg.ingest.laterality import Anatomy, read_anatomy
 from hipseg.ingest.planes import Plane, place_plane
-from hipseg.ingest.rtstruct import References
+from hipseg.ingest.references import References, drop_empty
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch, turn_volume
 from hipseg.labels import BACKGROUND_LABEL
@@ -242,5 +242,11 @@ def _parse_references(dataset: "FileDataset", frames: Sequence[Frame]) -> Refere
         series_uids.add(text(series, "SeriesInstanceUID"))
         image_uids |= {text(one, "ReferencedSOPInstanceUID") for one in items(series, "ReferencedInstanceSequence")}
     frame_uids = {text(dataset, "FrameOfReferenceUID")}
-    found = (series_uids, image_uids, frame_uids, frame_uids)
-    return References(*(frozenset(uids - {""}) for uids in found))
+    return References(
+        drop_empty(series_uids),
+        drop_empty(image_uids),
+        drop_empty(frame_uids),
+        drop_empty(frame_uids),
+        text(dataset, "PatientID"),
+        text(dataset, "StudyInstanceUID"),
+    )

@@ -53,7 +53,7 @@ def find_dicom_cases(root: Path) -> FoundCases:
     set_aside.update({UNPAIRED_PLANES: carried.unpaired} if carried.unpaired else {})
     for key in carried.copies:
         set_aside[COPIED] += len(series.pop(key))
-    masks = place_masks(scan, SeriesIndex(series), set_aside)
+    masks = place_masks(scan, SeriesIndex(series, scan.find_other_uids()), set_aside)
     cases = Shelf(_make_cases(series, stacks, losses, masks=masks, carried=carried))
     for key, fault in losses.faults.items():
         if key not in whole:

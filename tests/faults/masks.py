@@ -342,6 +342,17 @@ def rtstruct_of_another_frame_of_reference(good: Good) -> Truth:
     return good.volume, _drawn(good)
 
 
+BY_FRAME = r"a mask file names another series, and is taken by its frame of reference: check that what it shows lies there"
+
+
+@warned(BY_FRAME)
+def rtstruct_of_another_series_in_the_frame_of_reference(good: Good) -> Truth:
+    good.without_masks()
+    contour = rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)
+    write_rtstruct(good.folder / "rs", {"bone": [contour]}, series_uid="2.25.801", image_uids=["2.25.803"])
+    return good.volume, _drawn(good)
+
+
 @refused(
     r"overlay group 6000 holds a structure as region \(Overlay Type R\) and, on 1 of 6 images, under the same words as graphics"
 )
@@ -358,6 +369,15 @@ def _write_seg(good: Good, **options: object) -> None:
 @read_right
 def seg_on_the_slices(good: Good) -> None:
     _write_seg(good)
+
+
+@warned(BY_FRAME)
+def seg_of_another_series_in_the_frame_of_reference(good: Good) -> None:
+    good.without_masks()
+    sources = read_sources(good.paths)
+    for z, source in enumerate(sources):
+        source.SeriesInstanceUID, source.SOPInstanceUID = "2.25.801", f"2.25.801.{z}"
+    write_seg(good.folder / "seg", sources, good.labels[..., np.newaxis], ["bone"])
 
 
 @refused(r"a DICOM SEG lies in another frame of reference \(0020,0052\) than the series")

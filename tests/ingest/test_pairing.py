@@ -5,12 +5,13 @@ from dataclasses import replace
 import nrrd
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from hipseg.geometry import affine_lps, affine_ras, make_grid
 from hipseg.ingest.grouping import group_images
 from hipseg.ingest.images import SeriesImages
 from hipseg.ingest.index import SeriesIndex
-from hipseg.ingest.pairing import pair_nifti, pair_nrrd, pair_rtstruct, pair_segmentation
+from hipseg.ingest.pairing import OtherModalityError, pair_nifti, pair_nrrd, pair_rtstruct, pair_segmentation
 from hipseg.ingest.scan import scan_tree
 from hipseg.ingest.spill import Spill
 from tests.ingest.builders import FRAME_UID, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
@@ -92,6 +93,45 @@ def test_contours_on_no_slice_of_their_frame_are_given_to_all_of_it_for_the_refu
     write(tmp_path, "b", series="2.25.2", origin_mm_xyz=(-10, -20, 110))
     write_rtstruct(tmp_path / "rs", {"roi": [FLAT + np.array([0, 0, 500])]}, series_uid="2.25.9")
     assert pair_all(tmp_path) == {"rs": ["2.25.1", "2.25.2"]}
+
+
+@pytest.mark.parametrize(
+    ("patient", "study", "folder", "expected"),
+    [
+        ("p2", "", "", ["2.25.2"]),
+        ("p2", "2.25.31", "p1", ["2.25.2"]),
+        ("other", "2.25.32", "", ["2.25.2"]),
+        ("other", "", "p2/masks", ["2.25.2"]),
+        ("", "", "p1", ["2.25.1"]),
+        ("other", "2.25.33", "", []),
+        ("", "", "", []),
+    ],
+)
+def test_a_frame_of_reference_that_patients_share_leads_to_the_files_own_one_alone(tmp_path, patient, study, folder, expected):
+    for number in "12":
+        write(tmp_path, f"p{number}", patient=f"p{number}", series=f"2.25.{number}", study_uid=f"2.25.3{number}")
+    path = write_rtstruct(tmp_path / folder / "rs", {"roi": [FLAT]}, series_uid="2.25.9", image_uids=["2.25.9.1"])
+    dataset = dcmread(path)
+    dataset.PatientID, dataset.StudyInstanceUID = patient, study
+    dataset.save_as(path)
+    assert pair_all(tmp_path) == {"rs": expected}
+
+
+def test_another_patient_in_a_frame_of_reference_is_nobodys_in_a_tree_of_several(tmp_path):
+    write(tmp_path, "p1", patient="p1", series="2.25.1")
+    write(tmp_path, "p2", patient="p2", series="2.25.2", frame_uid="2.25.51")
+    write_rtstruct(tmp_path / "rs", {"roi": [FLAT]}, series_uid="2.25.9", image_uids=["2.25.9.1"])
+    assert pair_all(tmp_path) == {"rs": []}
+
+
+def test_a_file_that_names_a_series_of_another_modality_is_not_taken_by_its_frame_of_reference(tmp_path):
+    write(tmp_path, "a")
+    write_rtstruct(tmp_path / "rs", {"roi": [FLAT]}, series_uid="2.25.9", image_uids=["2.25.9.1"])
+    scan = scan_tree(tmp_path)
+    series = group_images(scan.images)
+    assert pair_rtstruct(scan.rtstructs[0], SeriesIndex(series)) == (("p", "2.25.1"),)
+    with pytest.raises(OtherModalityError):
+        pair_rtstruct(scan.rtstructs[0], SeriesIndex(series, ["2.25.9"]))
 
 
 @pytest.mark.parametrize("place", ["p1", "p1/CT", "p1/CT/deeper", "p1/masks/bone"])

@@ -52,3 +52,19 @@ def test_one_beside_a_series_with_a_mask_or_beside_several_is_set_aside(tmp_path
     for path in write_ct_series(tmp_path / "b", volume_hu(), series_uid="2.25.9", frame_uid="2.25.10"):
         path.rename(tmp_path / "a" / f"b{path.name}")
     assert kinds(tmp_path) == (["overlay", None], SET_ASIDE)
+
+
+def as_pet(dataset, _):
+    dataset.Modality, dataset.SOPClassUID = "PT", "1.2.840.10008.5.1.4.1.1.128"
+
+
+def test_what_was_drawn_on_the_pet_of_a_pet_ct_is_set_aside_and_the_ct_is_read(tmp_path):
+    write_ct_series(tmp_path / "ct", volume_hu())
+    pet = write_ct_series(
+        *(tmp_path / "ct" / "pet", volume_hu(4, 5, 6)), spacing_mm_zyx=(4, 1.5, 1), series_uid="2.25.801", change=as_pet
+    )
+    write_seg(tmp_path / "ct" / "seg", read_sources(pet), np.ones((4, 5, 6, 1), np.uint8), ["a"])
+    contours = [rectangle_mm((-9, -7), (-19, -17), 104.0)]
+    write_rtstruct(tmp_path / "ct" / "rs", {"roi": contours}, series_uid="2.25.801", image_uids=["2.25.801.2"])
+    set_aside = {"RTSTRUCT or DICOM SEG drawn on a series here that is no CT": 2, "modality PT": 4}
+    assert kinds(tmp_path) == ([None], set_aside)
