@@ -28,6 +28,7 @@ from hipseg.ingest.headers import LOCALIZER_WORDS, FileStamp, ImageHeader, is_ho
 from hipseg.ingest.pixels import to_hu
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.stored import EXPORT_AGAIN, GONE, check_length, check_unchanged, expected_bytes, pixel_format
+from hipseg.ingest.unusedbits import count_dropped
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement, RawDataElement
@@ -134,7 +135,7 @@ class FrameReader:
 
         Args:
             header: of the frame.
-            rounding: of its case, told of values that are no whole HU.
+            rounding: of its case, told of values that are no whole HU and of bits above those stored.
         Returns:
             int16 (y, x), HU. No other frame is decoded, nor held in memory.
         Raises:
@@ -146,14 +147,11 @@ class FrameReader:
                 self.close()
                 self._last = _open_frames(header)
             stored = _decode_frame(self._last, header)
+            _check_shape(stored, header)
+            rounding.count_dropped_bits(_count_dropped(self._last, stored, header))
             check_unchanged(header.path, header.stamp)
         except OSError as error:
             raise SeriesError(GONE) from error
-        if stored.shape != (header.rows, header.columns) or not np.issubdtype(stored.dtype, np.integer):
-            raise SeriesError(
-                f"a frame of shape {stored.shape}, type {stored.dtype}; whole numbers of shape "
-                f"{(header.rows, header.columns)} are expected: {EXPORT_AGAIN}"
-            )
         return to_hu(stored, header, rounding)
 
 
@@ -254,3 +252,19 @@ def _decode_frame(file: _FrameFile, header: ImageHeader) -> StoredI:
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         raise SeriesError(f"frame {frame + 1} cannot be decoded; {EXPORT_AGAIN} uncompressed") from error
     return decode_frame(compressed, file.syntax, pixel_format(header))
+
+
+def _check_shape(stored: StoredI, header: ImageHeader) -> None:
+    if stored.shape != (header.rows, header.columns) or not np.issubdtype(stored.dtype, np.integer):
+        raise SeriesError(
+            f"a frame of shape {stored.shape}, type {stored.dtype}; whole numbers of shape "
+            f"{(header.rows, header.columns)} are expected: {EXPORT_AGAIN}"
+        )
+
+
+def _count_dropped(file: _FrameFile, stored: StoredI, header: ImageHeader) -> int:
+    if file.syntax in DECODERS:
+        return 0
+    frame_bytes = expected_bytes(header)
+    file.handle.seek(file.offset + (header.frame or 0) * frame_bytes)
+    return count_dropped(file.handle.read(frame_bytes), stored, header)

@@ -32,7 +32,7 @@ def read_slice_hu(path: Path, header: ImageHeader, rounding: Rounding) -> SliceI
     Args:
         path: the file.
         header: its header.
-        rounding: of its case, told of values that are no whole HU and of such padding.
+        rounding: of its case, told of values that are no whole HU, of such padding and of bits above those stored.
     Returns:
         int16 (y, x), HU.
     Raises:
@@ -45,7 +45,7 @@ def read_slice_hu(path: Path, header: ImageHeader, rounding: Rounding) -> SliceI
         if image_hu is None:
             # Asked before, so that what a change did to the file is not taken for damage, and after.
             check_unchanged(path, header.stamp)
-            stored = read_stored(path, header)
+            stored = read_stored(path, header, rounding)
             check_unchanged(path, header.stamp)
             image_hu = to_hu(stored, header, rounding)
     except OSError as error:

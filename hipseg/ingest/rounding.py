@@ -21,6 +21,7 @@ class Rounding:
         self._values = 0
         self._most_hu = 0.0
         self._bright_padding = 0
+        self._dropped_bits = 0
 
     @property
     def has_rounded(self) -> bool:
@@ -41,6 +42,10 @@ class Rounding:
         """Count padding above all measured values that was taken as air."""
         self._bright_padding += pixels
 
+    def count_dropped_bits(self, pixels: int) -> None:
+        """Count pixels whose bits above those stored were set, and dropped."""
+        self._dropped_bits += pixels
+
     def warnings(self) -> tuple[str, ...]:
         """Give what was done to values; to be asked when all slices have passed."""
         said = []
@@ -53,5 +58,10 @@ class Rounding:
             said.append(
                 f"{self._bright_padding} pixels declared as padding (0028,0120) brighter than any measured, taken as air around "
                 "the patient"
+            )
+        if self._dropped_bits:
+            said.append(
+                f"{self._dropped_bits} pixels have bits set above those stored (0028,0101), which are dropped: where a program "
+                "wrote larger values than these hold, as of metal, they are wrong; look at the images"
             )
         return tuple(said)

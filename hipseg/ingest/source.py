@@ -55,6 +55,11 @@ class SourceCase:
     strangers: int = 0
     warning: str = ""
 
+    @property
+    def has_identifier(self) -> bool:
+        """Say whether a series identifier tells it from all others; else the names of its files and folders do."""
+        return bool(self.images) and self.images[0].series_uid != ""
+
 
 @dataclass(frozen=True, repr=False)
 class FoundCases:

@@ -14,6 +14,8 @@ from hipseg.ingest.dicomfile import NATIVE_SYNTAXES, read_dataset
 from hipseg.ingest.dictionary import tag_of
 from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import FileStamp, ImageHeader
+from hipseg.ingest.rounding import Rounding
+from hipseg.ingest.unusedbits import count_dropped
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -34,12 +36,13 @@ PIXEL_TAGS: Final = tuple(
 """The elements that pixels are decoded with; what else a file holds is not read."""
 
 
-def read_stored(path: Path, header: ImageHeader) -> StoredI:
+def read_stored(path: Path, header: ImageHeader, rounding: Rounding) -> StoredI:
     """Read the stored values of any image that can be decoded here.
 
     Args:
         path: the file.
         header: its header.
+        rounding: of its case, told of bits above those stored.
     Returns:
         Whole numbers (y, x).
     Raises:
@@ -73,7 +76,9 @@ def read_stored(path: Path, header: ImageHeader) -> StoredI:
         return decode_encapsulated(items, header)
     if syntax in NATIVE_SYNTAXES:
         check_length(len(items), expected_bytes(header))
-    return _decode_native(dataset, header)
+    stored = _decode_native(dataset, header)
+    rounding.count_dropped_bits(count_dropped(items, stored, header))
+    return stored
 
 
 @cache

@@ -128,6 +128,7 @@ class Packer:
                 workers=workers,
             )
             self._check_unchanged(keyed, stamps)
+            self._check_same_patient(keyed, written)
             record = _describe(keyed, opened, written, self._plan)
             _rename(fresh, self._paths.shard(record.shard))
         finally:
@@ -140,6 +141,20 @@ class Packer:
         if is_late or stamp_again(stamps, keyed.case) != stamps:
             raise SeriesError(
                 f"source of case {keyed.case} changed while it was read; pack it again when nothing writes to its files any more"
+            )
+
+    def _check_same_patient(self, keyed: KeyedCase, written: WrittenShard) -> None:
+        """Refuse to put other images in the place of a case that only the names of its files and folders tell from others.
+
+        Two data sets of one name, or two centres that count their patients alike, would else replace each other's. A series
+        identifier is unique, so that images under it which changed are the same patient's.
+        """
+        before = self._before.find_packed(keyed.case)
+        if before and not keyed.source.has_identifier and before[0].image_digest != written.image_digest:
+            raise SeriesError(
+                f"case {keyed.case} was packed before from other images, and no identifier says that both are of one patient, "
+                "only equal names of files and folders: rename the data set, or the folder inside DATA, if it is another "
+                "patient's; pack into another folder if its images were changed on purpose"
             )
 
 

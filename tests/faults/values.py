@@ -91,6 +91,32 @@ def stored_in_twelve_bits(good: Good) -> None:
     good.set(BitsStored=12, HighBit=11, PixelRepresentation=0)
 
 
+@warned(r"^6 pixels have bits set above those stored \(0028,0101\), which are dropped: .*as of metal, they are wrong")
+def metal_above_the_bits_stored(good: Good) -> Truth:
+    """The metal that was is 3200 HU, 4224 stored; the lowest 12 bits of that are 128, which is what every reader gives."""
+
+    def write(dataset: Dataset) -> None:
+        stored = np.frombuffer(dataset.PixelData, "<u2").copy()
+        stored[0] = 4224
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation, dataset.PixelData = 12, 11, 0, stored.tobytes()
+
+    good.edit(write)
+    volume = good.volume.copy()
+    volume[:, 0, 0] = 128 - 1024
+    return volume, good.labels
+
+
+@refused(r"slice 1 of 6 by position: 1 pixels hold the padding declared, 63536 to 63536 \(0028,0120\), which 12 bits stored")
+def padding_above_the_bits_stored(good: Good) -> None:
+    def pad(dataset: Dataset) -> None:
+        stored = np.frombuffer(dataset.PixelData, "<u2").copy()
+        stored[0] = 63536
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation, dataset.PixelData = 12, 11, 0, stored.tobytes()
+        dataset.add_new("PixelPaddingValue", "US", 63536)
+
+    good.edit(pad)
+
+
 @refused(r"1 of 6 images .* without one sample a pixel")
 def colour_pixels(good: Good) -> None:
     good.set(2, SamplesPerPixel=3)

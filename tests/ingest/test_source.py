@@ -32,3 +32,11 @@ def test_neither_a_case_nor_all_of_them_show_a_patient_when_printed(tmp_path):
 
 def test_a_layout_that_nobody_names_is_a_tree_of_dicom_files():
     assert FoundCases((SourceCase("p", "s", "."),), 1, {}).layout == "DICOM tree"
+
+
+def test_only_a_series_identifier_tells_a_case_from_all_others(tmp_path):
+    write_ct_series(tmp_path / "one", volume_hu())
+    write_ct_series(tmp_path / "two", volume_hu(), series_uid="", patient_id="Doe", frame_uid="2.25.8")
+    found = {case.patient_id: case.has_identifier for case in find_cases(tmp_path).cases}
+    assert found == {PATIENT: True, "Doe": False}
+    assert not SourceCase("D/c", "D/imagesTr", ".", volume=tmp_path / "c.nii.gz").has_identifier

@@ -7,6 +7,7 @@ import pytest
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.headers import FileStamp
+from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scan import scan_tree
 from hipseg.ingest.stored import check_unchanged, decode_encapsulated, expected_bytes, pixel_format, read_stored
 from tests.ingest.builders import volume_hu, write_ct_series
@@ -20,7 +21,7 @@ def header(tmp_path):
 
 
 def test_stored_values_are_those_before_rescaling(header):
-    assert np.array_equal(read_stored(header.path, header), volume_hu(1)[0] + 1024)
+    assert np.array_equal(read_stored(header.path, header, Rounding()), volume_hu(1)[0] + 1024)
 
 
 def test_bytes_are_counted_from_the_header(header):

@@ -20,6 +20,7 @@ from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest
 from hipseg.shards.reader import open_reader, read_image_volume, read_label_volume
 from hipseg.shards.verify import verify_dataset
 from tests.ingest.builders import Plane, cut, volume_hu, write_ct_series
+from tests.ingest.layouts import write_nnunet, write_pair
 
 SALT = bytes(range(32))
 PLAN = PackPlan(rois={}, salt_id="0" * 12, set_aside={})
@@ -156,6 +157,43 @@ def test_a_changed_source_replaces_its_case(tmp_path, paths):
     manifest = read_manifest(paths)
     assert [one.has_mask for one in manifest.cases] == [False]
     assert verify_dataset(paths, manifest) == ()
+
+
+NAMELESS = {"patient_id": "", "series_uid": "", "study_uid": "", "frame_uid": ""}
+
+
+def write_nameless(folder, seed):
+    """Write a series that only its folder names."""
+    write_ct_series(folder / "case_001", volume_hu(seed=seed), **NAMELESS)
+
+
+def write_volumes(folder, seed, *, masks=None):
+    """Write an nnU-Net data set of one case, called as every other one."""
+    write_nnunet(folder / "Dataset001_Hip", train=1, tests=0)
+    write_pair(folder / "Dataset001_Hip/imagesTr/Secret_000_0000.nii.gz", None, seed)
+    write_pair(None, folder / "Dataset001_Hip/labelsTr/Secret_000.nii.gz", seed if masks is None else masks)
+
+
+@pytest.mark.parametrize(("write", "inside"), [(write_nameless, "."), (write_volumes, "Dataset001_Hip")])
+def test_a_case_of_the_same_names_does_not_replace_one_of_other_images(tmp_path, paths, write, inside):
+    write(tmp_path / "one", 1)
+    write(tmp_path / "two", 2)
+    (first,) = pack(tmp_path / "one" / inside, paths)
+    before = read_files(paths)
+    (second,) = pack(tmp_path / "two" / inside, paths)
+    assert isinstance(second, Refusal)
+    assert second.case == first.case
+    assert re.search("packed before from other images.*rename the data set, or the folder inside DATA", second.reason)
+    assert read_files(paths) == before
+
+
+def test_new_masks_of_the_same_volumes_replace_the_old_ones(tmp_path, paths):
+    write_volumes(tmp_path / "one", 1)
+    write_volumes(tmp_path / "two", 1, masks=2)
+    first, second = (pack(tmp_path / name / "Dataset001_Hip", paths)[0] for name in ("one", "two"))
+    assert (first.case, first.image_digest) == (second.case, second.image_digest)
+    assert first.mask_digest != second.mask_digest
+    assert read_manifest(paths).cases == (second,)
 
 
 def test_a_packing_that_is_stopped_leaves_a_whole_data_set(tmp_path, paths):
