@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
+from hipseg.ingest.cutouts import find_cutouts
 from hipseg.ingest.faults import Losses, find_lacking, find_losses
 from hipseg.ingest.grouping import Group, common_folder, group_images
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
@@ -45,21 +47,24 @@ def find_dicom_cases(root: Path) -> FoundCases:
         raise SeriesError(_say_none(scan, set_aside))
     captures = group_images(scan.captures)
     lacking = losses.lacking | find_lacking(scan, captures, whole)
-    carried = pair_carriers(captures, SeriesIndex(series), scan.spill, lacking)
+    cutouts = find_cutouts(series)
+    scans = {key: images for key, images in series.items() if key not in cutouts}
+    carried = pair_carriers(captures, SeriesIndex(scans), scan.spill, lacking)
     set_aside.update({UNPAIRED_PLANES: carried.unpaired} if carried.unpaired else {})
     for key in carried.copies:
+        scans.pop(key)
         set_aside[COPIED] += len(series.pop(key))
-    masks = place_masks(scan, SeriesIndex(series), set_aside)
-    cases = [_make_case(key, images, stacks.get(key, 1), losses, masks=masks, carried=carried) for key, images in series.items()]
+    masks = place_masks(scan, SeriesIndex(scans), set_aside)
+    reasons = cutouts | {key: fault.reason for key, fault in losses.faults.items()}
+    made = (_make_case(key, images, losses, masks=masks, carried=carried) for key, images in series.items())
+    cases = [replace(one, stacks=stacks.get(key, 1), fault=reasons.get(key, "")) for key, one in zip(series, made, strict=True)]
     cases += [SourceCase(*key, fault.folder, fault=fault.reason) for key, fault in losses.faults.items() if key not in whole]
     cases.sort(key=lambda one: (one.patient_id, one.series_uid))
     aside = MappingProxyType(dict(sorted(set_aside.items())))
     return FoundCases(tuple(cases), scan.files_seen, aside, remarks=tuple(_remark_on_patients(series)))
 
 
-def _make_case(
-    key: SeriesKey, images: SeriesImages, stacks: int, losses: Losses, *, masks: PlacedMasks, carried: Carried
-) -> SourceCase:
+def _make_case(key: SeriesKey, images: SeriesImages, losses: Losses, *, masks: PlacedMasks, carried: Carried) -> SourceCase:
     return SourceCase(
         *key,
         common_folder(images),
@@ -67,12 +72,10 @@ def _make_case(
         tuple(masks.rtstructs.get(key, ())),
         tuple(masks.niftis.get(key, ())),
         losses.damaged.get(key, 0),
-        stacks=stacks,
         segmentations=tuple(masks.segmentations.get(key, ())),
         nrrds=tuple(masks.nrrds.get(key, ())),
         carriers=carried.by_case.get(key, ()),
         strangers=masks.strangers.get(key, 0) + carried.strangers.get(key, 0),
-        fault=losses.faults[key].reason if key in losses.faults else "",
         warning="; ".join(filter(None, (losses.warnings.get(key, ""), _warn_of_planes(key, carried)))),
     )
 
