@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.images import FoundImages, SeriesImages, SeriesKey, SeriesMap
@@ -86,8 +86,10 @@ def _several_patients(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]
 
 def _without_identifier(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
     for key, other in _neighbours(series, lambda images: not images.series_uid, lambda _: True):
-        # Where a folder's images have none at all, the patients alone tell its series apart.
+        # Where a folder's images have none at all, the patients alone tell its series apart; else folders do.
         if not series[other].series_uid and series[key].patient_id:
+            continue
+        if set(series[key].folders).isdisjoint(series[other].folders):
             continue
         yield (
             [key, other],
@@ -110,21 +112,27 @@ def _single_images(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
 def _neighbours(
     series: SeriesMap, is_asked: Callable[[SeriesImages], bool], is_neighbour: Callable[[SeriesImages], bool]
 ) -> Iterator[tuple[SeriesKey, SeriesKey]]:
-    """Give each series that is asked for with each neighbour of the same geometry in a folder of its images."""
-    likenesses = {key: {_likeness(header) for header in images} for key, images in series.items() if is_asked(images)}
+    """Give each series that is asked for with each neighbour of the same geometry: in its folder, or its study and frame."""
+    likenesses = {key: set(_likenesses(images)) for key, images in series.items() if is_asked(images)}
     if not likenesses:
         return
     asked = frozenset[Hashable]().union(*likenesses.values())
     folders = frozenset[str]().union(*(series[key].folders for key in likenesses))
+    frame_uids = frozenset[str]().union(*(series[key].frame_uids for key in likenesses)) - {""}
     by_likeness: dict[Hashable, set[SeriesKey]] = defaultdict(set)
     for key, images in series.items():
-        if is_neighbour(images) and not folders.isdisjoint(images.folders):
-            for likeness in asked.intersection(map(_likeness, images)):
+        if is_neighbour(images) and not (folders.isdisjoint(images.folders) and frame_uids.isdisjoint(images.frame_uids)):
+            for likeness in asked.intersection(_likenesses(images)):
                 by_likeness[likeness].add(key)
     for key in sorted(likenesses):
         alike = set().union(*(by_likeness.get(likeness, ()) for likeness in likenesses[key]))
         yield from ((key, other) for other in sorted(alike - {key}))
 
 
-def _likeness(header: ImageHeader) -> Hashable:
-    return header.folder, header.frame_uid, round_geometry(header)
+def _likenesses(images: Iterable[ImageHeader]) -> Iterator[Hashable]:
+    """Give what images have in common with their neighbours; many programs give each series a folder of its own."""
+    for header in images:
+        geometry = round_geometry(header)
+        yield "folder", header.folder, header.frame_uid, geometry
+        if header.frame_uid and header.study_uid:
+            yield "frame", header.study_uid, header.frame_uid, geometry

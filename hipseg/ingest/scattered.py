@@ -22,7 +22,14 @@ ASIDE_DIGITS = 1
 
 MOST_STEPS = 0.75
 """Part of the steps that are alike in a volume with slices missing; single slices at whole millimetres may have half alike."""
-ANYONE = "anyone"
+ANYONE, PATIENT, FRAME, NOTHING, STUDY, PERSON = "anyone", "patient", "frame", "nothing", "study", "person"
+APART = frozenset((STUDY, PERSON))
+"""Companies of images in whatever folders and frames of reference."""
+UNSURE = frozenset((ANYONE, *APART))
+"""Companies in which some images may lie in line by chance."""
+APART_COUNTS = range(5, 4_001)
+"""How many of those that lie apart are looked at: a few single slices at whole millimetres may have even steps by chance, and
+no scan has more."""
 
 _Lone = tuple[SeriesKey, ImageHeader]
 _Company = tuple[Hashable, ...]
@@ -34,7 +41,8 @@ def find_scattered(series: SeriesMap) -> dict[SeriesKey, str]:
 
     Where most of the steps are alike, all are refused: chance does not put the images of different scans so, and a slice that is
     missing leaves the others as they are. Images that name no series need not be in one folder. Those of one folder that name
-    different patients are believed, unless all of them together are one whole volume.
+    different patients are believed, unless all of them together are one whole volume; so are those of one patient, or
+    of one study, in whatever folders and frames of reference.
 
     Returns:
         What is wrong and what to do, by series, in our own words.
@@ -47,8 +55,10 @@ def find_scattered(series: SeriesMap) -> dict[SeriesKey, str]:
     found: dict[SeriesKey, str] = {}
     for company, keys in groups.items():
         # Headers are read anew, so that only those of one group are in memory.
-        lone = [(key, series[key][0]) for key in keys] if len(keys) >= MIN_LINE else []
-        for line in _lines(lone, is_sure=company[0] != ANYONE):
+        is_sure = company[0] not in UNSURE
+        is_asked = len(keys) in APART_COUNTS if company[0] in APART else len(keys) >= MIN_LINE
+        lone = [(key, series[key][0]) for key in keys] if is_asked else []
+        for line in _lines(lone, is_sure=is_sure):
             for key, _ in line:
                 found.setdefault(key, _say(len(line)))
     return found
@@ -58,11 +68,14 @@ def _companies(header: ImageHeader) -> Iterator[_Company]:
     """Say with which others an image may be of one volume."""
     geometry = round_geometry(header)
     yield ANYONE, header.folder, geometry
-    yield "patient", header.folder, header.patient_id, geometry
+    yield PATIENT, header.folder, header.patient_id, geometry
+    if header.patient_id:
+        yield STUDY, header.patient_id, header.study_uid, geometry
+        yield PERSON, header.patient_id, geometry
     if header.frame_uid:
-        yield "frame", header.frame_uid, geometry
+        yield FRAME, header.frame_uid, geometry
     elif not header.series_uid:
-        yield "nothing", header.patient_id, geometry
+        yield NOTHING, header.patient_id, geometry
 
 
 def _lines(group: Sequence[_Lone], *, is_sure: bool) -> Iterator[Sequence[_Lone]]:
