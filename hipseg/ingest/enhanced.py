@@ -1,6 +1,7 @@
 """Enhanced multi-frame CT: one file -> one header a frame, and frames decoded one at a time."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -25,7 +26,7 @@ from hipseg.ingest.dicomfile import (
 from hipseg.ingest.dictionary import DEFLATED_LITTLE_ENDIAN, tag_of
 from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import LOCALIZER_WORDS, FileStamp, ImageHeader, is_hounsfield, parse_header
-from hipseg.ingest.pixels import to_hu
+from hipseg.ingest.pixels import read_slice_hu, to_hu
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.stored import EXPORT_AGAIN, GONE, check_length, check_unchanged, expected_bytes, pixel_format
 from hipseg.ingest.unusedbits import count_dropped
@@ -153,6 +154,20 @@ class FrameReader:
         except OSError as error:
             raise SeriesError(GONE) from error
         return to_hu(stored, header, rounding)
+
+
+def read_image_hu(header: ImageHeader) -> SliceI16:
+    """Read one image as Hounsfield units, a file or a frame of one, beside the reading of its case.
+
+    Returns:
+        int16 (y, x), HU.
+    Raises:
+        SeriesError: it cannot be read.
+    """
+    if header.frame is None:
+        return read_slice_hu(header.path, header, Rounding())
+    with closing(FrameReader()) as frames:
+        return frames.read_hu(header, Rounding())
 
 
 def read_frame_headers(path: Path, folder: str, stamp: FileStamp | None = None) -> tuple[ImageHeader, ...] | None:

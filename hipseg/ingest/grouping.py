@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from itertools import groupby
 from operator import itemgetter
 
@@ -102,8 +102,10 @@ def _several_patients(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]
 
 def _without_identifier(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
     for key, other in _neighbours(series, lambda images: not images.series_uid, lambda _: True):
-        # Where a folder's images have none at all, the patients alone tell its series apart.
+        # Where a folder's images have none at all, the patients alone tell its series apart; else folders do.
         if not series[other].series_uid and series[key].patient_id:
+            continue
+        if set(series[key].folders).isdisjoint(series[other].folders):
             continue
         yield (
             [key, other],
@@ -126,16 +128,16 @@ def _single_images(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
 def _neighbours(
     series: SeriesMap, is_asked: Callable[[SeriesImages], bool], is_neighbour: Callable[[SeriesImages], bool]
 ) -> Iterator[tuple[SeriesKey, SeriesKey]]:
-    """Give each series that is asked for with each neighbour of the same geometry in a folder of its images."""
-    folders = frozenset(hash(folder) for images in series.values() if is_asked(images) for folder in images.folders)
-    if not folders:
+    """Give each series that is asked for with each neighbour of the same geometry: in its folder, or its study and frame."""
+    marks = frozenset(hash(mark) for images in series.values() if is_asked(images) for mark in _marks(images))
+    if not marks:
         return
 
     def gather() -> Iterator[tuple[str, bool, SeriesKey]]:
         for key, images in series.items():
-            is_near = is_neighbour(images) and not folders.isdisjoint(map(hash, images.folders))
+            is_near = is_neighbour(images) and not marks.isdisjoint(map(hash, _marks(images)))
             roles = [role for role, has_role in ((ASKED, is_asked(images)), (NEIGHBOUR, is_near)) if has_role]
-            for likeness in {_likeness(header) for header in images} if roles else ():
+            for likeness in set(_likenesses(images)) if roles else ():
                 yield from ((repr(likeness), role, key) for role in roles)
 
     def pair() -> Iterator[tuple[SeriesKey, SeriesKey]]:
@@ -147,5 +149,16 @@ def _neighbours(
     yield from (one for one, _ in groupby(sort_apart(pair())))
 
 
-def _likeness(header: ImageHeader) -> Hashable:
-    return header.folder, header.frame_uid, round_geometry(header)
+def _marks(images: SeriesImages) -> Iterator[str]:
+    """Give the folders and frames of reference of images; who shares none of them is no neighbour."""
+    yield from images.folders
+    yield from (uid for uid in images.frame_uids if uid)
+
+
+def _likenesses(images: Iterable[ImageHeader]) -> Iterator[Hashable]:
+    """Give what images have in common with their neighbours; many programs give each series a folder of its own."""
+    for header in images:
+        geometry = round_geometry(header)
+        yield "folder", header.folder, header.frame_uid, geometry
+        if header.frame_uid and header.study_uid:
+            yield "frame", header.study_uid, header.frame_uid, geometry

@@ -23,13 +23,15 @@ class ValueWatch:
     """Looks at all slices of a case as they pass, and says what only all of them show.
 
     Where none holds air, their values may be no Hounsfield units; where values had fractions besides, they are none: a program
-    has scaled them to numbers of its own, 0 to 1 say.
+    has scaled them to numbers of its own, 0 to 1 say. Where there are two values in all, they may be a mask.
     """
 
     def __init__(self) -> None:
         """Begin before the first slice."""
         self.rounding = Rounding()
         self._lowest_hu: int | None = None
+        self._values: set[int] = set()
+        self._is_of_two = True
 
     def watch(self, slices: Iterable[tuple[SliceI16, SliceU8 | None]], case: str) -> Iterator[tuple[SliceI16, SliceU8 | None]]:
         """Hand slices on.
@@ -42,6 +44,7 @@ class ValueWatch:
                 # One slice with air is enough to know; the lowest value is told only where there is none.
                 lowest = int(image_hu.min())
                 self._lowest_hu = lowest if self._lowest_hu is None else min(lowest, self._lowest_hu)
+            self._is_of_two = self._is_of_two and is_of_two(image_hu, self._values)
             yield image_hu, labels
         if self.rounding.has_rounded and not self._has_air:
             raise SeriesError(
@@ -52,6 +55,8 @@ class ValueWatch:
     def warnings(self) -> tuple[str, ...]:
         """Give what is odd about the values; to be asked when all slices have passed."""
         said = self.rounding.warnings()
+        if self._values and self._is_of_two:
+            said = ("no more than two different values in all slices, as a mask has that was written as images: no scan", *said)
         if self._has_air:
             return said
         return (f"no air: the lowest value is {self._lowest_hu} HU; the values may be no Hounsfield units", *said)
@@ -59,6 +64,13 @@ class ValueWatch:
     @property
     def _has_air(self) -> bool:
         return self._lowest_hu is None or self._lowest_hu < NEAR_AIR_HU
+
+
+def is_of_two(image_hu: SliceI16, values: set[int]) -> bool:
+    """Say whether an image and those before it have no more than two different values; its own are added to theirs."""
+    low, high = int(image_hu.min()), int(image_hu.max())
+    values |= {low, high}
+    return len(values) <= len((low, high)) and bool(((image_hu == low) | (image_hu == high)).all())
 
 
 def check_hu(image_hu: SliceI16, header: ImageHeader) -> None:

@@ -133,7 +133,8 @@ def check_words(structure: OverlayStructure, headers: Sequence[ImageHeader]) -> 
         )
     warnings = _warn_of_union(structure, headers, where)
     # Words that stand beside the structure's on some slice are those of another structure, that may take its group elsewhere.
-    strangers = len([words for words in alike if words not in {_words(plane) for plane in with_it}])
+    beside = {_words(plane) for plane in with_it}
+    strangers = len([words for words in alike if words not in beside])
     if not strangers:
         return warnings
     return (
@@ -153,13 +154,17 @@ def _warn_of_union(structure: OverlayStructure, headers: Sequence[ImageHeader], 
     }
     if len(words) > 1:
         return (f"planes of {len(words)} different labels or descriptions in overlay group {where} are taken as one structure",)
-    # An export that leaves out empty planes moves those behind them up; alone on its image, a plane lies in the first group.
+    # An export that leaves out empty planes moves those behind them up, so that no group before a plane is free.
     first = min(structure.groups.values())
-    alone = sum(group != first and len(headers[number].overlays) == 1 for number, group in structure.groups.items())
-    if alone:
+    lowest = min(plane.group for header in headers for plane in header.overlays)
+    apart = sum(
+        group != first and group > lowest + OVERLAY_GROUPS.step * sum(plane.group < group for plane in headers[number].overlays)
+        for number, group in structure.groups.items()
+    )
+    if apart:
         return (
-            f"planes of the same label and description in overlay groups {where} are taken as one structure, although they lie "
-            f"alone on {alone} of {len(headers)} images",
+            f"planes of the same label and description in overlay groups {where} are taken as one structure, although a group "
+            f"before theirs is free on {apart} of {len(headers)} images",
         )
     return ()
 

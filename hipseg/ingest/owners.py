@@ -2,22 +2,18 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hipseg.axes import SliceI16
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import is_same_grid
 from hipseg.ingest.carriers import MIN_CAPTURES, WHAT, Carrier, is_coarser, place_of, read_planes, read_series_words
-from hipseg.ingest.enhanced import FrameReader
+from hipseg.ingest.enhanced import read_image_hu
 from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.index import SeriesIndex
-from hipseg.ingest.pixels import read_slice_hu
 from hipseg.ingest.planes import Plane, find_slices, number_slices, place_plane, usual_step
-from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.spill import Spill
 from hipseg.ingest.turning import turn_volume
@@ -208,17 +204,10 @@ def _has_same_pixels(image: ImageHeader, plane: Plane, owner: OrderedSeries) -> 
     """Say whether an image has the pixels of the slice that it lies on; another reconstruction of one scan has others."""
     z, axes = place_plane(plane, owner, {}, WHAT)
     try:
-        one, another = _read_hu(image), _read_hu(owner.headers[z])
+        one, another = read_image_hu(image), read_image_hu(owner.headers[z])
     except SeriesError:
         return False
     return np.array_equal(turn_volume(one[np.newaxis], axes)[0], another)
-
-
-def _read_hu(header: ImageHeader) -> SliceI16:
-    if header.frame is None:
-        return read_slice_hu(header.path, header, Rounding())
-    with closing(FrameReader()) as frames:
-        return frames.read_hu(header, Rounding())
 
 
 def _lies_on(planes: Iterable[Plane], series: OrderedSeries | None, quantity: Callable[[Iterable[bool]], bool]) -> bool:

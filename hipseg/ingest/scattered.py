@@ -25,7 +25,14 @@ ASIDE_DIGITS = 1
 
 MOST_STEPS = 0.75
 """Part of the steps that are alike in a volume with slices missing; single slices at whole millimetres may have half alike."""
-ANYONE = "anyone"
+ANYONE, PATIENT, FRAME, NOTHING, STUDY, PERSON = "anyone", "patient", "frame", "nothing", "study", "person"
+APART = frozenset((STUDY, PERSON))
+"""Companies of images in whatever folders and frames of reference."""
+UNSURE = frozenset((ANYONE, *APART))
+"""Companies in which some images may lie in line by chance."""
+APART_COUNTS = range(5, 4_001)
+"""How many of those that lie apart are looked at: a few single slices at whole millimetres may have even steps by chance, and
+no scan has more."""
 
 _Lone = tuple[SeriesKey, ImageHeader]
 _Company = tuple[Hashable, ...]
@@ -37,17 +44,19 @@ def find_scattered(series: SeriesMap) -> dict[SeriesKey, str]:
 
     Where most of the steps are alike, all are refused: chance does not put the images of different scans so, and a slice that is
     missing leaves the others as they are. Images that name no series need not be in one folder. Those of one folder that name
-    different patients are believed, unless all of them together are one whole volume.
+    different patients are believed, unless all of them together are one whole volume; so are those of one patient, or
+    of one study, in whatever folders and frames of reference.
 
     Returns:
         What is wrong and what to do, by series, in our own words.
     """
     found: dict[SeriesKey, tuple[int, str]] = {}
-    for (_, is_sure), alike in groupby(_gather(series), key=itemgetter(0, 2)):
+    for (_, kind), alike in groupby(_gather(series), key=itemgetter(0, 2)):
         numbered = [(number, key) for _, number, _, key in alike]
         # Headers are read anew, so that only those of one group are in memory.
-        lone = [(key, series[key][0]) for _, key in numbered] if len(numbered) >= MIN_LINE else []
-        for line in _lines(lone, is_sure=is_sure):
+        is_asked = len(numbered) in APART_COUNTS if kind in APART else len(numbered) >= MIN_LINE
+        lone = [(key, series[key][0]) for _, key in numbered] if is_asked else []
+        for line in _lines(lone, is_sure=kind not in UNSURE):
             said = numbered[0][0], _say(len(line))
             for key, _ in line:
                 # Of what several groups say the first one's is told.
@@ -55,26 +64,29 @@ def find_scattered(series: SeriesMap) -> dict[SeriesKey, str]:
     return {key: words for key, (_, words) in found.items()}
 
 
-def _gather(series: SeriesMap) -> Iterator[tuple[str, int, bool, SeriesKey]]:
-    """Give lone images by what they have in common: that as text, a rising number, whether it is sure, and the series."""
+def _gather(series: SeriesMap) -> Iterator[tuple[str, int, str, SeriesKey]]:
+    """Give lone images by what they have in common: that as text, a rising number, its kind, and the series."""
     lone = (
         (company, key)
         for key, images in series.items()
         if len(images) == 1 and (header := images[0]).position_mm is not None and header.orientation is not None
         for company in _companies(header)
     )
-    return sort_apart((repr(company), number, company[0] != ANYONE, key) for number, (company, key) in enumerate(lone))
+    return sort_apart((repr(company), number, str(company[0]), key) for number, (company, key) in enumerate(lone))
 
 
 def _companies(header: ImageHeader) -> Iterator[_Company]:
     """Say with which others an image may be of one volume."""
     geometry = round_geometry(header)
     yield ANYONE, header.folder, geometry
-    yield "patient", header.folder, header.patient_id, geometry
+    yield PATIENT, header.folder, header.patient_id, geometry
+    if header.patient_id:
+        yield STUDY, header.patient_id, header.study_uid, geometry
+        yield PERSON, header.patient_id, geometry
     if header.frame_uid:
-        yield "frame", header.frame_uid, geometry
+        yield FRAME, header.frame_uid, geometry
     elif not header.series_uid:
-        yield "nothing", header.patient_id, geometry
+        yield NOTHING, header.patient_id, geometry
 
 
 def _lines(group: Sequence[_Lone], *, is_sure: bool) -> Iterator[Sequence[_Lone]]:

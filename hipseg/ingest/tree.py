@@ -1,12 +1,14 @@
 """A tree of folders with DICOM files -> cases: which images are a series, and which other files belong to it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain, groupby
 from pathlib import Path
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
+from hipseg.ingest.cutouts import find_cutouts
 from hipseg.ingest.faults import Losses, find_lacking, find_losses
 from hipseg.ingest.grouping import Group, common_folder, group_images
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap, make_group
@@ -49,12 +51,16 @@ def find_dicom_cases(root: Path) -> FoundCases:
         raise SeriesError(_say_none(scan, set_aside))
     captures = group_images(scan.captures)
     lacking = losses.lacking | find_lacking(scan, captures, whole)
+    cutouts = find_cutouts(series)
+    cut = {key: series.pop(key) for key in cutouts}
     carried = pair_carriers(captures, SeriesIndex(series), scan.spill, lacking)
     set_aside.update({UNPAIRED_PLANES: carried.unpaired} if carried.unpaired else {})
     for key in carried.copies:
         set_aside[COPIED] += len(series.pop(key))
     masks = place_masks(scan, SeriesIndex(series, scan.find_other_uids()), set_aside)
-    cases = Shelf(_make_cases(series, stacks, losses, masks=masks, carried=carried))
+    reasons = cutouts | {key: fault.reason for key, fault in losses.faults.items()}
+    images = chain(series.items(), cut.items())
+    cases = Shelf(_make_cases(images, stacks, reasons, losses, masks=masks, carried=carried))
     for key, fault in losses.faults.items():
         if key not in whole:
             cases.append(SourceCase(*key, fault.folder, fault=fault.reason))
@@ -65,15 +71,20 @@ def find_dicom_cases(root: Path) -> FoundCases:
 
 
 def _make_cases(
-    series: SeriesMap, stacks: Mapping[SeriesKey, int], losses: Losses, *, masks: PlacedMasks, carried: Carried
+    series: Iterable[tuple[SeriesKey, SeriesImages]],
+    stacks: Mapping[SeriesKey, int],
+    reasons: Mapping[SeriesKey, str],
+    losses: Losses,
+    *,
+    masks: PlacedMasks,
+    carried: Carried,
 ) -> Iterator[SourceCase]:
-    for key, images in series.items():
-        yield _make_case(key, images, stacks.get(key, 1), losses, masks=masks, carried=carried)
+    for key, images in series:
+        made = _make_case(key, images, losses, masks=masks, carried=carried)
+        yield replace(made, stacks=stacks.get(key, 1), fault=reasons.get(key, ""))
 
 
-def _make_case(
-    key: SeriesKey, images: SeriesImages, stacks: int, losses: Losses, *, masks: PlacedMasks, carried: Carried
-) -> SourceCase:
+def _make_case(key: SeriesKey, images: SeriesImages, losses: Losses, *, masks: PlacedMasks, carried: Carried) -> SourceCase:
     return SourceCase(
         *key,
         common_folder(images),
@@ -81,12 +92,10 @@ def _make_case(
         tuple(masks.rtstructs.get(key, ())),
         tuple(masks.niftis.get(key, ())),
         losses.damaged.get(key, 0),
-        stacks=stacks,
         segmentations=tuple(masks.segmentations.get(key, ())),
         nrrds=tuple(masks.nrrds.get(key, ())),
         carriers=carried.by_case.get(key, ()),
         strangers=masks.strangers.get(key, 0) + carried.strangers.get(key, 0),
-        fault=losses.faults[key].reason if key in losses.faults else "",
         warning="; ".join(filter(None, (losses.warnings.get(key, ""), _warn_of_planes(key, carried)))),
     )
 

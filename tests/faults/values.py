@@ -4,6 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from tests.faults.good import Good, Truth, read_right, refused, warned
+from tests.ingest.builders import Plane, write_ct_series
 
 
 @refused(r"without Rescale Slope")
@@ -30,6 +31,13 @@ def values_are_electron_density(good: Good) -> None:
 def slope_with_a_fraction(good: Good) -> Truth:
     good.set(RescaleSlope="0.3")
     return np.rint((good.volume + 1024) * 0.3 - 1024).astype(np.int16), good.labels
+
+
+@warned(r"no more than two different values in all slices, as a mask has that was written as images: no scan")
+def values_of_a_mask(good: Good) -> Truth:
+    volume = np.where(good.labels, 0, -1000).astype(np.int16)
+    write_ct_series(good.folder, volume, overlays={1: [Plane(good.labels[1] > 0)]})
+    return volume, good.labels * (np.arange(len(volume)) == 1)[:, np.newaxis, np.newaxis].astype(np.uint8)
 
 
 @refused(r"values with fractions, the lowest of them 0 HU: no Hounsfield units, in which air is -1000")

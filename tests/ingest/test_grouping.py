@@ -71,6 +71,23 @@ def test_a_single_image_in_line_with_others_is_refused_with_them(tmp_path, z):
     assert all("a single image with others of its own lies in line with 3 beside it" in words for _, words in found.values())
 
 
+@pytest.mark.parametrize(("keyword", "is_refused"), [("", True), ("StudyInstanceUID", False), ("FrameOfReferenceUID", False)])
+def test_a_single_image_in_a_folder_of_its_own_is_compared_within_study_and_frame(tmp_path, keyword, is_refused):
+    others = {keyword: "2.25.8"} if keyword else {}
+    change = setting((3,), SeriesInstanceUID="2.25.9", **others)
+    paths = write_ct_series(tmp_path / "a", volume_hu(), change=change, patient_id="P")
+    (tmp_path / "b").mkdir()
+    paths[3].rename(tmp_path / "b" / "image")
+    said = [words for _, words in groups(tmp_path).values()]
+    assert ["in line with 3 beside it" in words for words in said] == [is_refused] * 2
+
+
+def test_images_without_series_are_not_compared_with_those_of_another_folder(tmp_path):
+    write_ct_series(tmp_path / "a", volume_hu(), patient_id="P")
+    write_ct_series(tmp_path / "b", volume_hu(seed=1), patient_id="P", change=setting(range(4), SeriesInstanceUID=""))
+    assert [words for _, words in groups(tmp_path).values()] == ["", ""]
+
+
 def test_a_single_image_within_others_or_further_off_is_a_series(tmp_path):
     write(tmp_path, patient_id="P")
     for number, z_mm in enumerate((104.5, 118.0)):

@@ -62,3 +62,17 @@ def test_fractions_without_air_are_no_hounsfield_units_and_with_air_a_warning():
             continue
         assert list(watch.watch(slices, "c0")) == slices
         assert watch.warnings() == ("1 values with fractions of a Hounsfield unit, rounded to whole ones: up to 0.250 HU off",)
+
+
+@pytest.mark.parametrize(("values", "is_mask"), [((0, 1), True), ((7, 7), True), ((0, 1, 2), False), ((0, 1, 0, 1), True)])
+def test_two_values_in_all_slices_are_warned_of_once_all_have_passed(values, is_mask):
+    watch = ValueWatch()
+    slices = [(np.array([[value, values[0]]], dtype=np.int16), None) for value in values]
+    assert list(watch.watch(slices, "c0")) == slices
+    assert any(words.startswith("no more than two different values in all slices") for words in watch.warnings()) == is_mask
+
+
+def test_a_third_value_within_one_slice_is_seen():
+    watch = ValueWatch()
+    list(watch.watch([(np.array([[-1000, 1, 2]], dtype=np.int16), None)], "c0"))
+    assert watch.warnings() == ()

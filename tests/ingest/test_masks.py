@@ -238,7 +238,7 @@ def test_a_plane_that_lost_its_words_is_refused_and_its_group_takes_it(open_with
 
 def test_planes_of_one_word_that_lie_alone_in_two_groups_are_one_structure_with_a_warning(open_with):
     overlays = {0: [Plane(A, label="Mask")], 1: [Plane(B, 0x6002, label="Mask")], 2: [Plane(B, 0x6002, label="Mask")]}
-    words = "in overlay groups 6000 and 6002 are taken as one structure, although they lie alone on 2 of 3 images"
+    words = "in overlay groups 6000 and 6002 are taken as one structure, although a group before theirs is free on 2 of 3 images"
     assert np.array_equal(open_with({}, overlays=overlays, warned=[words])[1], volume(s0=A, s1=B, s2=B))
 
 

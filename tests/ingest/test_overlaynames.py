@@ -116,3 +116,25 @@ def test_structures_beyond_the_sixteenth_group_are_found(image):
     planes = [plane(f"bone {number}", 0x6000 + 2 * number) for number in range(20)]
     found = find_overlays(on_slices(image, planes, planes))
     assert {one.title: one.groups for one in found} == {f"bone {n}": {0: 0x6000 + 2 * n, 1: 0x6000 + 2 * n} for n in range(20)}
+
+
+FREE = "of the same label and description in overlay groups 6002 and 6004 are taken as one structure, although a group before"
+GRAPHICS = plane("scanner", is_graphics=True)
+BONE = plane("bone")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_said"),
+    [
+        ([GRAPHICS, plane("mask", 0x6002)], [GRAPHICS, plane("mask", 0x6004)], True),
+        ([BONE, plane("mask", 0x6002)], [BONE, plane("mask", 0x6004)], True),
+        ([BONE, plane("mask", 0x6002)], [plane("mask", 0x6004)], True),
+        ([BONE, plane("mask", 0x6002)], [BONE, plane("other", 0x6002), plane("mask", 0x6004)], False),
+    ],
+    ids=["beside graphics", "beside another structure", "alone", "moved up by an empty plane"],
+)
+def test_one_word_in_two_groups_is_warned_of_where_no_empty_plane_explains_it(image, first, second, is_said):
+    headers = on_slices(image, first, second)
+    (found,) = [one for one in find_overlays(headers) if "mask" in one.names]
+    warnings = check_words(found, headers)
+    assert [FREE in words and words.endswith("on 1 of 2 images") for words in warnings] == [True] * is_said

@@ -100,3 +100,17 @@ def test_single_slices_of_named_patients_are_theirs_unless_all_are_one_volume(tm
 
     write(tmp_path, [100.0, 103.0, 106.0, last_mm], "FrameOfReferenceUID", change=name)
     assert found(tmp_path) == [words] * 4
+
+
+@pytest.mark.parametrize("fresh", [("FrameOfReferenceUID",), ("FrameOfReferenceUID", "StudyInstanceUID")])
+@pytest.mark.parametrize(
+    ("steps", "patient", "is_found"),
+    [([0, 1, 2, 3, 4], "P", True), ([0, 1, 2, 3, 5], "P", False), ([0, 1, 2, 3], "P", False), ([0, 1, 2, 3, 4], "", False)],
+    ids=["a volume", "with a gap", "few", "nobody"],
+)
+def test_images_in_folders_and_frames_of_their_own_are_refused_if_they_are_a_volume(tmp_path, fresh, steps, patient, is_found):
+    heights_mm = [100.0 + 3 * step for step in steps]
+    for path in write(tmp_path / "all", heights_mm, *fresh, patient_id=patient):
+        (tmp_path / path.name).mkdir()
+        path.rename(tmp_path / path.name / "image")
+    assert found(tmp_path) == [WORDS.format(5) if is_found else ""] * len(steps)
