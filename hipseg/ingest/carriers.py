@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from hipseg.errors import MaskError
 from hipseg.ingest.dicomfile import UnreadableFileError, integer, items, read_dataset, text
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.planes import Plane, number_slices, place_plane, usual_step
+from hipseg.ingest.planes import Plane, is_coarser, number_slices, place_plane, usual_step
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch
 
@@ -19,8 +19,6 @@ SERIES_TAGS = (0x00080005, 0x0008103E, 0x00200011)
 """Character set, description and number of a series. Source: DICOM PS3.3 C.7.3.1."""
 MIN_CAPTURES = 3
 """Images of which none lies next to another before they count as those of a coarser series: two may be all that is drawn."""
-COARSER_STEP = 1.5
-"""Slices from one plane to the next: half way between those of the series itself and of one with gaps twice as wide."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,11 +77,6 @@ def place_carrier(carrier: Carrier, series: OrderedSeries, numbers: Collection[i
             )
         placed[z] = number, axes
     return placed
-
-
-def is_coarser(step: float) -> bool:
-    """Say whether planes that are so many slices apart as a rule were drawn on a coarser series, whose slices lie between."""
-    return step > COARSER_STEP
 
 
 def read_planes(images: Iterable[ImageHeader]) -> tuple[Plane, ...]:

@@ -12,7 +12,7 @@ from hipseg.axes import SliceBool, SliceU8
 from hipseg.errors import ConfigError, MaskError
 from hipseg.geometry import Grid
 from hipseg.ingest.absent import LabelWatch
-from hipseg.ingest.carriers import Carrier, is_coarser, place_carrier
+from hipseg.ingest.carriers import Carrier, place_carrier
 from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.joining import DEFAULT_RULES, LabelSlices, Layer, MaskRules, ReadMask, join_layers
 from hipseg.ingest.labels import LABEL_MAX, LabelVolume
@@ -20,11 +20,11 @@ from hipseg.ingest.nifti import WHAT, open_labels_on, read_grid
 from hipseg.ingest.nrrd import open_nrrd_on
 from hipseg.ingest.overlay import FIRST_FRAME, OverlayReader
 from hipseg.ingest.overlaynames import OverlayStructure, check_words
-from hipseg.ingest.planes import AS_IT_IS, number_slices, usual_step
+from hipseg.ingest.planes import AS_IT_IS, is_coarser, number_slices, usual_step
 from hipseg.ingest.rtstruct import Structure, check_gaps, fill_contours
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segframes import open_decoder
-from hipseg.ingest.segmentation import Decoder, Segmentation, open_segment, place_frames
+from hipseg.ingest.segmentation import Decoder, Segmentation, check_steps, open_segment, place_frames
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.sides import check_chosen_sides
 from hipseg.ingest.structures import (
@@ -311,7 +311,11 @@ def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     parts = [
         (label, *part) for label, structure in choices if isinstance(structure, SegmentStructure) for part in structure.parts
     ]
-    for file in {id(file): file for _, file, _ in parts}.values():
+    files = {id(file): file for _, file, _ in parts}.values()
+    for series_uid in {file.series_uid for file in files}:
+        together = [file for file in case.sources.segmentations if file.series_uid == series_uid]
+        case.warnings.extend(check_steps(together, case.series))
+    for file in files:
         if file.references.name_another_frame(case.series.headers):
             raise MaskError(
                 "a DICOM SEG lies in another frame of reference (0020,0052) than the series, so that their places cannot be "

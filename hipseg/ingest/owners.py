@@ -10,13 +10,13 @@ import numpy as np
 from hipseg.axes import SliceI16
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import is_same_grid
-from hipseg.ingest.carriers import MIN_CAPTURES, WHAT, Carrier, is_coarser, place_of, read_planes, read_series_words
+from hipseg.ingest.carriers import MIN_CAPTURES, WHAT, Carrier, place_of, read_planes, read_series_words
 from hipseg.ingest.enhanced import FrameReader
 from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.index import SeriesIndex
 from hipseg.ingest.pixels import read_slice_hu
-from hipseg.ingest.planes import Plane, number_slices, place_plane, usual_step
+from hipseg.ingest.planes import Plane, is_coarser, number_slices, place_plane, usual_step
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.spill import Spill

@@ -10,8 +10,9 @@ from hipseg.ingest.images import SeriesKey
 from hipseg.ingest.index import SeriesIndex
 from hipseg.ingest.nifti import read_grid
 from hipseg.ingest.nrrd import find_voxel_file, read_nrrd_header
+from hipseg.ingest.planes import is_coarser, median_gap, usual_step
 from hipseg.ingest.references import References
-from hipseg.ingest.rtstruct import StructureSet, count_on_slices, read_structure_set
+from hipseg.ingest.rtstruct import StructureSet, count_on_slices, find_slices, read_structure_set
 from hipseg.ingest.scan import FoundFile
 from hipseg.ingest.segmentation import lies_on, read_segmentation
 from hipseg.ingest.turning import place_volume
@@ -58,8 +59,8 @@ def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]
     Its series identifier decides, and among the stacks that a series was split into its image identifiers; where the first names
     no series here, the second alone; where they name none either, as after a new export of the images, its frame of reference,
     within one patient: some programs give all patients one frame. Among several series in that frame, or stacks none of whose
-    images is named, those have it on whose slices all contours lie. All of these say where the contours lie in the patient, so
-    that more than one series may have them.
+    images is named, those have it on whose slices all contours lie, and before others those on which they lie one next to the
+    other. All of these say where the contours lie in the patient, so that more than one series may have them.
 
     Args:
         found: the file.
@@ -71,7 +72,7 @@ def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]
         MaskError: the file cannot be read.
     """
     structure_set = read_structure_set(found.path)
-    return _pair_by_references(structure_set.references, found, index, lambda key: _is_drawn_on(structure_set, key, index))
+    return _pair_by_references(structure_set.references, found, index, lambda key: _find_step(structure_set, key, index))
 
 
 def pair_segmentation(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
@@ -83,11 +84,11 @@ def pair_segmentation(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, 
     """
     file = read_segmentation(found.path)
 
-    def is_drawn_on(key: SeriesKey) -> bool:
+    def find_step(key: SeriesKey) -> float | None:
         series = index.ordered(key)
-        return series is not None and lies_on(file, series)
+        return None if series is None or not lies_on(file, series) else usual_step([one.plane for one in file.frames], series)
 
-    return _pair_by_references(file.references, found, index, is_drawn_on)
+    return _pair_by_references(file.references, found, index, find_step)
 
 
 def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NiftiFile]:
@@ -116,8 +117,9 @@ def pair_nrrd(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NrrdFi
 
 
 def _pair_by_references(
-    references: References, found: FoundFile, index: SeriesIndex, is_drawn_on: Callable[[SeriesKey], bool]
+    references: References, found: FoundFile, index: SeriesIndex, find_step: Callable[[SeriesKey], float | None]
 ) -> tuple[SeriesKey, ...]:
+    """Find series by references; `find_step` gives the slices of a series between what is drawn, None where it lies elsewhere."""
     keys = index.find_named(references.series_uids)
     # Stacks of one series share its identifier.
     named = tuple(key for key in keys if index.has_image(key, references.image_uids)) if len(keys) > 1 else ()
@@ -128,7 +130,9 @@ def _pair_by_references(
         keys = named or _find_framed(references, found, index)
     if named or len(keys) <= 1:
         return named or keys
-    return tuple(key for key in keys if is_drawn_on(key)) or keys
+    steps = {key: step for key in keys if (step := find_step(key)) is not None}
+    # On a finer series the slices between would be empty.
+    return tuple(key for key, step in steps.items() if not is_coarser(step)) or tuple(steps) or keys
 
 
 def _find_framed(references: References, found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
@@ -161,12 +165,14 @@ def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], G
     return dict.fromkeys(keys, 0) if is_one_patient else {}
 
 
-def _is_drawn_on(structure_set: StructureSet, key: SeriesKey, index: SeriesIndex) -> bool:
-    """Say whether all contours of the series' frame of reference lie on its slices."""
+def _find_step(structure_set: StructureSet, key: SeriesKey, index: SeriesIndex) -> float | None:
+    """Give the step of the contours of a series' frame of reference; None unless all of them lie on its slices."""
     grid = index.grid(key)
     structures = structure_set.structures_in(index.series[key].frame_uid)
     contours = sum(len(structure.contours_mm_xyz) for structure in structures)
-    return grid is not None and contours > 0 and count_on_slices(structures, grid) == contours
+    if grid is None or not contours or count_on_slices(structures, grid) < contours:
+        return None
+    return median_gap(find_slices(structures, grid))
 
 
 def _lies_on(own: Grid | None, grid: Grid | None) -> bool:

@@ -88,6 +88,23 @@ def test_among_series_of_one_frame_the_contours_decide(tmp_path):
     assert pair_all(tmp_path) == {"rs": ["2.25.1", "2.25.3"]}
 
 
+@pytest.mark.parametrize("kind", ["rtstruct", "seg"])
+def test_what_was_drawn_on_a_thick_series_is_not_given_to_the_thin_one_beside_it(tmp_path, kind):
+    write_ct_series(tmp_path / "thin", volume_hu(9), spacing_mm_zyx=(1.5, 0.75, 0.5), patient_id="p", series_uid="2.25.1")
+    thick = write_ct_series(tmp_path / "thick", volume_hu(5), patient_id="p", series_uid="2.25.2")
+    if kind == "seg":
+        sources = read_sources(thick)
+        for source in sources:
+            source.SeriesInstanceUID, source.SOPInstanceUID = "2.25.9", f"{source.SOPInstanceUID}.9"
+        write_seg(tmp_path / "s", sources, np.ones((5, 10, 12, 1), np.uint8), ["x"])
+        pair, found = pair_segmentation, scan_tree(tmp_path).segmentations
+    else:
+        contours = [rectangle_mm((-9, -8), (-19, -18), 100.0 + 3 * z) for z in range(5)]
+        write_rtstruct(tmp_path / "rs", {"roi": contours}, series_uid="2.25.9", image_uids=["2.25.9.1"])
+        pair, found = pair_rtstruct, scan_tree(tmp_path).rtstructs
+    assert pair(found[0], SeriesIndex(group_images(scan_tree(tmp_path).images))) == (("p", "2.25.2"),)
+
+
 def test_contours_on_no_slice_of_their_frame_are_given_to_all_of_it_for_the_refusal(tmp_path):
     write(tmp_path, "a", series="2.25.1")
     write(tmp_path, "b", series="2.25.2", origin_mm_xyz=(-10, -20, 110))
