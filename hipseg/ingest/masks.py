@@ -371,8 +371,14 @@ def _check_file(structure: NiftiStructure | NrrdStructure, grid: Grid) -> None:
     if isinstance(structure, NiftiStructure) and structure.file.names:
         # A data set that declares its labels has each with its image, on the same grid.
         match_axes(read_grid(structure.file.path), grid, WHAT)
+    what, cure = f"a {KINDS[kind_of(structure)]} mask", "put it into the folder of its series"
     if structure.file.rivals:
         raise MaskError(
-            f"a {KINDS[kind_of(structure)]} mask fits {structure.file.rivals + 1} series of the tree, which it belongs to cannot "
-            "be told; put it into the folder of its series"
+            f"{what} fits {structure.file.rivals + 1} series of the tree, or may fit one that is refused, so that whose it is "
+            f"cannot be told; {cure}"
+        )
+    if structure.file.has_common_corner:
+        raise MaskError(
+            f"{what} has a part of the voxels of the series and begins at its corner, among series of several patients, so that "
+            f"it may be another one's, whose place was lost; {cure}"
         )

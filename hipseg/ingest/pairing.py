@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hipseg.errors import MaskError
-from hipseg.geometry import Grid
+from hipseg.geometry import Grid, points_to_indices
+from hipseg.ingest.headers import ImageHeader
 from hipseg.ingest.images import SeriesKey
 from hipseg.ingest.index import SeriesIndex
+from hipseg.ingest.lattices import LATTICE_TOLERANCE_MM
 from hipseg.ingest.nifti import read_grid
 from hipseg.ingest.nrrd import find_voxel_file, read_nrrd_header
 from hipseg.ingest.planes import is_coarser, median_gap, usual_step
@@ -16,6 +20,15 @@ from hipseg.ingest.rtstruct import StructureSet, count_on_slices, find_slices, r
 from hipseg.ingest.scan import FoundFile
 from hipseg.ingest.segmentation import lies_on, read_segmentation
 from hipseg.ingest.turning import place_volume
+
+
+@dataclass(frozen=True, repr=False)
+class _Fits:
+    """The series that a label file belongs to, and what is doubtful about it; see `NiftiFile`."""
+
+    keys: tuple[SeriesKey, ...]
+    rivals: int = 0
+    has_common_corner: bool = False
 
 
 class OtherModalityError(MaskError):
@@ -28,14 +41,17 @@ class NiftiFile:
 
     Args:
         path: the file.
-        rivals: number of other series that it fits as well.
+        rivals: number of other series that it fits as well, or may fit that are no volume.
         names: names of its label numbers, where its data set declares them; any of them may be absent from the file. Empty where
             nothing is declared.
+        has_common_corner: whether it is a part of the series that begins at a corner of it, among series of several patients: so
+            does another patient's where origins were lost.
     """
 
     path: Path
     rivals: int = 0
     names: tuple[tuple[str, int], ...] = ()
+    has_common_corner: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,13 +60,14 @@ class NrrdFile:
 
     Args:
         path: the file, or its header where the voxels lie in another one.
-        rivals: number of other series that it fits as well.
+        rivals: see `NiftiFile`.
         voxels: the file that the voxels lie in, where that is another one.
     """
 
     path: Path
     rivals: int = 0
     voxels: Path | None = None
+    has_common_corner: bool = False
 
 
 def pair_rtstruct(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, ...]:
@@ -96,8 +113,8 @@ def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, Nifti
 
     Going up from its folder, the first folder with CT series in or below it gives the candidates. A single one has the file,
     whether its grid fits or not: a misfit is refused when the mask is chosen. Of several, those on the same grid have it, else
-    those of whose grid it is a part (more than one: refused when chosen); where it fits none, all have it if they are of one
-    patient, else none.
+    those of whose grid it is a part. More than one are refused when it is chosen, and so is one where another, which is no volume,
+    may be whose it is. Where it fits none, all have it if they are of one patient, else none.
 
     Args:
         found: the file.
@@ -105,15 +122,15 @@ def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, Nifti
     Returns:
         The file by series; empty where it belongs to none.
     """
-    rivals = _pair_by_grid(found, index, read_grid)
-    return {key: NiftiFile(found.path, others) for key, others in rivals.items()}
+    fits = _pair_by_grid(found, index, read_grid)
+    return {key: NiftiFile(found.path, fits.rivals, has_common_corner=fits.has_common_corner) for key in fits.keys}
 
 
 def pair_nrrd(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, NrrdFile]:
     """Find the series that an NRRD file belongs to, by the same rules as `pair_nifti`."""
-    rivals = _pair_by_grid(found, index, lambda path: read_nrrd_header(path).layout.grid)
+    fits = _pair_by_grid(found, index, lambda path: read_nrrd_header(path).layout.grid)
     voxels = find_voxel_file(found.path)
-    return {key: NrrdFile(found.path, others, voxels) for key, others in rivals.items()}
+    return {key: NrrdFile(found.path, fits.rivals, voxels, fits.has_common_corner) for key in fits.keys}
 
 
 def _pair_by_references(
@@ -150,19 +167,21 @@ def _find_framed(references: References, found: FoundFile, index: SeriesIndex) -
     return near if len(patients) == 1 else ()
 
 
-def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], Grid]) -> dict[SeriesKey, int]:
-    """Give the number of rivals by series."""
+def _pair_by_grid(found: FoundFile, index: SeriesIndex, read: Callable[[Path], Grid]) -> _Fits:
     keys = index.find_below(found.folder)
     if len(keys) == 1:
-        return {keys[0]: 0}
-    own = _grid_of_file(found.path, read)
-    lying = [key for key in keys if _lies_on(own, index.grid(key))]
+        return _Fits(keys)
+    own, lattices = _grid_of_file(found.path, read), index.lattices(keys)
+    lying = [] if own is None else [key for key in lattices.find_at(own.origin_mm_xyz) if _lies_on(own, index.grid(key))]
     # A mask of a whole series may also be a part of a longer one.
-    fitting = [key for key in lying if _has_shape(own, index.grid(key))] or lying
-    if fitting:
-        return dict.fromkeys(fitting, len(fitting) - 1)
-    is_one_patient = len({patient for patient, _ in keys}) == 1
-    return dict.fromkeys(keys, 0) if is_one_patient else {}
+    whole = [key for key in lying if _has_shape(own, index.grid(key))]
+    fitting = tuple(whole or lying)
+    is_one_patient = not whole and len({patient for patient, _ in keys}) == 1
+    if own is None or not fitting:
+        return _Fits(keys if is_one_patient else ())
+    broken = sum(_may_be_slice_of(own, index.series[key][0]) for key in lattices.broken)
+    has_common_corner = not (whole or is_one_patient) and any(_has_common_corner(own, index.grid(key)) for key in fitting)
+    return _Fits(fitting, len(fitting) - 1 + broken, has_common_corner)
 
 
 def _find_step(structure_set: StructureSet, key: SeriesKey, index: SeriesIndex) -> float | None:
@@ -183,6 +202,27 @@ def _lies_on(own: Grid | None, grid: Grid | None) -> bool:
     except MaskError:
         return False
     return True
+
+
+def _may_be_slice_of(own: Grid, image: ImageHeader) -> bool:
+    """Say whether the corners of an image are voxels of a label file, so that the file may have been drawn on its series."""
+    if not image.position_mm or not image.orientation or not image.pixel_spacing_mm or not image.rows or not image.columns:
+        return False
+    row, column = np.array(image.orientation).reshape(2, 3)
+    down_mm, along_mm = (image.rows - 1) * image.pixel_spacing_mm[0], (image.columns - 1) * image.pixel_spacing_mm[1]
+    corners = np.array([image.position_mm + y * down_mm * column + x * along_mm * row for y in (0, 1) for x in (0, 1)])
+    indices = points_to_indices(corners, own)
+    voxels = np.rint(indices)
+    is_inside = (voxels >= 0).all() and (voxels < own.shape_zyx[::-1]).all()
+    return bool(is_inside and (np.abs(indices - voxels) * own.spacing_mm_zyx[::-1] <= LATTICE_TOLERANCE_MM).all())
+
+
+def _has_common_corner(own: Grid, grid: Grid | None) -> bool:
+    """Say whether the first voxel of a label file lies at a corner of a grid."""
+    if grid is None:
+        return False
+    first_xyz = np.rint(points_to_indices(np.array([own.origin_mm_xyz]), grid)[0])
+    return bool(((first_xyz == 0) | (first_xyz == np.array(grid.shape_zyx[::-1]) - 1)).all())
 
 
 def _has_shape(own: Grid | None, grid: Grid | None) -> bool:
