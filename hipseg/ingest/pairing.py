@@ -113,7 +113,7 @@ def pair_nifti(found: FoundFile, index: SeriesIndex) -> Mapping[SeriesKey, Nifti
 
     Going up from its folder, the first folder with CT series in or below it gives the candidates. A single one has the file,
     whether its grid fits or not: a misfit is refused when the mask is chosen. Of several, those on the same grid have it, else
-    those of whose grid it is a part. More than one are refused when it is chosen, and so is one where another, which is no volume,
+    those of whose grid it is a part. More than one are refused when it is chosen, and so is one where another that is no volume
     may be whose it is. Where it fits none, all have it if they are of one patient, else none.
 
     Args:
