@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from hipseg.errors import MaskError
 from hipseg.ingest.dicomfile import UnreadableFileError, integer, items, read_dataset, text
 from hipseg.ingest.headers import ImageHeader
-from hipseg.ingest.planes import Plane, number_slices, place_plane, usual_step
+from hipseg.ingest.planes import Plane, is_coarser, number_slices, place_plane, usual_step
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch
 
@@ -23,8 +23,6 @@ OTHER_PIXELS = (
     "overlay planes are taken from a CT series of other pixels that lies at the same place, as another phase or "
     "reconstruction does: check that what they show lies there in this one, too"
 )
-COARSER_STEP = 1.5
-"""Slices from one plane to the next: half way between those of the series itself and of one with gaps twice as wide."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,11 +119,6 @@ def find_oddities(carrier: Carrier, placed: Mapping[int, tuple[int, AxisMatch]],
             f"captures of a structure chosen leave out {between - len(placed)} of the {between} slices from its first to its "
             "last, which are taken as empty"
         )
-
-
-def is_coarser(step: float) -> bool:
-    """Say whether planes that are so many slices apart as a rule were drawn on a coarser series, whose slices lie between."""
-    return step > COARSER_STEP
 
 
 def read_planes(images: Iterable[ImageHeader]) -> tuple[Plane, ...]:

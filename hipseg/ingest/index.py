@@ -9,6 +9,7 @@ from hipseg.errors import SeriesError
 from hipseg.geometry import Grid
 from hipseg.ingest.finder import ImageFinder
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
+from hipseg.ingest.lattices import Lattices
 from hipseg.ingest.series import OrderedSeries, order_series
 
 MAX_ORDERED = 8
@@ -27,6 +28,7 @@ class SeriesIndex:
         self.other_uids = frozenset(other_uids)
         self._ordered: dict[SeriesKey, OrderedSeries | None] = {}
         self._grids: dict[SeriesKey, Grid | None] = {}
+        self._lattices: tuple[tuple[SeriesKey, ...], Lattices] | None = None
 
     def find_patient(self, patient_id: str) -> list[SeriesKey]:
         """Give the series of a patient, sorted."""
@@ -43,6 +45,12 @@ class SeriesIndex:
             if found:
                 return tuple(sorted({key for _, key in found}))
         return ()
+
+    def lattices(self, keys: tuple[SeriesKey, ...]) -> Lattices:
+        """Give the grids of some series side by side; those of the last ones asked for stay, as label files of one folder ask."""
+        if self._lattices is None or self._lattices[0] != keys:
+            self._lattices = keys, Lattices((key, self.grid(key)) for key in keys)
+        return self._lattices[1]
 
     def find_in(self, folder: str) -> tuple[SeriesKey, ...]:
         """Give the series of which images lie in a folder itself."""

@@ -24,7 +24,7 @@ from hipseg.ingest.planes import AS_IT_IS, number_slices
 from hipseg.ingest.rtstruct import Structure, check_gaps, fill_contours
 from hipseg.ingest.scratch import Scratch
 from hipseg.ingest.segframes import open_decoder
-from hipseg.ingest.segmentation import Decoder, Segmentation, open_segment, place_frames
+from hipseg.ingest.segmentation import Decoder, Segmentation, check_steps, open_segment, place_frames
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.sides import check_chosen_sides
 from hipseg.ingest.structures import (
@@ -299,7 +299,11 @@ def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
     parts = [
         (label, *part) for label, structure in choices if isinstance(structure, SegmentStructure) for part in structure.parts
     ]
-    for file in {id(file): file for _, file, _ in parts}.values():
+    files = {id(file): file for _, file, _ in parts}.values()
+    for series_uid in {file.series_uid for file in files}:
+        together = [file for file in case.sources.segmentations if file.series_uid == series_uid]
+        case.warnings.extend(check_steps(together, case.series))
+    for file in files:
         if file.references.name_another_frame(case.series.headers):
             raise MaskError(
                 "a DICOM SEG lies in another frame of reference (0020,0052) than the series, so that their places cannot be "
@@ -355,8 +359,14 @@ def _check_file(structure: NiftiStructure | NrrdStructure, grid: Grid) -> None:
     if isinstance(structure, NiftiStructure) and structure.file.names:
         # A data set that declares its labels has each with its image, on the same grid.
         match_axes(read_grid(structure.file.path), grid, WHAT)
+    what, cure = f"a {KINDS[kind_of(structure)]} mask", "put it into the folder of its series"
     if structure.file.rivals:
         raise MaskError(
-            f"a {KINDS[kind_of(structure)]} mask fits {structure.file.rivals + 1} series of the tree, which it belongs to cannot "
-            "be told; put it into the folder of its series"
+            f"{what} fits {structure.file.rivals + 1} series of the tree, or may fit one that is refused, so that whose it is "
+            f"cannot be told; {cure}"
+        )
+    if structure.file.has_common_corner:
+        raise MaskError(
+            f"{what} has a part of the voxels of the series and begins at its corner, among series of several patients, so that "
+            f"it may be another one's, whose place was lost; {cure}"
         )

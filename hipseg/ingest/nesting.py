@@ -20,7 +20,11 @@ DELIMITERS: Final = 0xFFFE
 """Group of what begins and ends items and sequences."""
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 START_BYTES: Final = 8
-_start = struct.Struct("<HHL").unpack_from
+LONG_START_BYTES: Final = 12
+"""Tag, value representation and length of a sequence that says how its values are represented, or that it is unknown."""
+UNKNOWN: Final = b"UN"
+"""What systems that do not know an element make of its representation; items in it have none. Source: DICOM PS3.5 6.2.2."""
+_start, _length = struct.Struct("<HHL").unpack_from, struct.Struct("<L").unpack_from
 
 
 def has_whole_items(dataset: "FileDataset", path: Path, tags: Collection[int]) -> bool:
@@ -40,15 +44,17 @@ def has_whole_items(dataset: "FileDataset", path: Path, tags: Collection[int]) -
     is_implicit, is_little = dataset.original_encoding
     if not is_little or dataset.file_meta.TransferSyntaxUID == DEFLATED_LITTLE_ENDIAN:
         return True
-    items = _Items(tags, is_explicit=not is_implicit)
+    items = _Items(tags)
     try:
         for element in [dataset.get_item(tag) for tag in tags if tag in dataset]:
             if isinstance(element, RawDataElement):
-                items.check(element.value or b"", 0, len(element.value or b""))
+                value = element.value or b""
+                items.check(value, 0, len(value), is_explicit=not is_implicit and UNKNOWN.decode() != element.VR)
             else:
                 with path.open("rb") as handle:
-                    handle.seek(int(element.file_tell or 0))
-                    items.check(handle.read(), 0, None)
+                    handle.seek(int(element.file_tell or 0) - LONG_START_BYTES)
+                    is_unknown = _is_unknown(handle.read(LONG_START_BYTES), 0)
+                    items.check(handle.read(), 0, None, is_explicit=not is_implicit and not is_unknown)
     except OddLayoutError:
         return False
     return True
@@ -57,10 +63,10 @@ def has_whole_items(dataset: "FileDataset", path: Path, tags: Collection[int]) -
 class _Items:
     """Walks over sequences; an end that is None is said by a delimiter."""
 
-    def __init__(self, tags: Collection[int], *, is_explicit: bool) -> None:
-        self._tags, self._is_explicit = frozenset(tags), is_explicit
+    def __init__(self, tags: Collection[int]) -> None:
+        self._tags = frozenset(tags)
 
-    def check(self, data: bytes, position: int, end: int | None) -> int:
+    def check(self, data: bytes, position: int, end: int | None, *, is_explicit: bool) -> int:
         """Walk over a sequence from its first item on, and give the position after it.
 
         Raises:
@@ -73,10 +79,11 @@ class _Items:
                 return position
             if tag != ITEM:
                 raise OddLayoutError
-            position = self._check_item(data, position, None if length == UNDEFINED_LENGTH else position + length)
+            inside = None if length == UNDEFINED_LENGTH else position + length
+            position = self._check_item(data, position, inside, is_explicit=is_explicit)
         return position
 
-    def _check_item(self, data: bytes, position: int, end: int | None) -> int:
+    def _check_item(self, data: bytes, position: int, end: int | None, *, is_explicit: bool) -> int:
         while position != end:
             tag, length = _read_start(data, position, end)
             if tag == ITEM_END and end is None:
@@ -84,14 +91,24 @@ class _Items:
             if tag >> 16 == DELIMITERS:
                 raise OddLayoutError
             first, after = position + START_BYTES, position + START_BYTES + length
-            if self._is_explicit:
+            has_explicit_items = is_explicit and not _is_unknown(data, position)
+            if has_explicit_items:
                 _, (_, first, length), after = find_element(data, position, is_explicit=True)
+            elif is_explicit:
+                first = position + LONG_START_BYTES
+                (length,) = _length(data, first - 4) if first <= len(data) else (0,)
+                after = first + length
             is_undefined = length == UNDEFINED_LENGTH
             # Without value representation, an element of undefined length is a sequence.
-            if tag in self._tags or (is_undefined and not self._is_explicit):
-                after = self.check(data, first, None if is_undefined else after)
+            if tag in self._tags or (is_undefined and not has_explicit_items):
+                after = self.check(data, first, None if is_undefined else after, is_explicit=has_explicit_items)
             position = after
         return position
+
+
+def _is_unknown(data: bytes, position: int) -> bool:
+    """Say whether an element with a value representation is of an unknown one, whose items are written without any."""
+    return data[position + 4 : position + 6] == UNKNOWN
 
 
 def _read_start(data: bytes, position: int, end: int | None) -> tuple[int, int]:

@@ -8,12 +8,12 @@ import numpy as np
 
 from hipseg.errors import MaskError, SeriesError
 from hipseg.geometry import is_same_grid
-from hipseg.ingest.carriers import MIN_CAPTURES, WHAT, Carrier, is_coarser, place_of, read_planes, read_series_words
+from hipseg.ingest.carriers import MIN_CAPTURES, WHAT, Carrier, place_of, read_planes, read_series_words
 from hipseg.ingest.enhanced import read_image_hu
 from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.index import SeriesIndex
-from hipseg.ingest.planes import Plane, find_slices, number_slices, place_plane, usual_step
+from hipseg.ingest.planes import Plane, find_slices, is_coarser, number_slices, place_plane, usual_step
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.spill import Spill
 from hipseg.ingest.turning import turn_volume

@@ -1,7 +1,7 @@
 """One plane drawn elsewhere, as a SEG's frame or another series' image: the slice of a series that it lies on."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,10 @@ from hipseg.ingest.turning import AxisMatch, match_axes
 
 OFF_SLICE_MM = 0.1
 """By as much a slice may itself lie off the even grid of its series."""
+COARSER_STEP = 1.5
+"""Slices from one plane to the next: half way between those of the series itself and of one with gaps twice as wide."""
+MIN_IN_STEPS = 3
+"""Slices with something drawn on them that tell a step between them; two may be two ends."""
 AS_IT_IS = AxisMatch((0, 1, 2), (False, False, False))
 
 
@@ -46,13 +50,22 @@ def usual_step(planes: Sequence[Plane], series: OrderedSeries) -> float:
     Returns:
         The lower median of the distances, in slices; 0 for fewer than two places.
     """
+    return median_gap(find_heights(planes, series))
+
+
+def find_heights(planes: Sequence[Plane], series: OrderedSeries) -> set[float]:
+    """Give the places of some planes along the normal of the slices, in slices; see `usual_step`."""
     slice_by_uid = number_slices(series.headers)
     positions = [plane.position_mm for plane in planes if plane.position_mm is not None]
     heights = set(points_to_indices(np.array(positions), series.grid)[:, 2].round(2).tolist()) if positions else set()
-    heights |= {
+    return heights | {
         slice_by_uid[uid] for plane in planes if plane.position_mm is None for uid in plane.source_uids & slice_by_uid.keys()
     }
-    gaps = np.sort(np.diff(sorted(heights)))
+
+
+def median_gap(heights: Collection[float]) -> float:
+    """Give the lower median of the distances from one place to the next; 0 for fewer than two."""
+    gaps = np.sort(np.diff(sorted(set(heights))))
     return float(gaps[(len(gaps) - 1) // 2]) if gaps.size else 0.0
 
 
@@ -63,6 +76,16 @@ def find_slices(planes: Iterable[Plane], series: OrderedSeries) -> set[int]:
         return set()
     nearest = points_to_indices(np.array(positions), series.grid)[:, 2].round().astype(int)
     return set(nearest.tolist()).intersection(range(series.grid.shape_zyx[0]))
+
+
+def is_coarser(step: float) -> bool:
+    """Say whether planes that are so many slices apart as a rule were drawn on a coarser series, whose slices lie between."""
+    return step > COARSER_STEP
+
+
+def is_drawn_in_steps(heights: Collection[float]) -> bool:
+    """Say whether what is drawn at some places leaves out slices between them as a rule."""
+    return len(set(heights)) >= MIN_IN_STEPS and is_coarser(median_gap(heights))
 
 
 def place_plane(plane: Plane, series: OrderedSeries, slice_by_uid: Mapping[str, int], what: str) -> tuple[int, AxisMatch]:

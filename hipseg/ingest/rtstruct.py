@@ -1,7 +1,7 @@
 """RTSTRUCT: what it was drawn on, which structures it holds, and their contours on the slices of a grid."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from hipseg.geometry import Grid, points_to_indices
 from hipseg.ingest.dicomfile import MAX_NUMBER, integer, is_cut, items, read_dataset, text
 from hipseg.ingest.laterality import Anatomy, read_anatomy
 from hipseg.ingest.nesting import has_whole_items
+from hipseg.ingest.planes import is_drawn_in_steps, median_gap
 from hipseg.ingest.polygons import fill_closed, fill_even_odd
 from hipseg.ingest.references import References, drop_empty
 
@@ -35,9 +36,6 @@ OFF_SLICE_TOLERANCE = 0.25
 PLANE_TOLERANCE = 0.05
 """Of the slice distance, between the points of a contour and between the contours of a structure on one slice. Contours of
 two planes of a finer series on one slice would cancel each other under the even-odd rule."""
-
-MIN_IN_STEPS = 3
-"""Slices with contours that tell a step between them; two may be two ends."""
 
 Polygons = Mapping[int, Sequence[NDArray[np.float64]]]
 """Polygons by slice number, each float64 (n, 2), fractional pixel indices (column, row)."""
@@ -156,19 +154,24 @@ def fill_contours(structure: Structure, grid: Grid) -> Callable[[int], SliceBool
 
 
 def check_gaps(structure: Structure, grid: Grid) -> tuple[str, ...]:
-    """Give a warning where contours lie on every second slice, or every third, as they are drawn to be interpolated.
+    """Give a warning where contours leave out slices between them as a rule, as they are drawn to be interpolated.
 
     Args:
         structure, grid: whose contours lie on slices of the grid.
     """
-    slices = np.unique([np.rint(points_to_indices(points_mm, grid)[:, 2].mean()) for points_mm in structure.contours_mm_xyz])
-    gaps = set(np.diff(slices).astype(int).tolist())
-    if len(slices) < MIN_IN_STEPS or len(gaps) != 1 or gaps == {1}:
+    slices = find_slices([structure], grid)
+    if not is_drawn_in_steps(slices):
         return ()
     return (
-        f"the contours of a structure lie on one of {gaps.pop()} slices, {len(slices)} times, and on none between them; if "
-        "these are to belong to it, let the program that drew it interpolate",
+        f"the contours of a structure lie {median_gap(slices):.0f} slices apart as a rule, on {len(slices)} slices, and none on "
+        "those between; if these are to belong to it, let the program that drew it interpolate",
     )
+
+
+def find_slices(structures: Iterable[Structure], grid: Grid) -> set[float]:
+    """Give the numbers of the slices nearest to the contours of some structures."""
+    contours = (points_mm for structure in structures for points_mm in structure.contours_mm_xyz)
+    return {float(np.rint(points_to_indices(points_mm, grid)[:, 2].mean())) for points_mm in contours}
 
 
 def count_on_slices(structures: Sequence[Structure], grid: Grid) -> int:

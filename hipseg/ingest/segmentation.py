@@ -12,7 +12,7 @@ from hipseg.axes import SliceBool
 from hipseg.errors import MaskError
 from hipseg.ingest.dicomfile import integer, is_cut, items, numbers, read_dataset, text
 from hipseg.ingest.laterality import Anatomy, read_anatomy
-from hipseg.ingest.planes import Plane, place_plane
+from hipseg.ingest.planes import Plane, find_heights, is_drawn_in_steps, median_gap, place_plane
 from hipseg.ingest.references import References, drop_empty
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.turning import AxisMatch, turn_volume
@@ -117,6 +117,27 @@ def place_frames(file: Segmentation, segment: int, series: OrderedSeries, slice_
             )
         placed[z] = frame.number, axes
     return placed
+
+
+def check_steps(files: Sequence[Segmentation], series: OrderedSeries) -> tuple[str, ...]:
+    """Give a warning where the frames of some files, taken together, leave out slices between them as a rule.
+
+    Args:
+        files: the files of one SEG series that belong to the series.
+        series: the series, tilted or not.
+    Raises:
+        MaskError: they leave them out, and name another series: it was a coarser one.
+    """
+    heights = find_heights([frame.plane for file in files for frame in file.frames], series)
+    if not is_drawn_in_steps(heights):
+        return ()
+    found = f"the frames of {WHAT} lie {median_gap(heights):.0f} slices apart as a rule, on {len(heights)} slices,"
+    if any(file.references.name_another_series(series.headers) for file in files):
+        raise MaskError(
+            f"{found} and it names another series, as drawn on a coarser one, so that the slices between would be empty; draw it "
+            "on this series, or move it elsewhere"
+        )
+    return (f"{found} and none on those between; if these are to belong to it, let the program that drew it interpolate",)
 
 
 def lies_on(file: Segmentation, series: OrderedSeries) -> bool:

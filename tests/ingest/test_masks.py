@@ -26,12 +26,12 @@ B[6:8, 3:6] = True
 def open_with(tmp_path):
     """Open a case of three slices: overlays by slice, contours by name, NIfTI volumes (z, y, x) by name."""
 
-    def opened(rois, overlays=None, contours=None, niftis=None, rivals=0, rules=DEFAULT_RULES, warned=(), change=None):
+    def opened(rois, overlays=None, contours=None, niftis=None, rules=DEFAULT_RULES, warned=(), change=None, **doubts):
         write_ct_series(tmp_path / "ct", volume_hu(3), overlays=overlays, change=change)
         series = order_series(tuple(scan_tree(tmp_path / "ct").images), "c0")
         sets = (read_structure_set(write_rtstruct(tmp_path / "rs", contours)),) if contours else ()
         files = [
-            NiftiFile(write_nifti(tmp_path / f"{name}.nii", volume.transpose(2, 1, 0), affine_ras(series.grid)), rivals)
+            NiftiFile(write_nifti(tmp_path / f"{name}.nii", volume.transpose(2, 1, 0), affine_ras(series.grid)), **doubts)
             for name, volume in (niftis or {}).items()
         ]
         masks = open_masks(MaskSources(series.headers, sets, tuple(files)), series, rois, rules)
@@ -193,6 +193,13 @@ def test_an_empty_file_chosen_whole_is_an_empty_mask(open_with):
 def test_a_file_that_fits_several_series_is_refused_when_chosen(open_with):
     with pytest.raises(MaskError, match="fits 3 series of the tree"):
         open_with({"labels": 1}, niftis={"labels": volume(s0=A)}, rivals=2)
+
+
+def test_a_part_that_may_be_another_patients_is_refused_when_chosen(open_with):
+    with pytest.raises(
+        MaskError, match=r"a NIfTI mask has a part of the voxels .* begins at its corner, .*; put it into the folder"
+    ):
+        open_with({"labels": 1}, niftis={"labels": volume(s0=A)}, has_common_corner=True)
 
 
 @pytest.mark.parametrize("label", [0, -1, 256])

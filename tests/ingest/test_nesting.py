@@ -56,6 +56,54 @@ def test_items_of_known_and_of_undefined_length_are_whole(tmp_path, syntax, is_u
     assert [len(one.contours_mm_xyz) for one in read_structure_set(path).structures] == [3, 1]
 
 
+def write_unknown(folder, *, is_undefined):
+    """Write the sequences at the top of a structure set as systems do that do not know them: UN, nothing in them with a kind."""
+    path = write(folder)
+    implicit = write(folder / "implicit", "implicit").read_bytes()
+    explicit = path.read_bytes()
+    for tag in (0x30060010, 0x30060020, 0x30060039):
+        start = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little")
+        place, known = implicit.index(start, 132), explicit.index(start + b"SQ")
+        length = int.from_bytes(implicit[place + 4 : place + 8], "little")
+        items = implicit[place + 8 : place + 8 + length]
+        end = b"\xfe\xff\xdd\xe0\0\0\0\0" if is_undefined else b""
+        written = b"\xff\xff\xff\xff" if is_undefined else length.to_bytes(4, "little")
+        behind = known + 12 + int.from_bytes(explicit[known + 8 : known + 12], "little")
+        explicit = explicit[:known] + start + b"UN\0\0" + written + items + end + explicit[behind:]
+    path.write_bytes(explicit)
+    return path
+
+
+@pytest.mark.parametrize("is_undefined", [False, True], ids=["known", "undefined"])
+def test_sequences_that_a_system_did_not_know_are_whole_and_damage_in_them_is_noticed(tmp_path, is_undefined):
+    path = write_unknown(tmp_path, is_undefined=is_undefined)
+    assert is_whole(path)
+    assert [len(one.contours_mm_xyz) for one in read_structure_set(path).structures] == [3, 1]
+    raw = path.read_bytes()
+    place = raw.index(ITEM, raw.index(CONTOURS))
+    path.write_bytes(raw[:place] + b"\xfe\xff\x01\xe0" + raw[place + 4 :])
+    assert not is_whole(path)
+
+
+def test_a_sequence_in_another_may_be_the_one_that_is_unknown(tmp_path):
+    path = write(tmp_path)
+    raw, implicit = path.read_bytes(), write(tmp_path / "implicit", "implicit").read_bytes()
+    at = raw.index(CONTOURS + b"SQ")
+    place = implicit.index(CONTOURS)
+    length = int.from_bytes(implicit[place + 4 : place + 8], "little")
+    behind = at + 12 + int.from_bytes(raw[at + 8 : at + 12], "little")
+    data = CONTOURS + b"UN\0\0" + length.to_bytes(4, "little") + implicit[place + 8 : place + 8 + length]
+    shorter = behind - at - len(data)
+    item, sequence = raw.rindex(ITEM, 0, at) + 4, raw.index(b"\x06\x30\x39\x00SQ") + 8
+    changed = bytearray(raw[:at] + data + raw[behind:])
+    for start in (item, sequence):
+        known = int.from_bytes(changed[start : start + 4], "little")
+        changed[start : start + 4] = (known - shorter).to_bytes(4, "little")
+    path.write_bytes(changed)
+    assert is_whole(path)
+    assert [len(one.contours_mm_xyz) for one in read_structure_set(path).structures] == [3, 1]
+
+
 @pytest.mark.parametrize("size", [0x4144, 0x4F4C, 0x5344])
 def test_a_length_that_reads_as_a_value_representation_is_a_length(tmp_path, size):
     """Contour data of 16,708, 20,300 and 21,316 bytes: DA, LO and DS, where none is written."""

@@ -88,6 +88,23 @@ def test_among_series_of_one_frame_the_contours_decide(tmp_path):
     assert pair_all(tmp_path) == {"rs": ["2.25.1", "2.25.3"]}
 
 
+@pytest.mark.parametrize("kind", ["rtstruct", "seg"])
+def test_what_was_drawn_on_a_thick_series_is_not_given_to_the_thin_one_beside_it(tmp_path, kind):
+    write_ct_series(tmp_path / "thin", volume_hu(9), spacing_mm_zyx=(1.5, 0.75, 0.5), patient_id="p", series_uid="2.25.1")
+    thick = write_ct_series(tmp_path / "thick", volume_hu(5), patient_id="p", series_uid="2.25.2")
+    if kind == "seg":
+        sources = read_sources(thick)
+        for source in sources:
+            source.SeriesInstanceUID, source.SOPInstanceUID = "2.25.9", f"{source.SOPInstanceUID}.9"
+        write_seg(tmp_path / "s", sources, np.ones((5, 10, 12, 1), np.uint8), ["x"])
+        pair, found = pair_segmentation, scan_tree(tmp_path).segmentations
+    else:
+        contours = [rectangle_mm((-9, -8), (-19, -18), 100.0 + 3 * z) for z in range(5)]
+        write_rtstruct(tmp_path / "rs", {"roi": contours}, series_uid="2.25.9", image_uids=["2.25.9.1"])
+        pair, found = pair_rtstruct, scan_tree(tmp_path).rtstructs
+    assert pair(found[0], SeriesIndex(group_images(scan_tree(tmp_path).images))) == (("p", "2.25.2"),)
+
+
 def test_contours_on_no_slice_of_their_frame_are_given_to_all_of_it_for_the_refusal(tmp_path):
     write(tmp_path, "a", series="2.25.1")
     write(tmp_path, "b", series="2.25.2", origin_mm_xyz=(-10, -20, 110))
@@ -191,6 +208,36 @@ def test_a_broken_series_does_not_fit(tmp_path):
     write(tmp_path, "b", series="2.25.2")
     labels(tmp_path, "m.nii")
     assert pair_all(tmp_path) == {"m.nii": {"2.25.2": 0}}
+
+
+def test_a_series_without_one_of_its_slices_is_still_a_rival(tmp_path):
+    paths = write_ct_series(tmp_path / "a", volume_hu(4), patient_id="p1", series_uid="2.25.1")
+    write_ct_series(tmp_path / "b", volume_hu(4), patient_id="p2", series_uid="2.25.2")
+    write_ct_series(tmp_path / "c", volume_hu(4), patient_id="p3", series_uid="2.25.3", origin_mm_xyz=(-10, -20, 400))
+    labels(tmp_path, "m.nii", slices=4)
+    labels(tmp_path, "above.nii", slices=4, shift_mm=300)
+    paths[1].unlink()
+    assert pair_all(tmp_path) == {"m.nii": {"2.25.2": 1}, "above.nii": {"2.25.3": 0}}
+
+
+@pytest.mark.parametrize(("patients", "expected"), [(("p1", "p2"), True), (("p1", "p1"), False)])
+def test_a_part_that_begins_at_the_corner_of_one_of_several_patients_is_doubtful(tmp_path, patients, expected):
+    write(tmp_path, "a", patient=patients[0], series="2.25.1")
+    write_ct_series(tmp_path / "b", volume_hu(6, 12, 14), patient_id=patients[1], series_uid="2.25.2", origin_mm_xyz=(0, 0, 400))
+    affine = affine_ras(GRID)
+    affine[:3, 3] = [0, 0, 400]
+    write_nifti(tmp_path / "m" / "corner.nii", np.ones((12, 10, 3), np.uint8), affine)
+    affine[:3, 3] = [-0.5, -0.75, 403]
+    write_nifti(tmp_path / "m" / "inside.nii", np.ones((12, 10, 3), np.uint8), affine)
+    scan = scan_tree(tmp_path)
+    index = SeriesIndex(group_images(scan.images))
+    found = {one.path.name: pair_nifti(one, index) for one in scan.niftis}
+    assert {name: [uid for _, uid in files] for name, files in found.items()} == {
+        "corner.nii": ["2.25.2"],
+        "inside.nii": ["2.25.2"],
+    }
+    doubts = {name: [file.has_common_corner for file in files.values()] for name, files in found.items()}
+    assert doubts == {"corner.nii": [expected], "inside.nii": [False]}
 
 
 def test_a_seg_is_given_to_the_series_that_it_names_and_an_nrrd_to_the_one_on_its_grid(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hipseg.errors import MaskError
-from hipseg.ingest.planes import Plane, number_slices, place_plane
+from hipseg.ingest.planes import Plane, is_drawn_in_steps, median_gap, number_slices, place_plane
 from hipseg.ingest.scan import scan_tree
 from hipseg.ingest.series import order_series
 from hipseg.ingest.turning import AxisMatch
@@ -90,3 +90,21 @@ def test_an_identifier_that_several_frames_share_names_no_slice(series):
     shared = (one, replace(two, instance_uid="2.25.5"), replace(three, instance_uid="2.25.5"), replace(four, instance_uid=""))
     assert number_slices(shared) == {"2.25.77002.1": 0}
     assert number_slices(series.headers) == {f"2.25.77002.{z + 1}": z for z in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("heights", "gap", "is_in_steps"),
+    [
+        ((), 0, False),
+        ((4,), 0, False),
+        ((0, 2), 2, False),
+        ((4, 0, 2), 2, True),
+        ((0, 1, 2, 9), 1, False),
+        ((0, 1, 3, 5), 2, True),
+        ((0, 1, 3), 1, False),
+        ((0, 1.4, 2.8), 1.4, False),
+    ],
+)
+def test_the_usual_gap_is_the_lower_median_and_tells_a_step_from_three_places_on(heights, gap, is_in_steps):
+    assert median_gap(heights) == pytest.approx(gap)
+    assert is_drawn_in_steps(heights) is is_in_steps

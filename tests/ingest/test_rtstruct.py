@@ -128,14 +128,16 @@ def test_a_contour_that_is_there_twice_cancels_itself_only_where_the_file_says_s
 @pytest.mark.parametrize(
     ("slices", "words"),
     [
-        ((0, 2, 4, 6), ["one of 2 slices, 4 times"]),
-        ((7, 1, 4), ["one of 3 slices, 3 times"]),
-        ((0, 2, 4, 5), []),
+        ((0, 2, 4, 6), ["lie 2 slices apart as a rule, on 4 slices"]),
+        ((7, 1, 4), ["lie 3 slices apart as a rule, on 3 slices"]),
+        ((0, 2, 4, 5), ["lie 2 slices apart as a rule, on 4 slices"]),
+        ((0, 2, 5, 7), ["lie 2 slices apart as a rule, on 4 slices"]),
+        ((0, 1, 4, 5, 8), []),
         ((0, 1, 2), []),
         ((0, 2), []),
     ],
 )
-def test_contours_in_even_steps_are_warned_of(tmp_path, slices, words):
+def test_contours_that_leave_slices_out_as_a_rule_are_warned_of(tmp_path, slices, words):
     grid = make_grid((9, *GRID.shape_zyx[1:]), GRID.spacing_mm_zyx, GRID.origin_mm_xyz, GRID.directions_xyz)
     structure = read(tmp_path, *(flat(100 + 3 * z) for z in slices))
     assert [part in told for told, part in zip(check_gaps(structure, grid), words, strict=True)] == [True] * len(words)
