@@ -11,7 +11,7 @@ from hipseg.ingest.dicomdir import ListedSeries, find_absent, read_directory
 from hipseg.ingest.dicomfile import UnreadableFileError
 from hipseg.ingest.grouping import common_folder, find_contradictions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
-from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED
+from hipseg.ingest.layout import LINKS, UNOPENED
 from hipseg.ingest.scan import FaultyArchive, FoundFile, Scan
 from hipseg.ingest.unknown import CUT_SHORT, DAMAGED, PACKED, POINTER, ZEROS, shape_of
 
@@ -23,8 +23,10 @@ OTHER_KIND = "call themselves another kind of object: a series has one modality;
 WORDS: Mapping[str, str] = MappingProxyType(
     {
         UNOPENED: "cannot be opened; make them readable, or move them elsewhere if they are none of its slices",
-        SYMBOLIC_LINK: "are symbolic links, which are not followed; put the files themselves in their place, or move the links "
-        "elsewhere",
+        **dict.fromkeys(
+            LINKS,
+            "are symbolic links, which are not followed; put the files themselves in their place, or move the links elsewhere",
+        ),
         PACKED: "are compressed files called DICOM (.dcm.gz and the like); unpack them in their place, or move them elsewhere if "
         "they are none of its slices",
         ZEROS: "begin with zeros alone, as a copy that broke off leaves them; copy them again, or move them elsewhere if they "

@@ -34,7 +34,7 @@ from hipseg.ingest.headers import (
     parse_header,
 )
 from hipseg.ingest.images import FoundImages
-from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED, TreeEntry, walk_tree
+from hipseg.ingest.layout import LINKS, UNOPENED, TreeEntry, walk_tree
 from hipseg.ingest.nifti import is_nifti
 from hipseg.ingest.nrrd import EXTENSIONS as NRRD_EXTENSIONS
 from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
@@ -166,7 +166,7 @@ def _claim_voxels(scan: Scan) -> None:
 
 def _sort_unread(scan: Scan, entry: TreeEntry) -> None:
     """Keep what may be a slice; a folder, or a link to one, a hidden file and what is no file are none."""
-    if entry.is_folder or entry.path.name.startswith(".") or entry.reason not in (UNOPENED, SYMBOLIC_LINK):
+    if entry.is_folder or entry.path.name.startswith(".") or entry.reason not in (UNOPENED, *LINKS):
         scan.set_aside[entry.reason] += 1
     else:
         scan.damaged.append(FoundFile(entry.path, entry.folder, entry.reason))
