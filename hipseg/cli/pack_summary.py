@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import click
 
 from hipseg.errors import PARTIAL_EXIT_CODE, SeriesError, ShardError
-from hipseg.ingest.layout import UNOPENED
-from hipseg.ingest.scan import DAMAGED, PACKED
+from hipseg.ingest.layout import LINK_OUT, UNOPENED
 from hipseg.ingest.source import FoundCases
+from hipseg.ingest.unknown import DAMAGED, OTHER_ARCHIVE, PACKED, POINTER, ZEROS
 from hipseg.pack.dataset import Outcome
 from hipseg.pack.packer import REFUSING
 from hipseg.pack.plan import PackPlan
@@ -19,7 +19,7 @@ from hipseg.splits import read_splits
 
 SHOWN_COPIES = 6
 """Cases of one image that a line names; the manifest has the digest of each."""
-UNREAD = (UNOPENED, DAMAGED, PACKED)
+UNREAD = (UNOPENED, LINK_OUT, DAMAGED, PACKED, ZEROS, POINTER, OTHER_ARCHIVE)
 """Reasons of files set aside that nobody can tell from slices of a case."""
 
 

@@ -115,11 +115,14 @@ class ZipMember(PosixPath):
 def is_archive(path: Path, head: bytes) -> bool:
     """Say whether a file is a ZIP archive, by its name: office documents and others are archives by their content, too.
 
-    A file that merely begins like one is none; one of the name that does not begin so is a damaged one, and none if it is hidden:
-    some systems leave a file of their own under the hidden name of each other one.
+    What follows the last point of an identifier, by which archives are called, too, is no suffix. A file that merely begins like
+    an archive is none; one of the name that does not begin so is a damaged one, and none if it is hidden: some systems leave a
+    file of their own under the hidden name of each other one.
     """
     begins_so = head[:4] in ZIP_STARTS
-    return (path.suffix.lower() == SUFFIX and (begins_so or not path.name.startswith("."))) or (begins_so and not path.suffix)
+    return (path.suffix.lower() == SUFFIX and (begins_so or not path.name.startswith("."))) or (
+        begins_so and (not path.suffix or path.suffix[1:].isdigit())
+    )
 
 
 def list_members(archive: Path) -> tuple[tuple[PurePosixPath, ZipMember], ...]:

@@ -1,12 +1,12 @@
 """CT-ORG as it is published: volumes and labels by number, its own split kept."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.layout import CTORG_NAME, LAYOUTS, list_files
+from hipseg.ingest.layout import CTORG_NAME, LAYOUTS, Listing, list_files, say_links
 from hipseg.ingest.pairing import NiftiFile
 from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.labels import ORGAN_LABELS, Subset
@@ -43,9 +43,10 @@ def find_ctorg_cases(root: Path) -> FoundCases:
     if not numbered:
         raise SeriesError(
             f"no CT-ORG in the folder given: none of {listing.files_seen} files is named volume-N.nii.gz or labels-N.nii.gz"
+            f"{say_links(listing)}"
         )
     cases = sorted(
-        (_make_case(number, found["volume"], found["labels"], listing.files) for number, found in numbered.items()), key=_order
+        (_make_case(number, found["volume"], found["labels"], listing) for number, found in numbered.items()), key=_order
     )
     layout = f"{LAYOUTS['ctorg']}, {sum(not one.fault for one in cases)} volumes with labels"
     return FoundCases(tuple(cases), listing.files_seen, MappingProxyType(dict(sorted(set_aside.items()))), layout)
@@ -55,9 +56,7 @@ def _order(case: SourceCase) -> tuple[str, str]:
     return case.patient_id, case.series_uid
 
 
-def _make_case(
-    number: int, volumes: Sequence[PurePosixPath], labels: Sequence[PurePosixPath], files: Mapping[PurePosixPath, Path]
-) -> SourceCase:
+def _make_case(number: int, volumes: Sequence[PurePosixPath], labels: Sequence[PurePosixPath], listing: Listing) -> SourceCase:
     name = f"CT-ORG/volume-{number}"
     first = [*volumes, *labels][0].as_posix()
     if number > LAST:
@@ -68,8 +67,8 @@ def _make_case(
             "CT-ORG",
             first,
             fault=f"{len(volumes)} files named as its volume and {len(labels)} as its labels; 1 of each is expected: complete "
-            "the download, and keep one copy",
+            f"the download, and keep one copy{say_links(listing)}",
         )
-    mask = NiftiFile(files[labels[0]], names=tuple(ORGAN_LABELS.items()))
+    mask = NiftiFile(listing.files[labels[0]], names=tuple(ORGAN_LABELS.items()))
     subset: Subset = "test" if number <= LAST_TEST else "train"
-    return SourceCase(name, "CT-ORG", first, niftis=(mask,), volume=files[volumes[0]], subset=subset)
+    return SourceCase(name, "CT-ORG", first, niftis=(mask,), volume=listing.files[volumes[0]], subset=subset)

@@ -6,7 +6,18 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from hipseg.ingest.archive import ZipMember, list_members
-from hipseg.ingest.dicomfile import UnreadableFileError, integer, is_cut, items, read_dataset, text, texts
+from hipseg.ingest.dicomfile import (
+    SNIFF_BYTES,
+    UnreadableFileError,
+    has_dicom_prefix,
+    integer,
+    is_cut,
+    items,
+    may_be_bare_dicom,
+    read_dataset,
+    text,
+    texts,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -55,6 +66,8 @@ def read_directory(path: Path) -> tuple[ListedSeries, ...]:
 def find_absent(directory: Path, files: Collection[PurePosixPath]) -> set[PurePosixPath]:
     """Find listed files that are not there, in small letters neither: media are often mounted with those.
 
+    Nor is one there of which a copy left anything but DICOM; in an archive, whose members have checksums, the name tells.
+
     Args:
         directory: the DICOMDIR, or a member of a ZIP archive.
         files: relative to it; one that leads out of its folder is never there.
@@ -64,15 +77,24 @@ def find_absent(directory: Path, files: Collection[PurePosixPath]) -> set[PurePo
     if isinstance(directory, ZipMember) and files:
         names = {str(path).lower() for _, path in list_members(directory.entry.archive)}
         return {file for file in files if not (_is_inside(file) and str(directory.parent / file).lower() in names)}
-    return {file for file in files if not (_is_inside(file) and _is_file(directory.parent, file))}
+    return {file for file in files if not (_is_inside(file) and _is_dicom(directory.parent, file))}
 
 
 def _is_inside(file: PurePosixPath) -> bool:
     return not file.is_absolute() and ".." not in file.parts
 
 
-def _is_file(folder: Path, file: PurePosixPath) -> bool:
-    return any(Path(folder, spelling).is_file() for spelling in (file, str(file).lower()))
+def _is_dicom(folder: Path, file: PurePosixPath) -> bool:
+    for path in (Path(folder, spelling) for spelling in (file, str(file).lower())):
+        if path.is_file():
+            try:
+                with path.open("rb") as handle:
+                    head = handle.read(SNIFF_BYTES)
+            except OSError:
+                # It is refused for that.
+                return True
+            return has_dicom_prefix(head) or may_be_bare_dicom(head)
+    return False
 
 
 def _read_series(by_offset: "dict[int, Dataset]", first: int) -> Iterator[ListedSeries]:

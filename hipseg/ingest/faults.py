@@ -11,20 +11,30 @@ from hipseg.ingest.dicomdir import ListedSeries, find_absent, read_directory
 from hipseg.ingest.dicomfile import UnreadableFileError
 from hipseg.ingest.grouping import common_folder, find_contradictions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
-from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED
-from hipseg.ingest.scan import CUT_SHORT, DAMAGED, PACKED, FaultyArchive, FoundFile, Scan
+from hipseg.ingest.layout import LINKS, UNOPENED
+from hipseg.ingest.scan import FaultyArchive, FoundFile, Scan
+from hipseg.ingest.unknown import CUT_SHORT, DAMAGED, PACKED, POINTER, ZEROS, shape_of
 
 UNREAD_REASONS = frozenset((DAMAGED, CUT_SHORT))
 """Reasons of files that `open_case` words, by their number alone."""
+CALLED_ALIKE = "file called like slices beside it"
 OTHER_KIND = "call themselves another kind of object: a series has one modality; export it again, or move them elsewhere"
 """Source: DICOM PS3.3 C.7.3.1.1.1."""
 WORDS: Mapping[str, str] = MappingProxyType(
     {
         UNOPENED: "cannot be opened; make them readable, or move them elsewhere if they are none of its slices",
-        SYMBOLIC_LINK: "are symbolic links, which are not followed; put the files themselves in their place, or move the links "
-        "elsewhere",
+        **dict.fromkeys(
+            LINKS,
+            "are symbolic links, which are not followed; put the files themselves in their place, or move the links elsewhere",
+        ),
         PACKED: "are compressed files called DICOM (.dcm.gz and the like); unpack them in their place, or move them elsewhere if "
         "they are none of its slices",
+        ZEROS: "begin with zeros alone, as a copy that broke off leaves them; copy them again, or move them elsewhere if they "
+        "are none of its slices",
+        POINTER: "are pointers of git-lfs or git-annex in the place of files; fetch these (git lfs pull, git annex get), or move "
+        "them elsewhere if they are none of its slices",
+        CALLED_ALIKE: "are called like its slices and are no DICOM; copy or export them again, or move them elsewhere if they "
+        "are none of its slices",
     }
 )
 """What is wrong with files that may be slices, and what to do, by reason."""
@@ -139,12 +149,32 @@ def _place_unread(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Map
 
     for file in scan.damaged:
         beside = by_folder.get(file.folder, set())
-        is_collection = len(beside) > 1 and all(len(series[key]) == 1 for key in beside)
         named = by_uid.get(file.series_uid) if file.series_uid else None
-        place(named or (set() if is_collection else beside), file.reason, 1)
+        place(named or (set() if _is_collection(beside, series) else beside), file.reason, 1)
     for (reason, series_uid), count in scan.others.items():
         place(by_uid.get(series_uid, set()) if series_uid else set(), reason, count)
+    alike = _find_alike(scan, series)
+    for (folder, shape, reason), count in scan.unknown.items():
+        if like := alike.get((folder, shape)):
+            set_aside -= Counter({reason: count})
+            place(set() if _is_collection(like, series) else like, CALLED_ALIKE, count)
     return unread
+
+
+def _is_collection(beside: Collection[SeriesKey], series: SeriesMap) -> bool:
+    return len(beside) > 1 and all(len(series[key]) == 1 for key in beside)
+
+
+def _find_alike(scan: Scan, series: SeriesMap) -> Mapping[tuple[str, str], Collection[SeriesKey]]:
+    """Find the series beside files that are nothing and are called like its slices, by folder and shape of the name."""
+    shapes = {(folder, shape) for folder, shape, _ in scan.unknown}
+    folders = {folder for folder, _ in shapes}
+    alike: dict[tuple[str, str], set[SeriesKey]] = defaultdict(set)
+    for key, images in series.items() if shapes else ():
+        if not folders.isdisjoint(images.folders):
+            for shape in shapes.intersection((header.folder, shape_of(header.path.name)) for header in images):
+                alike[shape].add(key)
+    return alike
 
 
 def _has_part(images: SeriesImages, archive: FaultyArchive) -> bool:

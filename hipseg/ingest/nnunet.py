@@ -3,12 +3,13 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
 from hipseg.ingest.description import Description, Entry, read_description
-from hipseg.ingest.layout import DESCRIPTION, LAYOUTS, SYMBOLIC_LINK, Listing, list_files
+from hipseg.ingest.layout import DESCRIPTION, LAYOUTS, SYMBOLIC_LINK, Listing, list_files, say_links
 from hipseg.ingest.pairing import NiftiFile
 from hipseg.ingest.source import FoundCases, SourceCase
 from hipseg.labels import Subset
@@ -27,7 +28,7 @@ def find_nnunet_cases(root: Path) -> FoundCases:
     label file as mask, in which the names in dataset.json choose label numbers; test cases have none.
 
     Args:
-        root: the folder with dataset.json.
+        root: the folder with dataset.json, which alone may be a link: it says what labels mean, and nothing of a patient.
     Returns:
         The cases. One without image or labels, with several channels or without a channel number is a case here and refused
         when it is opened.
@@ -40,17 +41,20 @@ def find_nnunet_cases(root: Path) -> FoundCases:
     listing = list_files(root)
     dataset = root.resolve().name
     find = _find_listed if description.training is not None else _find_named
-    cases = sorted(find(description, listing, dataset), key=lambda one: (one.patient_id, one.series_uid))
+    found = (replace(one, description=root / DESCRIPTION) for one in find(description, listing, dataset))
+    cases = sorted(found, key=lambda one: (one.patient_id, one.series_uid))
     training = [one for one in cases if one.subset == "train"]
     images = sum(one.volume is not None for one in training)
     if description.num_training not in (images, len(training)):
         raise SeriesError(
             f"{DESCRIPTION} announces {description.num_training} training cases (numTraining), {images} are found in "
-            f"{FOLDERS['train']}; complete the data set, or mend the number{_say_links(listing)}"
+            f"{FOLDERS['train']}; complete the data set, or mend the number{say_links(listing)}"
         )
     set_aside = Counter(listing.set_aside)
     used = {path for one in cases for path in (one.volume, *(nifti.path for nifti in one.niftis)) if path is not None}
-    others = len(listing.files) - len(used) - 1
+    is_linked = PurePosixPath(DESCRIPTION) not in listing.files
+    set_aside -= Counter([SYMBOLIC_LINK] if is_linked else ())
+    others = len(listing.files) - len(used) - (not is_linked)
     set_aside.update({OTHER_FILE: others} if others else {})
     layout = f"{LAYOUTS['nnunet']}, {len(training)} training and {len(cases) - len(training)} test cases"
     return FoundCases(tuple(cases), listing.files_seen, MappingProxyType(dict(sorted(set_aside.items()))), layout)
@@ -99,10 +103,10 @@ def _make_case(
     image = next((listing.files[one] for one in entry.images if one in listing.files), None)
     label = listing.files.get(entry.label) if entry.label is not None else None
     if not fault and image is None:
-        fault = f"it has labels, or a place in dataset.json, but no image; add the image, or take it out{_say_links(listing)}"
+        fault = f"it has labels, or a place in dataset.json, but no image; add the image, or take it out{say_links(listing)}"
     if not fault and subset == "train" and label is None:
         fault = f"a training image without labels; add its file to {LABEL_FOLDER}, or move the image to {FOLDERS['test']}"
-        fault += _say_links(listing)
+        fault += say_links(listing)
     return SourceCase(
         f"{dataset}/{entry.name}",
         f"{dataset}/{FOLDERS[subset]}",
@@ -110,12 +114,5 @@ def _make_case(
         niftis=() if label is None else (NiftiFile(label, names=description.labels),),
         volume=image,
         fault=fault,
-        description=listing.files.get(PurePosixPath(DESCRIPTION)),
         subset=subset,
     )
-
-
-def _say_links(listing: Listing) -> str:
-    """Say what may be missing for being a link; empty where there is none."""
-    links = listing.set_aside[SYMBOLIC_LINK]
-    return f" ({links} symbolic links in the data set are not followed; put the files themselves in their place)" if links else ""

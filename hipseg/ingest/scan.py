@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from hipseg.ingest.ahead import fetch_ahead
 from hipseg.ingest.archive import ArchiveError, is_archive, list_members, open_descriptor
 from hipseg.ingest.dicomfile import (
-    PREFIX_OFFSET,
-    SNIFF_BYTES,
     Header,
     UnreadableFileError,
     has_dicom_prefix,
@@ -37,7 +35,7 @@ from hipseg.ingest.headers import (
     parse_header,
 )
 from hipseg.ingest.images import FoundImages
-from hipseg.ingest.layout import SYMBOLIC_LINK, UNOPENED, TreeEntry, walk_tree
+from hipseg.ingest.layout import LINKS, UNOPENED, TreeEntry, walk_tree
 from hipseg.ingest.nifti import is_nifti
 from hipseg.ingest.nrrd import EXTENSIONS as NRRD_EXTENSIONS
 from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
@@ -46,6 +44,7 @@ from hipseg.ingest.remains import find_series
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
 from hipseg.ingest.spill import NoRoomError, Spill
 from hipseg.ingest.stored import load_decoder
+from hipseg.ingest.unknown import DAMAGED, NOT_OURS, Judgement, is_called_dicom, judge_unknown, may_be_called, shape_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -60,27 +59,13 @@ STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 """RT Structure Set Storage. Source: DICOM PS3.4 B.5."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage; those of several frames begin likewise. Source: DICOM PS3.4 B.5."""
-NOT_OURS = "neither DICOM nor NIfTI nor NRRD"
-OTHER_VOLUME = "MetaImage or NIfTI in two files by name, not read: save masks as .nii.gz"
-DAMAGED = "damaged DICOM file"
-CUT_SHORT = "empty file"
 MODALITY = "modality "
 UNKNOWN_MODALITY = "another modality"
 NO_MODALITY = "DICOM object without a modality"
 UNREAD_PLANES = "capture whose overlay planes are graphics or lie in several frames, not read"
 ARCHIVE = "ZIP archive, looked into"
 UNREAD_ARCHIVE = "a ZIP archive cannot be read to its end; copy it again"
-DICOM_SUFFIX = ".dcm"
-PACKED_SUFFIXES = (".dcm.gz", ".dcm.bz2", ".dcm.xz", ".dcm.zst")
-PACKED = "compressed file called DICOM"
-TEXT_SUFFIXES = (".txt", ".log", ".ini", ".csv", ".json", ".xml", ".html", ".md", ".url")
-SYSTEM_NAMES = ("Icon\r", "_SUCCESS")
-"""What some systems and programs leave in a folder, empty."""
 NIFTI_EXTENSIONS = (".nii", ".nii.gz")
-OTHER_VOLUME_EXTENSIONS = (".mha", ".mhd", ".hdr")
-"""Of MetaImage, as Plastimatch and ITK write it, and of NIfTI and Analyze headers whose voxels lie in a second file."""
-META_ELEMENT, META_BYTES = b"\x02\x00\x10\x00UI", 512
-"""How the element begins that names the transfer syntax, and within how many bytes of a DICOM file. Source: DICOM PS3.10 7.1."""
 DIRECTORY = "DICOM directory"
 DIRECTORY_NAME = "DICOMDIR"
 """Source: DICOM PS3.10 8.6."""
@@ -119,7 +104,8 @@ class Scan:
     `damaged` are files that may be slices of a series and cannot be read as such: damaged ones, those that cannot be opened and
     links to files. `others` counts objects of other modalities by reason and series identifier. `faults` are ZIP archives that
     cannot be looked into, `directories` are DICOMDIRs, which are also counted as set aside. `aside_uids` are the identifiers of
-    objects of CT that are set aside, which a DICOMDIR lists like its images. `spill` bounds the memory of `images`
+    objects of CT that are set aside, which a DICOMDIR lists like its images. `unknown` counts files among `set_aside` that may be
+    called as slices are, by folder, shape of the name and reason. `spill` bounds the memory of `images`
     and `captures`, of which there is one for each slice.
     """
 
@@ -136,6 +122,7 @@ class Scan:
     directories: list[FoundFile] = field(default_factory=list)
     aside_uids: set[str] = field(default_factory=set)
     set_aside: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     files_seen: int = 0
 
     def __post_init__(self) -> None:
@@ -177,13 +164,15 @@ def _claim_voxels(scan: Scan) -> None:
     voxels = {path: found.folder for found in scan.nrrds if (path := find_voxel_file(found.path)) and not path.is_symlink()}
     for path, folder in voxels.items():
         with contextlib.suppress(OSError):
-            scan.set_aside -= Counter([_sort_content(Scan(), FoundFile(path, folder), HeaderReader(HEADER_TAGS)) or ""])
+            alone = Scan()
+            scan.set_aside -= Counter([_sort_content(alone, FoundFile(path, folder), HeaderReader(HEADER_TAGS)) or ""])
+            scan.unknown -= alone.unknown
     scan.damaged = [found for found in scan.damaged if found.path not in voxels]
 
 
 def _sort_unread(scan: Scan, entry: TreeEntry) -> None:
     """Keep what may be a slice; a folder, or a link to one, a hidden file and what is no file are none."""
-    if entry.is_folder or entry.path.name.startswith(".") or entry.reason not in (UNOPENED, SYMBOLIC_LINK):
+    if entry.is_folder or entry.path.name.startswith(".") or entry.reason not in (UNOPENED, *LINKS):
         scan.set_aside[entry.reason] += 1
     else:
         scan.damaged.append(FoundFile(entry.path, entry.folder, entry.reason))
@@ -223,16 +212,8 @@ def _sort_content(scan: Scan, found: FoundFile, headers: HeaderReader) -> str | 
         scan.niftis.append(found)
     elif is_nrrd(head) or (head and _is_called(found.path, NRRD_EXTENSIONS)):
         scan.nrrds.append(found)
-    elif _is_cut_start(head) and not (found.path.name.startswith(".") or (not head and _is_called_text(found.path))):
-        # A copy that was cut off at once leaves nothing, or a part of the preamble; other files are empty for other reasons.
-        scan.damaged.append(replace(found, reason=CUT_SHORT))
-    elif _is_called_dicom(found.path) or META_ELEMENT in head[:META_BYTES]:
-        # Behind a preamble and a prefix that are damaged, too short or too long.
-        scan.damaged.append(replace(found, reason=DAMAGED))
-    elif found.path.name.lower().endswith(PACKED_SUFFIXES) and not found.path.name.startswith("."):
-        scan.damaged.append(replace(found, reason=PACKED))
     else:
-        return OTHER_VOLUME if _is_called(found.path, OTHER_VOLUME_EXTENSIONS) else NOT_OURS
+        return _sort_unknown(scan, found, judge_unknown(found.path, head))
     return None
 
 
@@ -258,19 +239,14 @@ def _is_called(path: Path, extensions: tuple[str, ...]) -> bool:
     return path.name.endswith(extensions) and not path.name.startswith(".")
 
 
-def _is_called_dicom(path: Path) -> bool:
-    """Say whether a name promises DICOM; where the first bytes are damaged, passing it over would be a slice less."""
-    return path.suffix.lower() == DICOM_SUFFIX and not path.name.startswith(".")
-
-
-def _is_called_text(path: Path) -> bool:
-    """Say whether a name is that of no slice, whatever program exported it."""
-    return path.suffix.lower() in TEXT_SUFFIXES or path.name in SYSTEM_NAMES
-
-
-def _is_cut_start(head: bytes) -> bool:
-    preamble, prefix = head[:PREFIX_OFFSET], head[PREFIX_OFFSET:SNIFF_BYTES]
-    return len(head) < SNIFF_BYTES and not any(preamble) and b"DICM".startswith(prefix)
+def _sort_unknown(scan: Scan, found: FoundFile, judgement: Judgement) -> str | None:
+    """Keep what may be a slice; one that is only called like slices is counted, and looked at again beside those."""
+    if judgement.may_be_slice:
+        scan.damaged.append(replace(found, reason=judgement.reason))
+        return None
+    if may_be_called(found.path):
+        scan.unknown[found.folder, shape_of(found.path.name), judgement.reason] += 1
+    return judgement.reason
 
 
 def _read_header(found: FoundFile, headers: HeaderReader, descriptor: int, head: bytes) -> Header | None:
@@ -381,8 +357,8 @@ def _find_reason_aside(dataset: Header) -> str | None:
 
 def _doubt(scan: Scan, found: FoundFile, *, has_prefix: bool) -> str | None:
     """Keep a file that calls itself DICOM and cannot be read; one that only might be DICOM is something else."""
-    if not (has_prefix or _is_called_dicom(found.path)):
-        return NOT_OURS
+    if not (has_prefix or is_called_dicom(found.path)):
+        return _sort_unknown(scan, found, Judgement(NOT_OURS))
     if found.path.name.upper() == DIRECTORY_NAME:
         return f"damaged {DIRECTORY}"
     scan.damaged.append(replace(found, reason=DAMAGED))

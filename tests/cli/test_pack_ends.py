@@ -205,6 +205,38 @@ def test_a_folder_that_cannot_be_listed_is_pointed_out_by_the_exit_code(tmp_path
     assert capsys.readouterr().err == words
 
 
+def write_other_archive(root):
+    (root / "p2.tar.gz").write_bytes(b"\x1f\x8b and what follows")
+
+
+def write_link(root):
+    write_patient(root.parent / "store", "Roe", 2)
+    (root / "p2").symlink_to(root.parent / "store")
+
+
+def write_pointers(root):
+    (root / "p2").mkdir()
+    for number in range(4):
+        (root / "p2" / f"IM{number}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (write_other_archive, "1 archive of another kind than ZIP, or a part of one, not looked into: unpack it"),
+        (write_link, "1 symbolic link to data elsewhere, not followed: put the files themselves in its place"),
+        (write_pointers, "4 pointer of git-lfs or git-annex in the place of a file"),
+    ],
+)
+def test_a_patient_who_may_lie_where_nothing_is_read_is_pointed_out_by_the_exit_code(tmp_path, capsys, write, words):
+    write_patient(tmp_path / "data", "Doe", 1)
+    write(tmp_path / "data")
+    with pytest.raises(SystemExit) as ended:
+        pack(tmp_path)
+    assert ended.value.code == PARTIAL_EXIT_CODE
+    assert f"warning: what lies in no case and could not be read may be CT ({words}); mend" in capsys.readouterr().err
+
+
 def test_a_slice_that_is_added_damaged_refuses_the_case_that_was_packed_before(tmp_path, capsys):
     path = write_patient(tmp_path / "data", "Doe", 1)[3]
     pack(tmp_path)

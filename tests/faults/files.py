@@ -71,6 +71,22 @@ def file_empty(good: Good) -> None:
     good.paths[5].write_bytes(b"")
 
 
+@refused(r"incomplete series: 1 of 6 files beside each other begin with zeros alone, as a copy that broke off leaves them")
+def last_slice_all_zeros(good: Good) -> None:
+    good.paths[5].write_bytes(bytes(good.paths[5].stat().st_size))
+
+
+@refused(r"incomplete series: 2 of 6 files beside each other are called like its slices and are no DICOM")
+def last_slices_error_pages(good: Good) -> None:
+    for path in good.paths[4:]:
+        path.write_text("<html>503 Service Unavailable</html>")
+
+
+@refused(r"incomplete series: 1 of 6 files beside each other are pointers of git-lfs or git-annex in the place of files")
+def last_slice_a_pointer(good: Good) -> None:
+    good.paths[5].write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d7a' * 16}\nsize 12345\n")
+
+
 @refused(r"slice 1 of 6 by position: no pixels \(7FE0,0010\): the file breaks off before them, or holds others")
 def pixels_missing(good: Good) -> None:
     good.drop("PixelData", slices=(0,))
@@ -190,6 +206,9 @@ def localizer_and_report_beside(good: Good) -> None:
 def files_that_are_no_images_beside(good: Good) -> None:
     (good.folder / "notes.txt").write_text("nothing")
     (good.folder / "Thumbs.db").write_bytes(good.rng.bytes(300))
+    (good.folder / "VERSION2").write_text("nothing")
+    (good.folder / "image0001.jpg").write_bytes(good.rng.bytes(300))
+    (good.folder / "preview.raw").write_bytes(bytes(300))
 
 
 @read_right

@@ -288,6 +288,7 @@ def test_a_table_of_contents_without_end_takes_no_memory(tmp_path, monkeypatch):
         ("P.ZIP", b"", True),
         ("export", b"PK\x03\x04", True),
         ("empty", b"PK\x05\x06", True),
+        ("1.3.6.1.4.1.14519.5.2.1.7009", b"PK\x03\x04", True),
         ("letter.docx", b"PK\x03\x04", False),
         ("image.dcm", b"\0\0\0\0", False),
         ("._p.zip", b"\0\5\x16\7", False),

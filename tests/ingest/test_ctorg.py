@@ -95,6 +95,20 @@ def test_other_files_are_counted_and_none_of_the_collection_is_refused(tmp_path)
         find_cases(tmp_path / "empty", "ctorg")
 
 
+def test_volumes_that_are_links_are_told_to_be_ones(tmp_path):
+    write_ctorg(tmp_path / "store", (1,))
+    write_ctorg(tmp_path / "data", (2,))
+    for name in ("volume-1.nii.gz", "labels-1.nii.gz"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "store" / name)
+    (tmp_path / "data" / "volume-2.nii.gz").unlink()
+    words = r"0 files named as its volume .*\(2 symbolic links in the data set are not followed; put the files themselves"
+    with pytest.raises(SeriesError, match=words):
+        open_case(find_ctorg_cases(tmp_path / "data").cases[0], "c0", {})
+    (tmp_path / "data" / "labels-2.nii.gz").unlink()
+    with pytest.raises(SeriesError, match=r"none of 2 files is named .* \(2 symbolic links in the data set are not followed"):
+        find_ctorg_cases(tmp_path / "data")
+
+
 def test_labels_on_another_grid_are_refused(tmp_path):
     write_ctorg(tmp_path, (1,))
     write_nifti(tmp_path / "labels-1.nii.gz", labels_zyx()[:3].transpose(2, 1, 0), RAS)

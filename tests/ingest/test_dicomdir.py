@@ -53,12 +53,16 @@ def test_a_directory_that_breaks_off_is_unreadable(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "expected"),
-    [("A/ONE", True), ("A/TWO", True), ("A/THREE", False), ("A", False), ("../OUTSIDE", False), ("/etc/hostname", False)],
+    [
+        *(("A/ONE", True), ("A/TWO", True), ("A/THREE", False), ("A", False), ("A/ZEROS", False)),
+        *(("../OUTSIDE", False), ("/etc/hostname", False)),
+    ],
 )
 def test_a_listed_file_is_there_also_in_small_letters_and_never_outside(tmp_path, file, expected):
     for name in ("disc/A/ONE", "disc/a/two", "OUTSIDE"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "disc/A/ZEROS").write_bytes(bytes(1000))
     assert (find_absent(tmp_path / "disc" / "DICOMDIR", {PurePosixPath(file)}) == set()) is expected
 
 

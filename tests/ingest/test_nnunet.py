@@ -6,6 +6,7 @@ import pytest
 from hipseg.errors import MaskError, SeriesError
 from hipseg.ingest.cases import find_cases, list_structures, open_case
 from hipseg.ingest.nnunet import find_nnunet_cases
+from hipseg.pack.seals import stamp_source
 from tests.ingest.builders import volume_hu, write_nifti
 from tests.ingest.layouts import RAS, labels_zyx, write_decathlon, write_nnunet, write_pair
 
@@ -161,6 +162,18 @@ def test_a_data_set_of_links_alone_is_told_to_be_one(tmp_path):
         path.symlink_to(path.rename(tmp_path / path.name))
     with pytest.raises(SeriesError, match=r"announces 2 training cases .* 0 are found .*" + LINKS.format(4)):
         find_nnunet_cases(root)
+
+
+def test_the_description_alone_may_be_a_link_and_is_sealed_like_a_file(tmp_path):
+    root = write_nnunet(tmp_path / "data")
+    target = (root / "dataset.json").rename(tmp_path / "shared.json")
+    (root / "dataset.json").symlink_to(target)
+    found = find_nnunet_cases(root)
+    assert (found.set_aside, found.files_seen) == ({}, 6)
+    assert {one.description for one in found.cases} == {root / "dataset.json"}
+    before = stamp_source(found.cases[0], "c0")
+    target.write_text(target.read_text().replace("pelvis", "sacrum"))
+    assert stamp_source(found.cases[0], "c0") != before
 
 
 def test_a_description_may_begin_with_a_mark_of_byte_order(tmp_path):
