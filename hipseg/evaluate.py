@@ -13,12 +13,12 @@ from rich.console import Console
 
 from hipseg.axes import VolumeBool
 from hipseg.config import EvaluateSettings, FeedSettings, StudySettings, TrainSettings, load_settings
+from hipseg.demands import Targets
 from hipseg.errors import ConfigError, TrainError
 from hipseg.fsio import digest_file, digest_json, read_json, unwritable, write_json
 from hipseg.geometry import Grid
 from hipseg.ingest.nifti import write_volume
 from hipseg.labels import HIP_LABEL
-from hipseg.learn.batches import Targets
 from hipseg.learn.fold import title
 from hipseg.learn.history import EpochRow, best_row, read_history
 from hipseg.learn.prediction import Infer, compile_inference, load_model, predict_slices

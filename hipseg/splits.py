@@ -10,7 +10,7 @@ import numpy as np
 from hipseg.errors import ConfigError, ShardError
 from hipseg.fsio import digest_file, digest_json, read_json, write_json, write_text
 from hipseg.runs import DatasetPaths
-from hipseg.shards.manifest import CaseRecord, Manifest, read_manifest, same_images
+from hipseg.shards.manifest import CaseRecord, Manifest, same_images
 from hipseg.shards.schema import Limits, read_as
 
 
@@ -42,9 +42,7 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
     if folds < 2:
         raise ConfigError(f"cannot split into {folds} fold; at least 2 are needed")
     if len(patients) < folds:
-        raise ConfigError(
-            f"cannot split {len(patients)} patients with a mask into {folds} folds; choose fewer folds or pack more patients"
-        )
+        raise ConfigError(_too_few(records, len(patients), folds))
     # The folds of scikit-learn's KFold with shuffling, by which nnU-Net deals. Loading it takes a second, which `hipseg submit`,
     # that holds the folds it finds against these, need not wait for.
     numbers = np.arange(len(patients))
@@ -57,6 +55,21 @@ def split_patients(records: Sequence[CaseRecord], folds: int, seed: int) -> tupl
         )
         for held in validated
     )
+
+
+def _too_few(records: Sequence[CaseRecord], patients: int, folds: int) -> str:
+    """Say why so many folds cannot be dealt, and what helps."""
+    more = "pack scans with masks of more patients"
+    if patients == 0:
+        kept = sum(one.has_mask for one in records)
+        others = f", but for {kept} that their publisher keeps for testing" if kept else ""
+        return (
+            f"cannot split into {folds} folds: none of the {len(records)} packed cases has a mask{others}; pack the scans "
+            f"together with their masks: `hipseg-pack --help` says in which forms"
+        )
+    if patients == 1:
+        return f"cannot split 1 patient with a mask into {folds} folds: at least 2 are needed; {more}"
+    return f"cannot split {patients} patients with a mask into {folds} folds; choose fewer folds, {patients} at most, or {more}"
 
 
 def count_patients(records: Sequence[CaseRecord]) -> int:
@@ -192,26 +205,26 @@ def _check_split(where: str, split: Split, records: Mapping[str, CaseRecord]) ->
         raise ValueError(f"one image is on both sides of {where} under two keys")
 
 
-def say_whose_folds(paths: DatasetPaths, folds: int, seed: int) -> str:
-    """Say that the folds which lie beside the shards are not those that a seed would deal; they win.
+def say_whose_folds(paths: DatasetPaths, manifest: Manifest, splits: Sequence[Split], seed: int) -> tuple[str, ...]:
+    """Say where the folds that lie beside the shards are not those that a seed would deal; they win.
 
     Args:
-        paths: the data set.
-        folds, seed: what a study asks for.
+        paths, manifest: the data set.
+        splits: its folds.
+        seed: that a study asks for.
     Returns:
-        A sentence; empty where the folds are those of the seed, or are still to be dealt.
-    Raises:
-        ShardError: there is no manifest, or the folds do not fit it.
-        ConfigError: as many folds cannot be dealt.
+        A sentence; none where the folds are those of the seed.
     """
-    if not paths.splits.exists():
-        return ""
-    manifest = read_manifest(paths)
-    if read_splits(paths, manifest) == split_patients(manifest.cases, folds, seed):
-        return ""
+    try:
+        is_dealt_so = tuple(splits) == split_patients(manifest.cases, len(splits), seed)
+    except ConfigError:
+        # One fold alone, say, which another program may have written.
+        is_dealt_so = False
+    if is_dealt_so:
+        return ()
     return (
-        f"the folds are those of {paths.splits}, not those that split_seed {seed} would deal; to have these: "
-        f"`hipseg split {paths.root} --folds {folds} --seed {seed} --overwrite`"
+        f"the folds are those of {paths.splits}, not those that split_seed {seed} would deal, which is not used; to have these: "
+        f"`hipseg split {paths.root} --folds {len(splits)} --seed {seed} --overwrite`",
     )
 
 

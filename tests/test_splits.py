@@ -6,34 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hipseg.errors import ConfigError, ShardError
-from hipseg.fsio import digest_bytes
 from hipseg.runs import DatasetPaths
-from hipseg.shards.manifest import CaseRecord, Manifest, write_manifest
 from hipseg.splits import Split, choose_fold, digest_splits, read_splits, say_whose_folds, split_patients, write_splits
-from tests.shards.builders import make_grid_of
+from tests.shards.builders import make_manifest, make_record
 
-
-def record(case, patient, image=None, has_mask=True):
-    """A case as the manifest has it; `image` stands for the voxels."""
-    digest = digest_bytes((image or case).encode())
-    return CaseRecord(
-        case=case,
-        patient=patient,
-        shard=f"{case}.h5",
-        grid=make_grid_of((2, 2, 2)),
-        mask_kind="overlay" if has_mask else None,
-        label_voxels={1: 1} if has_mask else {},
-        image_digest=digest,
-        mask_digest=digest if has_mask else None,
-        shard_digest=digest,
-    )
-
-
-def manifest_of(*records):
-    return Manifest(cases=tuple(sorted(records, key=lambda one: one.case)), refusals=(), set_aside={}, rois={})
-
-
-TEN = tuple(record(f"c{number}", f"p{number // 2}") for number in range(10))
+TEN = tuple(make_record(f"c{number}", f"p{number // 2}") for number in range(10))
 
 
 def test_what_a_publisher_keeps_for_testing_is_in_no_fold():
@@ -46,7 +23,7 @@ def test_what_a_publisher_keeps_for_testing_is_in_no_fold():
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=30), st.integers(2, 5), st.integers(0, 1000))
 def test_every_case_is_validated_once_and_no_patient_is_on_both_sides(patients, folds, seed):
-    records = [record(f"c{number:02d}", f"p{patient}") for number, patient in enumerate(patients)]
+    records = [make_record(f"c{number:02d}", f"p{patient}") for number, patient in enumerate(patients)]
     if len(set(patients)) < folds:
         with pytest.raises(ConfigError):
             split_patients(records, folds, seed)
@@ -75,7 +52,7 @@ def test_every_case_is_validated_once_and_no_patient_is_on_both_sides(patients, 
 def test_folds_are_those_that_scikit_learn_deals(seed, validated):
     """By its KFold(folds, shuffle=True, random_state=seed) of release 1.9.1, over patients in the order of their images."""
     everyone = [number for fold in validated for number in fold]
-    cases = [record(f"c{number}", f"p{number}") for number in everyone]
+    cases = [make_record(f"c{number}", f"p{number}") for number in everyone]
     in_order = [one.case for one in sorted(cases, key=lambda one: one.image_digest)]
     expected = [{in_order[number] for number in fold} for fold in validated]
     splits = split_patients(cases, len(validated), seed)
@@ -89,7 +66,7 @@ def test_the_same_seed_gives_the_same_folds_whatever_the_order_of_the_cases():
 
 
 def test_another_salt_leaves_every_image_in_its_fold():
-    rekeyed = [record(f"c{(number * 7) % 10 + 50}", f"p{9 - number // 2}", image=f"c{number}") for number in range(10)]
+    rekeyed = [make_record(f"c{(number * 7) % 10 + 50}", f"p{9 - number // 2}", image=f"c{number}") for number in range(10)]
 
     def images_of(records):
         image_of = {one.case: one.image_digest for one in records}
@@ -99,18 +76,31 @@ def test_another_salt_leaves_every_image_in_its_fold():
 
 
 def test_cases_without_mask_are_left_out():
-    splits = split_patients([*TEN, record("c99", "p99", has_mask=False)], 5, seed=0)
+    splits = split_patients([*TEN, make_record("c99", "p99", has_mask=False)], 5, seed=0)
     assert all("c99" not in split.train + split.val for split in splits)
 
 
 def test_patients_who_share_an_image_stay_together():
     # p0 and p7 share an image, p7 and p8 another: all three are one patient, so five patients remain of seven.
-    twins = [record("c70", "p7", image="c0"), record("c71", "p7"), record("c80", "p8", image="c71")]
+    twins = [make_record("c70", "p7", image="c0"), make_record("c71", "p7"), make_record("c80", "p8", image="c71")]
     together = {"c0", "c1", "c70", "c71", "c80"}
     splits = split_patients([*TEN, *twins], 5, seed=0)
     assert [split for split in splits if together <= set(split.val)]
     with pytest.raises(ConfigError, match="5 patients with a mask into 6"):
         split_patients([*TEN, *twins], 6, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        (TEN[:2], "cannot split 1 patient with a mask into 3 folds: at least 2 are needed; pack scans with masks of more"),
+        ((make_record("a", "p", has_mask=False),), "none of the 1 packed cases has a mask; pack the scans together with"),
+        ((make_record("a", "p", subset="test"),), "has a mask, but for 1 that their publisher keeps for testing; pack"),
+    ],
+)
+def test_too_few_patients_are_told_with_what_helps(records, message):
+    with pytest.raises(ConfigError, match=message):
+        split_patients(records, 3, seed=0)
 
 
 @pytest.mark.parametrize(("folds", "message"), [(6, "cannot split 5 patients .* into 6 folds; choose fewer"), (1, "at least 2")])
@@ -124,7 +114,7 @@ def test_the_file_has_nnunets_form_and_reads_back(tmp_path):
     write_splits(paths, splits)
     value = json.loads((tmp_path / "splits_final.json").read_text())
     assert value == [{"train": list(split.train), "val": list(split.val)} for split in splits]
-    assert read_splits(paths, manifest_of(*TEN)) == splits
+    assert read_splits(paths, make_manifest(*TEN)) == splits
 
 
 def test_digest_tells_folds_apart():
@@ -134,7 +124,7 @@ def test_digest_tells_folds_apart():
 
 def test_missing_splits_name_the_command_that_writes_them(tmp_path):
     with pytest.raises(ShardError, match=r"no splits at .*; write them with `hipseg split"):
-        read_splits(DatasetPaths(tmp_path), manifest_of(*TEN))
+        read_splits(DatasetPaths(tmp_path), make_manifest(*TEN))
 
 
 @pytest.mark.parametrize(
@@ -158,8 +148,8 @@ def test_missing_splits_name_the_command_that_writes_them(tmp_path):
     ],
 )
 def test_wrong_splits_are_refused(tmp_path, value, message):
-    kept = dataclasses.replace(record("c92", "p92"), subset="test")
-    manifest = manifest_of(*TEN, record("c90", "p90", has_mask=False), record("c91", "p91", image="c0"), kept)
+    kept = dataclasses.replace(make_record("c92", "p92"), subset="test")
+    manifest = make_manifest(*TEN, make_record("c90", "p90", has_mask=False), make_record("c91", "p91", image="c0"), kept)
     (tmp_path / "splits_final.json").write_text(json.dumps(value))
     cure = rf"deal all cases anew with `hipseg split {tmp_path}( --folds 2)? --overwrite`$"
     with pytest.raises(ShardError, match=f"{message}.*; {cure}"):
@@ -171,15 +161,15 @@ def test_splits_that_are_no_json_name_the_command_that_writes_others(tmp_path):
     with pytest.raises(
         ShardError, match=rf"cannot read splits .*; deal all cases anew with `hipseg split {tmp_path} --overwrite`$"
     ):
-        read_splits(DatasetPaths(tmp_path), manifest_of(*TEN))
+        read_splits(DatasetPaths(tmp_path), make_manifest(*TEN))
 
 
 def test_cases_packed_after_the_folds_were_dealt_are_not_left_out_silently(tmp_path):
     paths = DatasetPaths(tmp_path)
     write_splits(paths, split_patients(TEN, 5, seed=0))
-    later = (record("c95", "p95"), record("c96", "p95"), record("c97", "p97", has_mask=False))
+    later = (make_record("c95", "p95"), make_record("c96", "p95"), make_record("c97", "p97", has_mask=False))
     with pytest.raises(ShardError, match=r"case c95 .* in no fold \(2 such cases\), by .*--folds 5 --overwrite"):
-        read_splits(paths, manifest_of(*TEN, *later))
+        read_splits(paths, make_manifest(*TEN, *later))
 
 
 def test_a_fold_is_chosen_by_its_number():
@@ -196,25 +186,20 @@ def test_fold_7_of_2_is_refused(fold):
 def test_a_record_changed_after_splitting_is_noticed(tmp_path):
     paths = DatasetPaths(tmp_path)
     write_splits(paths, split_patients(TEN, 5, seed=0))
-    one_patient = manifest_of(*(dataclasses.replace(one, patient="p") for one in TEN))
+    one_patient = make_manifest(*(dataclasses.replace(one, patient="p") for one in TEN))
     with pytest.raises(ShardError, match="patient p is on both sides"):
         read_splits(paths, one_patient)
 
 
 def test_folds_that_are_not_those_of_the_seed_are_said_to_win_with_the_command_for_the_others(tmp_path):
-    paths = DatasetPaths(tmp_path)
-    write_manifest(paths, manifest_of(*TEN))
-    assert say_whose_folds(paths, 2, 7) == ""
-    write_splits(paths, split_patients(TEN, 2, 7))
-    assert say_whose_folds(paths, 2, 7) == ""
-    said = say_whose_folds(paths, 2, 8)
-    assert f"the folds are those of {paths.splits}, not those that split_seed 8 would deal" in said
+    paths, manifest = DatasetPaths(tmp_path), make_manifest(*TEN)
+    splits = split_patients(TEN, 2, 7)
+    assert say_whose_folds(paths, manifest, splits, 7) == ()
+    (said,) = say_whose_folds(paths, manifest, splits, 8)
+    assert f"the folds are those of {paths.splits}, not those that split_seed 8 would deal, which is not used" in said
     assert f"`hipseg split {tmp_path} --folds 2 --seed 8 --overwrite`" in said
 
 
-def test_folds_that_do_not_fit_are_refused_before_a_study_starts(tmp_path):
-    paths = DatasetPaths(tmp_path)
-    write_manifest(paths, manifest_of(*TEN, record("late", "p9")))
-    write_splits(paths, split_patients(TEN, 2, 7))
-    with pytest.raises(ShardError, match="case late has a mask and is validated in no fold"):
-        say_whose_folds(paths, 2, 7)
+def test_a_single_fold_of_another_program_is_no_seeds(tmp_path):
+    split = Split(tuple(one.case for one in TEN[:8]), tuple(one.case for one in TEN[8:]))
+    assert len(say_whose_folds(DatasetPaths(tmp_path), make_manifest(*TEN), (split,), 0)) == 1

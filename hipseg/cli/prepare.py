@@ -1,18 +1,20 @@
 """`hipseg prepare`: what has to hold before the ranks of a run are started, looked at once and without TensorFlow."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from hipseg.cli.foundation import look_at_foundation
 from hipseg.cli.options import as_overrides, config_options, repeat_option, training_options
 from hipseg.cli.split import LOCK_WAIT_S
 from hipseg.config import StudySettings, load_settings
+from hipseg.demands import check_organs
 from hipseg.errors import LaunchError
 from hipseg.fsio import locked, unwritable
 from hipseg.launch.graph import Part
-from hipseg.launch.ready import check_shards
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
 from hipseg.sameness import compare_pretraining
 from hipseg.shards.manifest import read_manifest
@@ -60,13 +62,14 @@ def command(
 
 
 def _check_pretraining(settings: StudySettings, study: StudyPaths) -> FoldPaths:
-    read_manifest(DatasetPaths(settings.pretrain.shards))
+    dataset = DatasetPaths(settings.pretrain.shards)
+    _say(check_organs(read_manifest(dataset), settings, dataset))
     return study.pretraining
 
 
 def _check_fold(settings: StudySettings, study: StudyPaths, arm: str, fold: int, repeat: int) -> FoldPaths:
     has_transfer = settings.arm(arm).transfer
-    check_shards(settings, Part((arm,), (fold,)))
+    _say(look_at_foundation(settings, Part((arm,), (fold,))).warnings)
     _deal_once(settings)
     dataset = DatasetPaths(settings.shards)
     choose_fold(read_splits(dataset, read_manifest(dataset)), fold)
@@ -82,6 +85,11 @@ def _check_fold(settings: StudySettings, study: StudyPaths, arm: str, fold: int,
             "give it those with --config and --set, or choose another folder with --results"
         )
     return study.fold(arm, fold, repeat)
+
+
+def _say(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _deal_once(settings: StudySettings) -> None:

@@ -7,13 +7,14 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import click
 
+from hipseg.cli.foundation import look_at_foundation
 from hipseg.config import StudySettings, dump_settings
 from hipseg.errors import ConfigError, LaunchError
 from hipseg.fsio import locked, write_text
@@ -24,15 +25,15 @@ from hipseg.launch.local import run_study
 from hipseg.launch.machine import Machine, count_runs, count_threads, estimate_memory_bytes, look_at_machine
 from hipseg.launch.prepared import find_prepared
 from hipseg.launch.private import find_open
-from hipseg.launch.ready import check_earlier, check_scans, check_shards, find_done, has_splits
+from hipseg.launch.ready import check_earlier, check_scans, find_done, has_splits
 from hipseg.launch.request import Request
 from hipseg.launch.site import PROFILE, SiteProfile, ask_site, read_site
 from hipseg.launch.slurm import gather, refuse_path
 from hipseg.launch.state import ABANDONED, Record, StudyState, read_state
 from hipseg.launch.stopping import wait_for_cancelled
 from hipseg.launch.submission import Charge, ClusterPlan, find_live, gather_runs, refuse_other_settings, show_plan, submit_plan
-from hipseg.runs import DatasetPaths, StudyPaths
-from hipseg.splits import say_whose_folds
+from hipseg.launch.wanted import drop_unwanted
+from hipseg.runs import StudyPaths
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ class Plan:
     request: Request
     jobs: tuple[Job, ...]
     done: frozenset[str]
-    manifests: dict[str, str]
+    manifests: Mapping[str, str]
     machine: Machine
     runs_at_once: int
     own: dict[str, Request]
     others: tuple[Record, ...]
+    warnings: tuple[str, ...]
 
 
 def start_here(settings: StudySettings, request: Request, before: tuple[Record, ...] = (), *, dry_run: bool) -> None:
@@ -62,7 +64,7 @@ def start_here(settings: StudySettings, request: Request, before: tuple[Record, 
     """
     request.refuse_here()
     plan = _make_plan(settings, request, before)  # what cannot start leaves no results folder behind
-    _warn_of_folds(settings)
+    _warn(plan.warnings)
     if dry_run:
         _show(plan)
         return
@@ -82,9 +84,9 @@ def start_on_cluster(settings: StudySettings, request: Request, before: tuple[Re
     """
     site = _look_at_site()
     paths = StudyPaths(settings.results)
+    refuse_path(paths.root)
     plan = _plan_for_cluster(settings, request, before, site)
-    if request.pack is None:
-        _warn_of_folds(settings)
+    _warn(plan.warnings)
     if dry_run:
         show_plan(plan, click.echo)
         return
@@ -105,6 +107,8 @@ def start_on_cluster(settings: StudySettings, request: Request, before: tuple[Re
 
 def _look_at_site() -> SiteProfile:
     """Read the cluster's profile if it is this cluster's; a home folder may be that of several."""
+    if shutil.which("srun") is None:
+        raise LaunchError("no srun here, which submitit asks for; Slurm's programs are needed on PATH")
     if not PROFILE.is_file():
         return ask_site()
     site, here = read_site(PROFILE), name_cluster()
@@ -118,9 +122,9 @@ def _look_at_site() -> SiteProfile:
     return ask_site()
 
 
-def _warn_of_folds(settings: StudySettings) -> None:
-    if whose := say_whose_folds(DatasetPaths(settings.shards), settings.folds, settings.split_seed):
-        click.echo(f"warning: {whose}", err=True)
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _warn_of_others(paths: StudyPaths) -> None:
@@ -135,16 +139,15 @@ def _warn_of_others(paths: StudyPaths) -> None:
 
 def _plan_for_cluster(settings: StudySettings, request: Request, before: tuple[Record, ...], site: SiteProfile) -> ClusterPlan:
     paths = StudyPaths(settings.results)
-    refuse_path(paths.root)
-    if shutil.which("srun") is None:
-        raise LaunchError("no srun here, which submitit asks for; Slurm's programs are needed on PATH")
     asked = {record.job.name: record.request or request for record in before}
     requests = dict.fromkeys((request, *asked.values()))
-    manifests = check_shards(settings, _join_parts(settings, requests), packs_first=any(one.pack is not None for one in requests))
     if request.pack is not None and not before:
         check_scans(Path(request.pack))
-    jobs = in_order(record.job for record in before) if before else _lay_out(settings, request)
-    done = find_done(paths, settings, jobs)
+    wanted, _ = drop_unwanted(paths, settings, before)
+    jobs = in_order(record.job for record in wanted) if before else _lay_out(settings, request)
+    packs_first = any(one.pack is not None for one in requests)
+    foundation = look_at_foundation(settings, _join_parts(settings, requests), packs_first=packs_first)
+    done = find_done(paths, settings, jobs, foundation.digests)
     waiting = [job for job in jobs if job.name not in done]
     charges = {
         one: _charge(settings, one, site, [job for job in waiting if asked.get(job.name, request) == one]) for one in requests
@@ -155,7 +158,7 @@ def _plan_for_cluster(settings: StudySettings, request: Request, before: tuple[R
     else:
         allocation = charges[request].allocation
         jobs = give_ranks(share_threads(jobs, settings, allocation.resources["finetune"].cpus_per_rank), allocation.ranks)
-    earlier = _of_cluster(paths, check_earlier(paths, manifests, done), site)
+    earlier = _of_cluster(paths, check_earlier(paths, foundation.manifests, done), site)
     queue = read_queue(earlier.cluster) if earlier is not None else {}
     if earlier is not None:
         done |= find_prepared(paths, settings, jobs, done, earlier)
@@ -163,8 +166,12 @@ def _plan_for_cluster(settings: StudySettings, request: Request, before: tuple[R
     live, replaced = find_live(jobs, done, earlier, queue)
     if live:
         refuse_other_settings(paths, settings)
-    records = earlier.records if earlier is not None else ()
-    plan = ClusterPlan(paths, settings, jobs, done, live, replaced, records, site.cluster, charges[request], own, manifests)
+    records, dropped = drop_unwanted(paths, settings, earlier.records if earlier is not None else (), live)
+    warned = (*foundation.warnings, *dropped)
+    charge = charges[request]
+    plan = ClusterPlan(
+        paths, settings, jobs, done, live, replaced, records, site.cluster, charge, own, foundation.manifests, warned
+    )
     _refuse_long_arrays(plan)
     return plan
 
@@ -204,20 +211,21 @@ def _make_plan(settings: StudySettings, request: Request, before: tuple[Record, 
     paths = StudyPaths(settings.results)
     requests = dict.fromkeys(record.request or request for record in before) or {request: None}
     part = _join_parts(settings, requests)
-    manifests = check_shards(settings, part)
     jobs, own = _lay_out_here(settings, requests)
     ranks = max(job.ranks for job in jobs)
-    done = find_done(paths, settings, jobs)
-    earlier = check_earlier(paths, manifests, done)
+    foundation = look_at_foundation(settings, part)
+    done = find_done(paths, settings, jobs, foundation.digests)
+    earlier = check_earlier(paths, foundation.manifests, done)
     _refuse_queued(paths, earlier)
-    others = _keep_others(paths, earlier, jobs)
+    records, dropped = drop_unwanted(paths, settings, earlier.records if earlier is not None else ())
+    others, warned = _keep_others(paths, records, jobs), (*foundation.warnings, *dropped)
     machine = look_at_machine()
     memory_bytes = estimate_memory_bytes(settings, {settings.arm(arm).network for arm in part.arms}, ranks)
     runs_at_once = request.max_running or count_runs(machine, memory_bytes, ranks)
     _check_machine(machine, runs_at_once, ranks, memory_bytes)
     if runs_at_once * ranks > 1:
         jobs = share_threads(jobs, settings, count_threads(machine, runs_at_once * ranks))
-    return Plan(paths, settings, request, jobs, done, manifests, machine, runs_at_once, own, others)
+    return Plan(paths, settings, request, jobs, done, foundation.manifests, machine, runs_at_once, own, others, warned)
 
 
 def _lay_out_here(settings: StudySettings, requests: Iterable[Request]) -> tuple[tuple[Job, ...], dict[str, Request]]:
@@ -232,11 +240,11 @@ def _lay_out_here(settings: StudySettings, requests: Iterable[Request]) -> tuple
     return in_order(gather_runs(tuple(jobs.values()))), own
 
 
-def _keep_others(paths: StudyPaths, earlier: StudyState | None, jobs: tuple[Job, ...]) -> tuple[Record, ...]:
+def _keep_others(paths: StudyPaths, records: Iterable[Record], jobs: tuple[Job, ...]) -> tuple[Record, ...]:
     """Give the records of the study's jobs that are not to run now; nobody works at them any more."""
     names = {job.name for job in jobs}
-    records = [record for record in earlier.records if record.job.name not in names] if earlier is not None else []
-    return tuple(_settle(paths, record) if record.stage in ("queued", "running") else record for record in records)
+    others = (record for record in records if record.job.name not in names)
+    return tuple(_settle(paths, record) if record.stage in ("queued", "running") else record for record in others)
 
 
 def _settle(paths: StudyPaths, record: Record) -> Record:

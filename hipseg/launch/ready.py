@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from hipseg.config import StudySettings, load_settings, repeat_settings
 from hipseg.errors import ConfigError, LaunchError, ShardError
@@ -14,6 +15,9 @@ from hipseg.sameness import decisive_settings, first_difference
 
 HIP_SHARDS = "shards"
 PRETRAINING_SHARDS = "pretraining shards"
+DATA_DIGEST, SPLIT_DIGEST = "data_digest", "split_digest"
+"""What a run's provenance calls the digests of what it was trained on."""
+SOURCES = {DATA_DIGEST: "packed data", SPLIT_DIGEST: "folds"}
 
 
 def refuse_odd_paths(paths: Mapping[str, Path]) -> None:
@@ -99,20 +103,24 @@ def has_splits(settings: StudySettings) -> bool:
 
 
 @naming_closed_paths()
-def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...]) -> frozenset[str]:
+def find_done(
+    paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...], digests: Mapping[str, str] | None = None
+) -> frozenset[str]:
     """Find the jobs whose run is complete already.
 
-    A complete run counts when it was trained as the settings say now: network, feeding, training, target labels and, with
-    transfer, pretraining. Paths, threads and the words of the table are free to differ.
+    A complete run counts when it was trained as the settings say now, network, feeding, training, target labels and, with
+    transfer, pretraining, and on the data and folds that are there. Paths, threads and the words of the table may differ.
 
     Args:
         paths: the results.
         settings: the study as it would be run now.
         jobs: the graph.
+        digests: of packed data and folds, by DATA_DIGEST and SPLIT_DIGEST; runs are not held against one that is not named.
     Returns:
         Names of jobs that need not run; the pretraining is among them where every run that starts from it is complete.
     Raises:
-        LaunchError: a run was made or begun with other settings, or started from another pretraining; it is never overwritten.
+        LaunchError: a run was made or begun with other settings or on other data or folds, or started from another pretraining;
+            it is never overwritten.
     """
     done = set()
     earlier: dict[str, StudySettings] = {}
@@ -127,11 +135,9 @@ def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...])
         wanted = repeat_settings(settings, job.repeat)
         different = first_difference(*(decisive_settings(one, job.arm) for one in (earlier[text], wanted)))
         if different:
-            state = "complete but was made" if run.is_complete else "unfinished and was begun"
-            raise LaunchError(
-                f"{run.root} is {state} with other settings: {different}; choose another folder with --results, "
-                f"or delete that one to make it anew"
-            )
+            _refuse_run(run, f"with other settings: {different}")
+        if job.arm is not None:
+            _check_sources(run, digests or {})
         if run.is_complete:
             done.add(job.name)
     children = {job.name: run for job in jobs if PRETRAINING in job.after and (run := _run_of(paths, job))}
@@ -139,6 +145,23 @@ def find_done(paths: StudyPaths, settings: StudySettings, jobs: tuple[Job, ...])
         paths, {name: run for name, run in children.items() if name in done}, is_needed=not children.keys() <= done
     )
     return frozenset(done | ({PRETRAINING} if children and children.keys() <= done else set()))
+
+
+def _check_sources(run: FoldPaths, digests: Mapping[str, str]) -> None:
+    """Hold what a run was trained on against what is there; one without provenance is refused by training and table."""
+    if not digests or not run.provenance.is_file():
+        return
+    made = read_json(run.provenance, LaunchError, "provenance of the run")
+    for key, now in digests.items():
+        then = made.get(key) if isinstance(made, dict) else None
+        if then != now:
+            shown = "their digest was not noted" if then is None else f"their digest was {str(then)[:12]} and is now {now[:12]}"
+            _refuse_run(run, f"on other {SOURCES[key]} than are there now: {shown}")
+
+
+def _refuse_run(run: FoldPaths, how: str) -> NoReturn:
+    state = "complete but was made" if run.is_complete else "unfinished and was begun"
+    raise LaunchError(f"{run.root} is {state} {how}; choose another folder with --results, or delete that one to make it anew")
 
 
 def _check_pretraining(paths: StudyPaths, children: Mapping[str, FoldPaths], *, is_needed: bool) -> None:
@@ -198,7 +221,7 @@ def check_earlier(paths: StudyPaths, manifests: Mapping[str, str], done: frozens
         elsewhere = "" if is_seen_from_here(earlier.host) else f" there, or delete {paths.state} if nothing runs there any more"
         raise LaunchError(
             f"{first.job.name} of an earlier submit still runs (process {first.pid} on {earlier.host}); "
-            f"wait for it, or stop it with `kill -INT {first.pid}`{elsewhere}"
+            f"wait for it, or stop it with `hipseg cancel {shlex.quote(str(paths.root))}`{elsewhere}"
         )
     for name, digest in earlier.manifests.items():
         if done and manifests.get(name, digest) != digest:

@@ -50,6 +50,7 @@ class ClusterPlan:
         charge: what was asked for now, and what the jobs are given for it.
         own: name of a job that is taken up as it was submitted before -> what it was asked for then, and is given.
         manifests: digests of the data.
+        warnings: what is taken although it may not be meant, one sentence each.
     """
 
     paths: StudyPaths
@@ -63,6 +64,7 @@ class ClusterPlan:
     charge: Charge
     own: Mapping[str, Charge] = field(default_factory=dict)
     manifests: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def batches(self) -> tuple[Batch, ...]:

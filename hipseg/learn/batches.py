@@ -12,9 +12,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from hipseg.config import FeedSettings
-from hipseg.errors import ConfigError, ShardError
+from hipseg.demands import Targets, check_window
+from hipseg.errors import ShardError
+from hipseg.fit import SliceFit, fit_image, fit_labels, fit_stored, plan_fit
 from hipseg.labels import AIR_HU
-from hipseg.learn.fit import SliceFit, fit_image, fit_labels, fit_stored, plan_fit
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord
 from hipseg.shards.reader import CaseReader, open_reader
@@ -26,8 +27,6 @@ READING_THREADS = 2
 READY_BATCHES = 2
 """Batches that are read while the network works on one."""
 
-Targets = tuple[tuple[int, ...], ...]
-"""For each output of a network, the label numbers that count as its structure."""
 Indices = NDArray[np.int64]
 """int64 (n,), positions in a `SliceFeed`."""
 
@@ -58,7 +57,7 @@ class SliceFeed:
 
     def __init__(self, readers: Sequence[CaseReader], feed: FeedSettings, targets: Targets) -> None:
         for reader in readers:
-            _check_window(reader.record, feed)
+            check_window(reader.record, feed)
         self._readers = tuple(readers)
         self._fits = tuple(plan_fit(reader.record.case, reader.grid, feed) for reader in readers)
         self._ends = np.cumsum([reader.grid.shape_zyx[0] for reader in readers], dtype=np.int64)
@@ -162,47 +161,6 @@ def _allow_open_files() -> None:
     # Where no process may have so many, the limit stays, and a case beyond it is refused with the command to raise it.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _check_window(record: CaseRecord, feed: FeedSettings) -> None:
-    """Refuse to feed what was cut off in packing: bone beyond the window would look like softer bone, air like fat."""
-    (low, high), (first, last) = feed.window_hu, record.window_hu or feed.window_hu
-    if not first <= low < high <= last:
-        raise ConfigError(
-            f"case {record.case} is stored as uint8 over {first} to {last} HU and feed.window_hu is {low:g} to {high:g}; "
-            "set feed.window_hu within the stored window, or pack anew with a wider --window or losslessly"
-        )
-
-
-def has_labels(records: Sequence[CaseRecord], targets: Targets) -> bool:
-    """Say whether any of the targets' labels occurs in any of some cases."""
-    return not {number for numbers in targets for number in numbers}.isdisjoint(_labels_of(records))
-
-
-def _labels_of(records: Sequence[CaseRecord]) -> set[int]:
-    return {label for record in records for label in record.label_voxels}
-
-
-def check_labels(records: Sequence[CaseRecord], targets: Targets, key: str) -> None:
-    """Refuse to train where nothing is to be found: a wrong label number would pass for a network that learns nothing.
-
-    Args:
-        records: the cases to learn from.
-        targets: the label numbers of each output; some of the outputs may be nowhere.
-        key: the setting that the targets come from, for the message.
-    Raises:
-        ConfigError: none of the labels occurs in any case.
-    """
-    if not has_labels(records, targets):
-        wanted, there = sorted({number for numbers in targets for number in numbers}), sorted(_labels_of(records))
-        raise ConfigError(
-            f"no voxel to learn from: {key} asks for {_list(wanted)}, the {len(records)} cases to train on have {_list(there)}; "
-            f"set {key} to labels that are there (`hipseg inspect` shows them)"
-        )
-
-
-def _list(labels: Sequence[int]) -> str:
-    return f"label {', '.join(map(str, labels))}" if labels else "no label"
 
 
 def shuffled_order(slices: int, seed: int, epoch: int) -> Indices:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import keras
 
 from hipseg.config import StudySettings, TrainSettings
+from hipseg.demands import Targets, has_labels
 from hipseg.fsio import write_json
-from hipseg.learn.batches import SliceFeed, Targets, has_labels, open_feed
+from hipseg.learn.batches import SliceFeed, open_feed
 from hipseg.learn.beginning import Beginning, make_ready
 from hipseg.learn.checkpoints import Identity
 from hipseg.learn.history import EpochRow

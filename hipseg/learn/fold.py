@@ -1,7 +1,7 @@
 """A fold's run made ready: an arm learns on the training side of a fold, and the other side chooses its best epoch."""
 
 from hipseg.config import StudySettings, repeat_settings
-from hipseg.learn.batches import check_labels
+from hipseg.demands import TARGET_LABELS, check_hip, check_labels
 from hipseg.learn.beginning import identify
 from hipseg.learn.course import Course
 from hipseg.learn.leaks import refuse_seen
@@ -10,7 +10,7 @@ from hipseg.learn.runtime import prepare_runtime
 from hipseg.learn.transfer import check_pretraining, load_pretrained
 from hipseg.runs import DatasetPaths, StudyPaths
 from hipseg.shards.manifest import read_manifest
-from hipseg.splits import choose_fold, digest_splits, read_splits
+from hipseg.splits import choose_fold, digest_splits, read_splits, say_whose_folds
 
 
 def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) -> Course:
@@ -24,7 +24,8 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
     Returns:
         The run, ready to start.
     Raises:
-        ConfigError: there is no such arm, fold or repeat, no case has a target label, or the network cannot be built.
+        ConfigError: there is no such arm, fold or repeat, no case has a target label, a case cannot be fed, or the network
+            cannot be built.
         ShardError: data or splits are missing or damaged.
         TrainError: the pretraining is missing, was made with other settings, has seen what the fold validates, or does not fit.
     """
@@ -34,10 +35,11 @@ def prepare_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0) 
     manifest = read_manifest(dataset)
     splits = read_splits(dataset, manifest)
     split, split_digest = choose_fold(splits, fold), digest_splits(splits)
-    check_labels(manifest.records(split.train), (settings.target_labels,), "target_labels")
+    warnings = (*say_whose_folds(dataset, manifest, splits, settings.split_seed), *check_hip(manifest, settings))
+    check_labels(manifest.records(split.train), (settings.target_labels,), TARGET_LABELS)
     if has_transfer:
         check_pretraining(study.pretraining, settings)
-    warnings = refuse_seen(study.pretraining, manifest, split) if has_transfer else ()
+        warnings += refuse_seen(study.pretraining, manifest, split)
     prepare_runtime(settings.train)
     model = build_network(network, settings.networks, settings.feed.input_side, seed=settings.train.seed)
     transfer = load_pretrained(model, network, study.pretraining, settings.pretrain.freeze) if has_transfer else None

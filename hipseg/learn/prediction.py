@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from hipseg.axes import SliceF32
 from hipseg.config import FeedSettings
 from hipseg.errors import ConfigError, TrainError
+from hipseg.fit import fit_image, plan_fit, unfit_probabilities
 from hipseg.learn.batches import normalise
-from hipseg.learn.fit import fit_image, plan_fit, unfit_probabilities
 from hipseg.shards.reader import CaseReader
 
 Infer = Callable[[NDArray[np.int16]], NDArray[np.float32]]

@@ -10,15 +10,12 @@ from hipseg.errors import ConfigError, LaunchError
 from hipseg.launch.request import Request
 from hipseg.launch.state import read_state, write_state
 from hipseg.runs import StudyPaths
-from hipseg.splits import split_patients, write_splits
-from tests.cli.submitting import LIVE, call, submit_unet
-from tests.learn.builders import pack_discs
+from tests.cli.submitting import LIVE, block_dealing, call, deal, submit_unet
 
 
 def submit_in_two(folder, slurm):
     """Submit one arm, and while its folds train another one, which pretrains first."""
-    dataset, manifest = pack_discs(folder / "shards", 2)
-    write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
+    deal(folder)
     submit_unet()
     slurm.say("squeue", "101_0|RUNNING|None\n101_1|RUNNING|None\n102|PENDING|Dependency\n103|PENDING|Dependency\n")
     return call(submit, "--folds", 2, "--arm", "modified-unet-tl")
@@ -66,8 +63,7 @@ def test_resubmit_takes_up_no_other_study_than_the_one_named(folder, slurm, monk
 
 def test_resubmit_gives_each_job_what_its_own_command_asked_for(folder, slurm):
     """The two leave the same order of the runs and other resources for each."""
-    dataset, manifest = pack_discs(folder / "shards", 2)
-    write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
+    deal(folder)
     submit_unet("--time", "60", "--partition", "gpu", "--gpus", 2)
     call(submit, "--folds", 2, "--arm", "modified-unet", "--time", "10")
     slurm.say("squeue", "")
@@ -86,9 +82,8 @@ def test_resubmit_gives_each_job_what_its_own_command_asked_for(folder, slurm):
 
 
 def test_resubmit_deals_no_folds_again_and_leaves_those_in_the_queue_alone(folder, slurm):
-    dataset, manifest = pack_discs(folder / "shards", 2)
     call(submit, "--folds", 2, "--arm", "unet", "--arm", "modified-unet")
-    write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
+    deal(folder)
     queue = (
         "101|COMPLETED|None\n102_0|RUNNING|None\n102_1|PENDING|Resources\n103_0|FAILED|NonZeroExitCode\n103_1|PENDING|Resources\n"
     )
@@ -104,9 +99,8 @@ def test_resubmit_deals_no_folds_again_and_leaves_those_in_the_queue_alone(folde
 
 def test_scans_that_are_packed_are_not_packed_again_beside_the_folds_that_read_them(folder, slurm):
     (folder / "scans").mkdir()
-    dataset, manifest = pack_discs(folder / "shards", 2)
     call(submit, "--folds", 2, "--arm", "unet", "--pack", "scans", "--pack-parts", 2)
-    write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
+    deal(folder)
     queue = "".join(f"{number}|COMPLETED|None\n" for number in ("101_0", "101_1", "102", "103"))
     slurm.say("squeue", f"{queue}104_0|RUNNING|None\n104_1|PENDING|Resources\n105|PENDING|Dependency\n106|PENDING|Dependency\n")
     ended = call(submit, "--folds", 2, "--arm", "unet", "--pack", "scans", "--pack-parts", 2)
@@ -115,12 +109,11 @@ def test_scans_that_are_packed_are_not_packed_again_beside_the_folds_that_read_t
 
 
 def test_cancel_ends_what_is_live_and_resubmit_takes_up_what_is_left(folder, slurm):
-    dataset, manifest = pack_discs(folder / "shards", 2)
     submit_unet("--partition", "gpu")
     slurm.say("squeue", LIVE.replace("101|RUNNING", "101|COMPLETED"))
     assert call(cancel).output == "cancelled 4 jobs: train unet fold 0, train unet fold 1, aggregate, report\n"
     slurm.say("squeue", "")
-    write_splits(dataset, split_patients(manifest.cases, 2, seed=0))
+    deal(folder)
     shown = call(resubmit, "--dry-run").output
     assert "== train unet: 2 jobs" in shown
     assert "#SBATCH --partition=gpu" in shown
@@ -131,8 +124,9 @@ def test_cancel_ends_what_is_live_and_resubmit_takes_up_what_is_left(folder, slu
 
 
 def test_a_study_of_this_machine_is_taken_up_here_with_its_own_options(folder, no_cluster):
+    block_dealing(folder)
     ended = submit_unet("--max-running", 2, "--ranks", 2)
-    assert isinstance(ended.exception, LaunchError)  # the manifests are none, which the first job finds out
+    assert isinstance(ended.exception, LaunchError)
     shown = call(resubmit, "--dry-run").output
     assert "train unet fold 0 (2 ranks)" in shown
     assert "modified" not in shown
@@ -140,7 +134,8 @@ def test_a_study_of_this_machine_is_taken_up_here_with_its_own_options(folder, n
 
 
 def test_a_second_command_here_keeps_the_runs_of_the_first_and_resubmit_takes_up_both(folder, no_cluster):
-    submit_unet("--ranks", 2)  # ends with its first job: the manifests are none
+    block_dealing(folder)
+    submit_unet("--ranks", 2)
     call(submit, "--folds", 2, "--arm", "modified-unet", "--max-running", 1)
     records = {record.job.name: record for record in read_state(StudyPaths(folder / "results")).records}
     assert [records[f"train {arm} fold 1"].stage for arm in ("unet", "modified-unet")] == ["not run", "not run"]
@@ -154,6 +149,7 @@ def test_a_second_command_here_keeps_the_runs_of_the_first_and_resubmit_takes_up
 
 
 def test_what_another_command_left_half_done_is_nobodys_work_now(folder, no_cluster):
+    block_dealing(folder)
     submit_unet()
     paths = StudyPaths(folder / "results")
     state = read_state(paths)

@@ -10,8 +10,11 @@ from hipseg.cli.submit import command
 from hipseg.config import load_settings
 from hipseg.errors import ConfigError, LaunchError
 from hipseg.fsio import locked
+from hipseg.labels import ORGAN_LABELS
 from hipseg.launch.state import read_state
 from hipseg.runs import DatasetPaths, StudyPaths
+from tests.cli.submitting import block_dealing
+from tests.shards.builders import describe_cases
 
 GRAPH = """\
 split
@@ -42,11 +45,10 @@ report
 
 @pytest.fixture
 def options(tmp_path, monkeypatch, no_cluster):
-    """Options for a study of two folds, whose data sets are empty but there."""
+    """Options for a study of two folds, of whose data sets the manifests alone are there."""
     monkeypatch.chdir(tmp_path)
-    for name in ("shards", "organs"):
-        (tmp_path / name).mkdir()
-        DatasetPaths(tmp_path / name).manifest.write_text("{}")
+    describe_cases(tmp_path / "shards")
+    describe_cases(tmp_path / "organs", ORGAN_LABELS.values())
     places = ["--shards", tmp_path / "shards", "--results", tmp_path / "results", "--set", f"pretrain.shards={tmp_path}/organs"]
     return [str(one) for one in (*places, "--folds", 2, "--max-running", 1)]
 
@@ -88,7 +90,7 @@ def test_two_submits_do_not_drive_one_study(options, tmp_path):
 
 
 def test_a_study_whose_first_job_fails_runs_nothing_else_and_says_so(options, tmp_path):
-    # The manifest is no manifest, which only the job that reads it finds out.
+    block_dealing(tmp_path)
     ended = submit(*options, "--local", "--epochs", "3", "--arm", "unet")
     paths = StudyPaths(tmp_path / "results")
     assert isinstance(ended.exception, LaunchError)
@@ -102,7 +104,7 @@ def test_a_study_whose_first_job_fails_runs_nothing_else_and_says_so(options, tm
         "report: not run: waits for aggregate, which was not run",
     ]
     state = read_state(paths)
-    assert (state.record("split").stage, state.record("split").exit_code) == ("failed", 5)
+    assert (state.record("split").stage, state.record("split").exit_code) == ("failed", 2)
     assert sorted(state.manifests) == ["pretraining shards", "shards"]
     settings = load_settings(paths.settings)
     assert (settings.folds, settings.train.epochs, settings.pretrain.train.epochs) == (2, 3, 3)

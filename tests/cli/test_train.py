@@ -61,7 +61,8 @@ def test_pretraining_training_and_scoring_follow_each_other(study, options, capf
     paths = results.fold("modified-unet-tl", 0)
     assert (code, err) == (0, "")
     assert paths.is_complete
-    assert out.splitlines()[0].startswith("modified-unet-tl fold 0, epoch 1/1: ")
+    assert out.splitlines()[0].startswith("WARNING modified-unet-tl fold 0: the masks have label 2, not in target_labels [1]")
+    assert out.splitlines()[1].startswith("modified-unet-tl fold 0, epoch 1/1: ")
     assert load_settings(paths.settings).train.epochs == 1
     assert load_settings(paths.settings).train.batch_size == 8
     left = {path.name for path in paths.root.iterdir()}
@@ -103,7 +104,7 @@ def test_a_repeat_is_trained_and_scored_beside_the_first(study, options, capfd):
     code, out, err = run(capfd, "train", "--arm", "unet", "--fold", "1", "--repeat", "2", *options)
     paths = StudyPaths(study / "results").fold("unet", 1, 2)
     assert (code, err) == (0, "")
-    assert out.splitlines()[0].startswith("unet fold 1 repeat 2, epoch 1/1: ")
+    assert out.splitlines()[1].startswith("unet fold 1 repeat 2, epoch 1/1: ")
     assert load_settings(paths.settings).train.seed == 2
     assert {(score.repeat, score.answer) for score in read_scores(paths.scores)} == {(2, "raw"), (2, "cleaned")}
     assert not StudyPaths(study / "results").fold("unet", 1).root.exists()

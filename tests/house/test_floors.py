@@ -15,7 +15,7 @@ FLOORS = (
     BASE,
     ("ingest",),
     ("shards",),
-    ("splits", "pack", "phantom"),
+    ("splits", "fit", "demands", "pack", "phantom"),
     ("score", "learn"),
     ("export", "evaluate", "organs", "gallery", "conduct"),
     ("report", "launch"),

@@ -148,6 +148,36 @@ def test_an_unfinished_run_goes_on_only_with_its_own_settings(settings):
     assert find_done(paths, change(settings, "train.epochs=5"), jobs) == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("split_digest", "on other folds than are there now: their digest was old and is now new"),
+        ("data_digest", "on other packed data than are there now: their digest was old and is now new"),
+    ],
+)
+def test_a_run_of_other_folds_or_data_is_never_taken(settings, key, message):
+    paths, jobs = plan(settings)
+    run = paths.fold("unet", 0)
+    finish(run, settings)
+    run.provenance.write_text(json.dumps({key: "old"}))
+    assert find_done(paths, settings, jobs, {key: "old"}) == {"train unet fold 0"}
+    assert find_done(paths, settings, jobs) == {"train unet fold 0"}
+    with pytest.raises(LaunchError, match=rf"unet/fold_0 is complete but was made {message}; choose another folder"):
+        find_done(paths, settings, jobs, {key: "new"})
+    run.summary.unlink()
+    run.checkpoints.mkdir()
+    run.checkpoint("last").write_text("weights")
+    with pytest.raises(LaunchError, match=rf"is unfinished and was begun {message}"):
+        find_done(paths, settings, jobs, {key: "new"})
+
+
+def test_the_pretraining_has_data_and_a_side_of_its_own(settings):
+    paths, jobs = plan(settings)
+    finish(paths.pretraining, settings)
+    paths.pretraining.provenance.write_text(json.dumps({"split_digest": "its own", "data_digest": "its own"}))
+    assert find_done(paths, settings, jobs, {"split_digest": "new", "data_digest": "new"}) == {"pretraining"}
+
+
 def test_what_fine_tuning_holds_fixed_is_no_matter_of_the_pretraining_run(settings):
     paths, jobs = plan(settings)
     finish(paths.pretraining, settings)
@@ -255,7 +285,8 @@ def test_a_job_of_a_machine_that_may_be_gone_is_no_dead_end(settings):
 def test_a_job_that_outlived_its_study_is_not_started_twice(settings):
     paths, jobs = plan(settings)
     remember(paths, Record(jobs[1], "running", pid=os.getpid(), started_s=time.time()), {})
-    with pytest.raises(LaunchError, match=rf"{jobs[1].name} of an earlier submit still runs \(process {os.getpid()} on "):
+    said = rf"{jobs[1].name} of an earlier submit still runs \(process {os.getpid()} on .*stop it with `hipseg cancel .*results`"
+    with pytest.raises(LaunchError, match=said):
         check_earlier(paths, {}, frozenset())
 
 

@@ -6,7 +6,6 @@ import pytest
 from hipseg.config import FeedSettings
 from hipseg.errors import ConfigError, ShardError
 from hipseg.learn.batches import (
-    check_labels,
     count_batches,
     deal,
     normalise,
@@ -178,15 +177,6 @@ def test_case_larger_than_the_input_is_refused_by_name(packed):
 def test_no_case_is_refused(packed):
     with pytest.raises(ShardError, match="no case"), open_feed(packed[0], (), FEED, ((1,),)):
         pass
-
-
-def test_labels_that_no_case_has_are_refused_and_a_missing_organ_is_not(packed):
-    _, manifest = packed
-    check_labels(manifest.cases, ((1,), (6,)), "pretrain.organs")
-    with pytest.raises(
-        ConfigError, match=r"target_labels asks for label 3, 4, the 2 cases to train on have label 1, 2; set target"
-    ):
-        check_labels(manifest.cases, ((4, 3),), "target_labels")
 
 
 @pytest.mark.parametrize(("slices", "ranks"), [(8, 1), (8, 2), (7, 4), (4, 4), (9, 4)])

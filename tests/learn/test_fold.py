@@ -166,10 +166,16 @@ def test_earlier_run_stays_when_the_data_of_the_next_cannot_be_read(study, train
     trained.summary.write_text("{}")
     course, session = with_damaged_shards(prepare_fold(study, "unet", 0)), quiet_session(overwrite=True)
     with pytest.raises(ShardError, match="damaged"):
-        run_course(course, session)
+        run_course(dataclasses.replace(course, warnings=()), session)
     assert trained.is_complete
     assert trained.model.exists()
     assert session.console.file.getvalue() == ""
+
+
+def test_structures_that_become_background_and_folds_of_another_seed_are_told_with_the_run(study):
+    said = prepare_fold(study.model_copy(update={"split_seed": 5}), "unet", 0).warnings
+    assert [one.partition(", not in target_labels")[0] for one in said[1:]] == ["the masks have label 2"]
+    assert "not those that split_seed 5 would deal" in said[0]
 
 
 def test_validation_side_without_what_is_learned_is_said_to_choose_by_its_loss(study):

@@ -1,11 +1,14 @@
 """Packed data sets out of seeded arrays, written by the real writer."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hipseg.axes import VolumeI16, VolumeU8
+from hipseg.fsio import digest_bytes
 from hipseg.geometry import Grid
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import SHARD_SUFFIX
@@ -79,3 +82,48 @@ def pack_noise(
     manifest = Manifest(cases=records, refusals=(), set_aside={}, rois={})
     write_manifest(paths, manifest)
     return paths, manifest
+
+
+def make_record(case: str, patient: str, image: str | None = None, *, has_mask: bool = True, **fields: Any) -> CaseRecord:
+    """A case as the manifest has it, without a shard.
+
+    Args:
+        case, patient: its keys.
+        image: stands for the voxels, and so does the case without it.
+        has_mask: of one voxel of label 1, unless `label_voxels` says otherwise.
+        fields: others of the record.
+    """
+    digest = digest_bytes((image or case).encode())
+    record = CaseRecord(
+        case=case,
+        patient=patient,
+        shard=case + SHARD_SUFFIX,
+        grid=make_grid_of((2, 2, 2)),
+        mask_kind="overlay" if has_mask else None,
+        label_voxels={1: 1} if has_mask else {},
+        image_digest=digest,
+        mask_digest=digest if has_mask else None,
+        shard_digest=digest,
+    )
+    return dataclasses.replace(record, **fields)
+
+
+def make_manifest(*records: CaseRecord, **fields: Any) -> Manifest:
+    """The manifest of some cases."""
+    cases = tuple(sorted(records, key=lambda one: one.case))
+    return Manifest(**{"cases": cases, "refusals": (), "set_aside": {}, "rois": {}, **fields})
+
+
+def describe_cases(root: Path, labels: Iterable[int] = (1,), patients: int = 40) -> DatasetPaths:
+    """Write the manifest of a data set whose shards nobody opens.
+
+    Args:
+        root: its folder, made.
+        labels: that each mask has.
+        patients: one case each.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    paths = DatasetPaths(root)
+    voxels = dict.fromkeys(labels, 1)
+    write_manifest(paths, make_manifest(*(make_record(f"c{one}", f"p{one}", label_voxels=voxels) for one in range(patients))))
+    return paths

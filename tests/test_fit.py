@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from hipseg.config import FeedSettings
 from hipseg.errors import ConfigError
+from hipseg.fit import SliceFit, fit_image, fit_labels, plan_fit, unfit_probabilities
 from hipseg.geometry import make_grid
 from hipseg.labels import AIR_HU
-from hipseg.learn.fit import SliceFit, fit_image, fit_labels, plan_fit, unfit_probabilities
 
 PAD = FeedSettings(input_side=256)
 
