@@ -92,12 +92,13 @@ def _by_grid(
     pair: Callable[[FoundFile, SeriesIndex], Mapping[SeriesKey, LabelFile]],
     reason: str,
 ) -> Mapping[SeriesKey, Sequence[LabelFile]]:
-    placed: Register[SeriesKey, tuple[LabelFile, ...]] = Register()
-    none: tuple[LabelFile, ...] = ()
+    placed: Register[SeriesKey, list[LabelFile]] = Register()
     for file in found:
         pairs = pair(file, index)
         if not pairs:
             set_aside[reason] += 1
         for key, label_file in pairs.items():
-            placed[key] = (*placed.get(key, none), label_file)
+            known = placed.get(key, [])
+            known.append(label_file)
+            placed[key] = known
     return placed
