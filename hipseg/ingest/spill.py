@@ -141,8 +141,12 @@ class SpillList(Sequence[Item], Generic[Item]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be put on a shelf as the place of what it holds, which is written out for it."""
+        return restore_list, (self._spill, *self.put_away())
+
+    def put_away(self) -> tuple[int, int]:
+        """Write out what is in memory, and give what `restore_list` needs."""
         self.write_out()
-        return _restore, (self._spill, self._last, self._count)
+        return self._last, self._count
 
     def settled(self) -> Self | tuple[Item, ...]:
         """Give what needs the least memory from now on, when nothing more is added."""
@@ -175,7 +179,8 @@ class SpillList(Sequence[Item], Generic[Item]):
         return found[::-1]
 
 
-def _restore(spill: Spill, last: int, count: int) -> SpillList[Any]:
+def restore_list(spill: Spill, last: int, count: int) -> SpillList[Any]:
+    """Make a list again of what `put_away` gave."""
     found: SpillList[Any] = SpillList(spill)
     found._last, found._count = last, count
     return found
