@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -12,6 +13,7 @@ from hipseg.ingest.dicomfile import UnreadableFileError
 from hipseg.ingest.grouping import common_folder, find_contradictions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.layout import LINKS, UNOPENED
+from hipseg.ingest.register import Register
 from hipseg.ingest.scan import FaultyArchive, FoundFile, Scan
 from hipseg.ingest.unknown import CUT_SHORT, DAMAGED, PACKED, POINTER, ZEROS, shape_of
 
@@ -133,13 +135,7 @@ def _place_unread(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Map
     What a header still tells of its series decides, else the folder. Lone images in one folder are a collection and no stacks, of
     which one could lack its end.
     """
-    by_uid: dict[str, set[SeriesKey]] = defaultdict(set)
-    by_folder: dict[str, set[SeriesKey]] = defaultdict(set)
-    folders = {file.folder for file in scan.damaged}
-    for key, images in series.items() if scan.damaged or scan.others else ():
-        by_uid[images.series_uid].add(key)
-        for folder in folders.intersection(images.folders):
-            by_folder[folder].add(key)
+    by_uid, by_folder = _find_beside(scan, series)
     unread: dict[SeriesKey, Counter[str]] = defaultdict(Counter)
 
     def place(keys: Collection[SeriesKey], reason: str, count: int) -> None:
@@ -159,6 +155,21 @@ def _place_unread(scan: Scan, series: SeriesMap, set_aside: Counter[str]) -> Map
             set_aside -= Counter({reason: count})
             place(set() if _is_collection(like, series) else like, CALLED_ALIKE, count)
     return unread
+
+
+def _find_beside(scan: Scan, series: SeriesMap) -> tuple[Mapping[str, set[SeriesKey]], Mapping[str, set[SeriesKey]]]:
+    """Give the series of which unread files may be, by the identifier that they name and by their folder."""
+    by_uid: dict[str, set[SeriesKey]] = defaultdict(set)
+    by_folder: dict[str, set[SeriesKey]] = defaultdict(set)
+    folders, uids = {file.folder for file in scan.damaged}, Register[str, None]()
+    for uid in chain((file.series_uid for file in scan.damaged), (uid for _, uid in scan.others)):
+        uids[uid] = None
+    for key, images in series.items() if uids else ():
+        if images.series_uid in uids:
+            by_uid[images.series_uid].add(key)
+        for folder in folders.intersection(images.folders):
+            by_folder[folder].add(key)
+    return by_uid, by_folder
 
 
 def _is_collection(beside: Collection[SeriesKey], series: SeriesMap) -> bool:
@@ -226,7 +237,8 @@ def _find_present(directory: FoundFile, listing: Sequence[ListedSeries], scan: S
     inside = "" if directory.folder == "." else f"{directory.folder}/".lower()
     listed = {_place(directory.folder, file) for one in listing for file in one.files}
     listed_uids = {uid for one in listing for uid in one.image_uids if uid}
-    places, uids = set(), listed_uids & scan.aside_uids.union(header.instance_uid for header in scan.captures)
+    seen = chain(scan.aside_uids, (header.instance_uid for header in scan.captures))
+    places, uids = set(), listed_uids.intersection(seen)
     for images in series.values():
         if any(f"{folder}/".lower().startswith(inside) for folder in images.folders):
             for header in images:

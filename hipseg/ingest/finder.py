@@ -1,11 +1,13 @@
 """Which of many series may hold an image of a given identifier, found without the identifiers in memory."""
 
-from collections.abc import Collection, Iterator
+from array import array
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hipseg.ingest.images import SeriesKey, SeriesMap
+from hipseg.ingest.images import SeriesImages, SeriesKey
+from hipseg.ingest.shelf import Shelf
 from hipseg.ingest.spill import Spill
 
 BLOCK_HASHES = 1 << 17
@@ -19,19 +21,21 @@ class ImageFinder:
     Looking through them all takes less than a tenth of the time that reading the headers again takes.
     """
 
-    def __init__(self, series: SeriesMap) -> None:
+    def __init__(self, series: Iterable[tuple[SeriesKey, SeriesImages]]) -> None:
         """Read the headers of all series once.
 
         Raises:
             NoRoomError: the hashes cannot be written.
         """
-        self._keys = list(series)
-        self._ends = np.cumsum([len(images) for images in series.values()], dtype=np.int64)
+        self._keys: Shelf[SeriesKey] = Shelf()
+        self._ends = array("q")
         self._spill = Spill()
         self._size = 0
         waiting: list[str] = []
-        for images in series.values():
+        for key, images in series:
+            self._keys.append(key)
             waiting.extend(header.instance_uid for header in images)
+            self._ends.append(self._size + len(waiting))
             if len(waiting) >= BLOCK_HASHES:
                 self._write(waiting)
         self._write(waiting)

@@ -1,8 +1,9 @@
 """Images of a tree -> series by their identifiers, and where those contradict each other: a slice may be in the wrong one."""
 
 import os
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from itertools import groupby
 from operator import itemgetter
 
@@ -47,7 +48,7 @@ def group_images(images: FoundImages) -> Group:
 
 def _by_name(found: Mapping[tuple[str, str], SeriesImages]) -> Iterator[tuple[str, list[SeriesImages]]]:
     """Give the images of each name, by patient; all those of few names are in memory at the same time."""
-    repeated = find_repeated(name for name, _ in found)
+    repeated = find_repeated(hash(name) for name, _ in found)
     shared: dict[str, list[SeriesImages]] = {}
     for (name, _), images in found.items() if repeated else ():
         if hash(name) in repeated:
@@ -73,11 +74,20 @@ def find_contradictions(series: SeriesMap) -> dict[SeriesKey, str]:
     Returns:
         What is wrong and what to do, by series, in our own words.
     """
+    hashes, is_any_unnamed, is_any_single = array("q"), False, False
+    for images in series.values():
+        hashes.append(hash(images.series_uid))
+        is_any_unnamed |= not images.series_uid
+        is_any_single |= len(images) == 1
     found: dict[SeriesKey, str] = {}
-    for keys, words in (*_several_patients(series), *_without_identifier(series), *_single_images(series)):
+    for keys, words in (
+        *_several_patients(series, find_repeated(hashes)),
+        *(_without_identifier(series) if is_any_unnamed else ()),
+        *(_single_images(series) if is_any_single else ()),
+    ):
         for key in keys:
             found.setdefault(key, words)
-    return find_scattered(series) | found
+    return find_scattered(series) | found if is_any_single else found
 
 
 def _stand_in(images: SeriesImages) -> str:
@@ -85,8 +95,7 @@ def _stand_in(images: SeriesImages) -> str:
     return min((header.study_uid for header in images if header.study_uid), default=common_folder(images))
 
 
-def _several_patients(series: SeriesMap) -> Iterator[tuple[list[SeriesKey], str]]:
-    repeated = find_repeated(images.series_uid for images in series.values())
+def _several_patients(series: SeriesMap, repeated: Collection[int]) -> Iterator[tuple[list[SeriesKey], str]]:
     by_uid: dict[str, list[SeriesKey]] = defaultdict(list)
     for key, images in series.items() if repeated else ():
         if images.series_uid and hash(images.series_uid) in repeated:

@@ -1,13 +1,14 @@
 """The images of a tree by the series that they name, and what has to be known of a series while its headers are on disk."""
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, overload
 
 from hipseg.ingest import spill as bounds
 from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.register import Register
-from hipseg.ingest.spill import Spill, SpillList
+from hipseg.ingest.spill import Spill, SpillList, restore_list
 from hipseg.ingest.stacks import round_geometry
 
 SeriesKey = tuple[str, str]
@@ -98,7 +99,7 @@ class SeriesImages(Sequence[ImageHeader]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be put on a shelf in a fraction of the usual time; the headers are written out for it."""
-        return _restore, (self._spill, *(getattr(self, name) for name in _KEPT))
+        return _restore, (self._spill, self._headers.put_away(), _values_of(self))
 
     def settled(self) -> Sequence[ImageHeader]:
         """Give the headers alone, in as little memory as they need."""
@@ -124,12 +125,17 @@ def _share(marks: Marks) -> Marks:
     return marks
 
 
-_KEPT = tuple(name for name in SeriesImages.__slots__ if name != "_spill")
+_KNOWN = (
+    *("_folders", "_frame_uids", "_marks", "frame_uid", "has_bare", "has_regions", "is_alike", "likeness"),
+    *("patient_id", "series_uid"),
+)
+_values_of: Callable[[SeriesImages], tuple[Any, ...]] = attrgetter(*_KNOWN)
 
 
-def _restore(spill: Spill, *values: Any) -> SeriesImages:
-    images = SeriesImages(spill)
-    for name, value in zip(_KEPT, values, strict=True):
+def _restore(spill: Spill, headers: tuple[int, int], values: tuple[Any, ...]) -> SeriesImages:
+    images = SeriesImages.__new__(SeriesImages)
+    images._spill, images._headers = spill, restore_list(spill, *headers)
+    for name, value in zip(_KNOWN, values, strict=True):
         setattr(images, name, value)
     return images
 

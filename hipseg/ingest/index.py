@@ -1,7 +1,7 @@
 """The series of a tree by what mask files name them by: identifiers, frames of reference, folders and grids."""
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -10,7 +10,10 @@ from hipseg.geometry import Grid
 from hipseg.ingest.finder import ImageFinder
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.lattices import Lattices
+from hipseg.ingest.register import Register
 from hipseg.ingest.series import OrderedSeries, order_series
+from hipseg.ingest.shelf import Shelf
+from hipseg.ingest.sorting import sort_apart
 
 MAX_ORDERED = 8
 """Series whose headers are on disk that are kept in order at the same time."""
@@ -19,7 +22,7 @@ MAX_ORDERED = 8
 class SeriesIndex:
     """The series of a tree; what is asked for is worked out once.
 
-    It must not be added to meanwhile. In memory it keeps a constant number of bytes for each series, whatever its images.
+    It must not be added to meanwhile. What it looks things up in lies sorted on disk where there are many series.
     `other_uids` are the identifiers of series of other modalities in the tree.
     """
 
@@ -27,10 +30,10 @@ class SeriesIndex:
         self.series = series
         self.other_uids = frozenset(other_uids)
         self._ordered: dict[SeriesKey, OrderedSeries | None] = {}
-        self._grids: dict[SeriesKey, Grid | None] = {}
+        self._grids: Register[SeriesKey, Grid | None] = Register()
         self._lattices: tuple[tuple[SeriesKey, ...], Lattices] | None = None
 
-    def find_patient(self, patient_id: str) -> list[SeriesKey]:
+    def find_patient(self, patient_id: str) -> Sequence[SeriesKey]:
         """Give the series of a patient, sorted."""
         return self._keys[bisect_left(self._keys, (patient_id,)) : bisect_left(self._keys, (f"{patient_id}\0",))]
 
@@ -96,24 +99,24 @@ class SeriesIndex:
         return self._ordered[key]
 
     @cached_property
-    def _keys(self) -> list[SeriesKey]:
-        return sorted(self.series)
+    def _keys(self) -> Shelf[SeriesKey]:
+        return Shelf(sort_apart(self.series))
 
     @cached_property
-    def _by_folder(self) -> list[tuple[str, SeriesKey]]:
-        return sorted((_begin(folder), key) for key, images in self.series.items() for folder in images.folders)
+    def _by_folder(self) -> Shelf[tuple[str, SeriesKey]]:
+        return Shelf(sort_apart((_begin(folder), key) for key, images in self.series.items() for folder in images.folders))
 
     @cached_property
-    def _by_series_uid(self) -> list[tuple[str, SeriesKey]]:
-        return sorted((images.series_uid, key) for key, images in self.series.items())
+    def _by_series_uid(self) -> Shelf[tuple[str, SeriesKey]]:
+        return Shelf(sort_apart((images.series_uid, key) for key, images in self.series.items()))
 
     @cached_property
-    def _by_frame_uid(self) -> list[tuple[str, SeriesKey]]:
-        return sorted((frame_uid, key) for key, images in self.series.items() for frame_uid in images.frame_uids)
+    def _by_frame_uid(self) -> Shelf[tuple[str, SeriesKey]]:
+        return Shelf(sort_apart((frame_uid, key) for key, images in self.series.items() for frame_uid in images.frame_uids))
 
     @cached_property
     def _finder(self) -> ImageFinder:
-        return ImageFinder({key: images for key, images in self.series.items() if images.is_spilled})
+        return ImageFinder((key, images) for key, images in self.series.items() if images.is_spilled)
 
 
 def _begin(folder: str) -> str:
@@ -121,8 +124,8 @@ def _begin(folder: str) -> str:
     return "" if folder == "." else f"{folder}/"
 
 
-def _find(pairs: list[tuple[str, SeriesKey]], words: Iterable[str]) -> tuple[SeriesKey, ...]:
-    """Give the keys of some words out of a sorted list; lists take a fraction of a dictionary's memory."""
+def _find(pairs: Sequence[tuple[str, SeriesKey]], words: Iterable[str]) -> tuple[SeriesKey, ...]:
+    """Give the keys of some words out of a sorted list."""
     found = set()
     for word in words:
         place = bisect_left(pairs, (word,))

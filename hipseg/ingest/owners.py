@@ -1,6 +1,6 @@
 """Whose the overlay planes of another series are: those of the series that they name, or on whose slices they lie."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +14,7 @@ from hipseg.ingest.headers import ImageHeader, has_regions
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.index import SeriesIndex
 from hipseg.ingest.planes import Plane, find_slices, is_coarser, number_slices, place_plane, usual_step
+from hipseg.ingest.register import Register
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.spill import Spill
 from hipseg.ingest.turning import turn_volume
@@ -46,11 +47,15 @@ class _Finds:
     """What is found out series by series; `copies` has the original of each, `lacking` are those of which files are lost."""
 
     lacking: Collection[SeriesKey]
-    by_case: dict[SeriesKey, list[Carrier]] = field(default_factory=lambda: defaultdict(list))
-    copies: dict[SeriesKey, SeriesKey] = field(default_factory=dict)
+    by_case: Register[SeriesKey, tuple[Carrier, ...]] = field(default_factory=Register)
+    copies: Register[SeriesKey, SeriesKey] = field(default_factory=Register)
     unpaired: int = 0
     strangers: Counter[SeriesKey] = field(default_factory=Counter)
     coarser: dict[SeriesKey, int] = field(default_factory=dict)
+
+    def add(self, key: SeriesKey, carrier: Carrier) -> None:
+        """Give a carrier to a series."""
+        self.by_case[key] = (*self.by_case.get(key, ()), carrier)
 
 
 def pair_carriers(captures: SeriesMap, index: SeriesIndex, spill: Spill, lacking: Collection[SeriesKey]) -> Carried:
@@ -79,8 +84,7 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex, spill: Spill, lacking
     # After the copies of CT series are known, whose images captures may name.
     for key, images in captures.items():
         _pair_captures(key, images, index, spill, finds)
-    by_case = {key: tuple(found) for key, found in finds.by_case.items()}
-    return Carried(by_case, finds.copies.keys(), finds.unpaired, finds.strangers, finds.coarser)
+    return Carried(finds.by_case, finds.copies.keys(), finds.unpaired, finds.strangers, finds.coarser)
 
 
 def _pair_series(key: SeriesKey, index: SeriesIndex, spill: Spill, finds: _Finds) -> None:
@@ -103,8 +107,9 @@ def _pair_series(key: SeriesKey, index: SeriesIndex, spill: Spill, finds: _Finds
         if len(owners) == 1:
             carrier, is_copy = _make_carrier(bearing, planes, index.ordered(key), index.ordered(owners[0]))
             carrier = _measure(carrier, images, index.ordered(owners[0]), is_damaged=key in finds.lacking)
-            finds.by_case[owners[0]].append(replace(carrier, images=spill.keep(bearing), planes=spill.keep(planes)))
-            finds.copies |= {key: owners[0]} if is_named and is_copy and not carrier.is_lacking else {}
+            finds.add(owners[0], replace(carrier, images=spill.keep(bearing), planes=spill.keep(planes)))
+            if is_named and is_copy and not carrier.is_lacking:
+                finds.copies[key] = owners[0]
         if owners:
             return
 
@@ -127,7 +132,7 @@ def _pair_captures(key: SeriesKey, images: SeriesImages, index: SeriesIndex, spi
         spill.keep(bearing), spill.keep(planes), len(owners) - 1, read_series_words(bearing[0]), is_lacking=key in finds.lacking
     )
     for owner in owners:
-        finds.by_case[owner].append(carrier)
+        finds.add(owner, carrier)
 
 
 def _find_capture_owners(

@@ -1,6 +1,6 @@
 """Mask files of a tree -> the series that they belong to; what belongs to none is counted with a reason."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +18,9 @@ from hipseg.ingest.pairing import (
     pair_rtstruct,
     pair_segmentation,
 )
+from hipseg.ingest.register import Register
 from hipseg.ingest.scan import FoundFile, Scan
-from hipseg.ingest.spill import NoRoomError
+from hipseg.ingest.scratch import NoRoomError
 
 UNPAIRED_RTSTRUCT, DAMAGED_RTSTRUCT = "RTSTRUCT of no CT series here", "damaged RTSTRUCT"
 UNPAIRED_SEGMENTATION, DAMAGED_SEGMENTATION = "DICOM SEG of no CT series here", "damaged DICOM SEG"
@@ -69,9 +70,9 @@ def _by_references(
     strangers: Counter[SeriesKey],
     pair: Callable[[FoundFile, SeriesIndex], tuple[SeriesKey, ...]],
     reasons: tuple[str, str],
-) -> dict[SeriesKey, list[Path]]:
+) -> Mapping[SeriesKey, Sequence[Path]]:
     """Place files that say what they were drawn on; the reasons are for one of no series here, and for a damaged one."""
-    placed: dict[SeriesKey, list[Path]] = defaultdict(list)
+    placed: Register[SeriesKey, tuple[Path, ...]] = Register()
     for file in found:
         reason, damaged = reasons
         try:
@@ -89,7 +90,7 @@ def _by_references(
             set_aside[reason] += 1
             strangers.update(_only(index.find_in(file.folder)))
         for key in keys:
-            placed[key].append(file.path)
+            placed[key] = (*placed.get(key, ()), file.path)
     return placed
 
 
@@ -103,12 +104,14 @@ def _by_grid(
     set_aside: Counter[str],
     pair: Callable[[FoundFile, SeriesIndex], Mapping[SeriesKey, LabelFile]],
     reason: str,
-) -> dict[SeriesKey, list[LabelFile]]:
-    placed: dict[SeriesKey, list[LabelFile]] = defaultdict(list)
+) -> Mapping[SeriesKey, Sequence[LabelFile]]:
+    placed: Register[SeriesKey, list[LabelFile]] = Register()
     for file in found:
         pairs = pair(file, index)
         if not pairs:
             set_aside[reason] += 1
         for key, label_file in pairs.items():
-            placed[key].append(label_file)
+            known = placed.get(key, [])
+            known.append(label_file)
+            placed[key] = known
     return placed

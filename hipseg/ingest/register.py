@@ -22,7 +22,7 @@ class Register(MutableMapping[Key, Value], Generic[Key, Value]):
     Args:
         room: number of items that are held in memory, where it is another one than of a shelf.
     Raises:
-        ConfigError: there are many items, and they cannot be written to disk.
+        NoRoomError: there are many items, and they cannot be written to disk.
     """
 
     def __init__(self, room: int | None = None) -> None:

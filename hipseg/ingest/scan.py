@@ -40,9 +40,12 @@ from hipseg.ingest.nifti import is_nifti
 from hipseg.ingest.nrrd import EXTENSIONS as NRRD_EXTENSIONS
 from hipseg.ingest.nrrd import find_voxel_file, is_nrrd
 from hipseg.ingest.plain import HeaderReader
+from hipseg.ingest.register import Register
 from hipseg.ingest.remains import find_series
+from hipseg.ingest.scratch import NoRoomError
 from hipseg.ingest.segmentation import SEGMENTATION_CLASSES
-from hipseg.ingest.spill import NoRoomError, Spill
+from hipseg.ingest.shelf import Shelf
+from hipseg.ingest.spill import Spill
 from hipseg.ingest.stored import load_decoder
 from hipseg.ingest.unknown import DAMAGED, NOT_OURS, Judgement, is_called_dicom, judge_unknown, may_be_called, shape_of
 
@@ -112,15 +115,15 @@ class Scan:
     spill: Spill = field(default_factory=Spill)
     images: FoundImages = field(init=False)
     captures: FoundImages = field(init=False)
-    rtstructs: list[FoundFile] = field(default_factory=list)
-    segmentations: list[FoundFile] = field(default_factory=list)
-    niftis: list[FoundFile] = field(default_factory=list)
-    nrrds: list[FoundFile] = field(default_factory=list)
-    damaged: list[FoundFile] = field(default_factory=list)
-    others: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rtstructs: Shelf[FoundFile] = field(default_factory=Shelf)
+    segmentations: Shelf[FoundFile] = field(default_factory=Shelf)
+    niftis: Shelf[FoundFile] = field(default_factory=Shelf)
+    nrrds: Shelf[FoundFile] = field(default_factory=Shelf)
+    damaged: Shelf[FoundFile] = field(default_factory=Shelf)
+    others: Register[tuple[str, str], int] = field(default_factory=Register)
     faults: list[FaultyArchive] = field(default_factory=list)
-    directories: list[FoundFile] = field(default_factory=list)
-    aside_uids: set[str] = field(default_factory=set)
+    directories: Shelf[FoundFile] = field(default_factory=Shelf)
+    aside_uids: Shelf[str] = field(default_factory=Shelf)
     set_aside: Counter[str] = field(default_factory=Counter)
     unknown: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     files_seen: int = 0
@@ -167,7 +170,8 @@ def _claim_voxels(scan: Scan) -> None:
             alone = Scan()
             scan.set_aside -= Counter([_sort_content(alone, FoundFile(path, folder), HeaderReader(HEADER_TAGS)) or ""])
             scan.unknown -= alone.unknown
-    scan.damaged = [found for found in scan.damaged if found.path not in voxels]
+    if voxels:
+        scan.damaged = Shelf(found for found in scan.damaged if found.path not in voxels)
 
 
 def _sort_unread(scan: Scan, entry: TreeEntry) -> None:
@@ -297,7 +301,7 @@ def _count_other(scan: Scan, found: FoundFile, dataset: Header, series_uid: str)
         # The header breaks off before the description of the pixels, and before its overlay planes.
         scan.damaged.append(replace(found, reason=DAMAGED, series_uid=series_uid))
     else:
-        scan.others[reason, series_uid] += 1
+        scan.others[reason, series_uid] = scan.others.get((reason, series_uid), 0) + 1
 
 
 def _take_mask(scan: Scan, found: FoundFile, dataset: Header, modality: str, sop_class: str) -> bool:
@@ -330,7 +334,7 @@ def _find_capture(found: FoundFile, dataset: Header) -> ImageHeader | None:
 def _sort_ct(scan: Scan, found: FoundFile, dataset: Header) -> str | None:
     reason = _find_reason_aside(dataset)
     if reason is not None:
-        scan.aside_uids.add(text(dataset, "SOPInstanceUID"))
+        scan.aside_uids.append(text(dataset, "SOPInstanceUID"))
         return reason
     header = parse_header(dataset, found.path, found.folder, found.stamp)
     load_decoder(header.transfer_syntax)

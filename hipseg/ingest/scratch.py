@@ -11,7 +11,7 @@ from typing import Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from hipseg.errors import HipsegError
+from hipseg.errors import ConfigError
 from hipseg.fsio import unwritable
 from hipseg.ingest.turning import AxisMatch, Voxel, turn_volume
 
@@ -31,6 +31,10 @@ class StoredShape:
     dtype: np.dtype[Any]
 
 
+class NoRoomError(ConfigError):
+    """The folder for temporary files cannot be written, or its disk is full."""
+
+
 class Scratch:
     """A file without a name in the folder for temporary files; it is gone when nothing holds it any more, or with a kill."""
 
@@ -38,7 +42,7 @@ class Scratch:
         """Begin with an empty file.
 
         Raises:
-            ConfigError: the folder for temporary files cannot be written.
+            NoRoomError: the folder for temporary files cannot be written.
         """
         try:
             file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with this object
@@ -62,7 +66,7 @@ class Scratch:
         """Write an array.
 
         Raises:
-            ConfigError: the disk is full.
+            NoRoomError: the disk is full.
         """
         data = np.ascontiguousarray(values).data.cast("B")
         try:
@@ -148,5 +152,5 @@ def _blocks(images: Iterable[NDArray[Voxel]], layout: StoredShape) -> Iterator[N
         yield block[:filled]
 
 
-def _no_room(error: OSError) -> HipsegError:
-    return unwritable(Path(tempfile.gettempdir()), error)
+def _no_room(error: OSError) -> NoRoomError:
+    return NoRoomError(str(unwritable(Path(tempfile.gettempdir()), error)))

@@ -29,7 +29,7 @@ class Shelf(Sequence[Item], Generic[Item]):
     Args:
         items: the first ones.
     Raises:
-        ConfigError: there are many, and they cannot be written to disk.
+        NoRoomError: there are many, and they cannot be written to disk.
     """
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
@@ -47,7 +47,7 @@ class Shelf(Sequence[Item], Generic[Item]):
         Returns:
             Its number.
         Raises:
-            ConfigError: there are many, and it cannot be written to disk.
+            NoRoomError: there are many, and it cannot be written to disk.
         """
         with self._lock:
             self._held.append(item)

@@ -1,6 +1,6 @@
 """Order and repetition among more items than should be in memory together."""
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from heapq import merge
 from itertools import islice
 from typing import Any, TypeVar
@@ -44,8 +44,8 @@ def _put_away(run: list[Item], spill: Spill) -> SpillList[Item]:
     return kept
 
 
-def find_repeated(words: Iterable[Hashable]) -> frozenset[int]:
-    """Give the hashes of words that come more than once; words of equal hash that are not equal count as one."""
-    hashes = np.fromiter(map(hash, words), np.int64)
-    hashes.sort()
-    return frozenset(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+def find_repeated(hashes: Iterable[int]) -> frozenset[int]:
+    """Give the hashes that come more than once."""
+    found = np.fromiter(hashes, np.int64)
+    found.sort()
+    return frozenset(found[1:][found[1:] == found[:-1]].tolist())

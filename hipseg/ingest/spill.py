@@ -7,7 +7,6 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 
-from hipseg.errors import ConfigError
 from hipseg.ingest.scratch import Scratch
 
 Item = TypeVar("Item")
@@ -15,10 +14,6 @@ ITEMS_IN_MEMORY = 4_000
 """Headers of images take 1.2 to 1.4 kB each, so that these take about 5 MB, in each process that a packing forks once more."""
 LINK = struct.Struct("<QQ")
 """What a block begins with: one more than the offset of the list's block before it, 0 where there is none; its own length."""
-
-
-class NoRoomError(ConfigError):
-    """The folder for temporary files cannot be written, or its disk is full."""
 
 
 class Spill:
@@ -82,14 +77,15 @@ class Spill:
         return kept
 
     def write(self, block: bytes) -> int:
-        """Write bytes, and give their offset."""
-        try:
-            if self._scratch is None:
-                self._scratch = Scratch()
-            offset = self._scratch.reserve(len(block))
-            self._scratch.write(np.frombuffer(block, np.uint8), offset)
-        except ConfigError as error:
-            raise NoRoomError(str(error)) from error
+        """Write bytes, and give their offset.
+
+        Raises:
+            NoRoomError: that failed.
+        """
+        if self._scratch is None:
+            self._scratch = Scratch()
+        offset = self._scratch.reserve(len(block))
+        self._scratch.write(np.frombuffer(block, np.uint8), offset)
         return offset
 
     def read(self, offset: int, size: int) -> bytes:
@@ -145,8 +141,12 @@ class SpillList(Sequence[Item], Generic[Item]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be put on a shelf as the place of what it holds, which is written out for it."""
+        return restore_list, (self._spill, *self.put_away())
+
+    def put_away(self) -> tuple[int, int]:
+        """Write out what is in memory, and give what `restore_list` needs."""
         self.write_out()
-        return _restore, (self._spill, self._last, self._count)
+        return self._last, self._count
 
     def settled(self) -> Self | tuple[Item, ...]:
         """Give what needs the least memory from now on, when nothing more is added."""
@@ -179,7 +179,8 @@ class SpillList(Sequence[Item], Generic[Item]):
         return found[::-1]
 
 
-def _restore(spill: Spill, last: int, count: int) -> SpillList[Any]:
+def restore_list(spill: Spill, last: int, count: int) -> SpillList[Any]:
+    """Make a list again of what `put_away` gave."""
     found: SpillList[Any] = SpillList(spill)
     found._last, found._count = last, count
     return found

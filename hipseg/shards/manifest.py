@@ -176,7 +176,7 @@ def same_images(records: Sequence[CaseRecord]) -> tuple[Sequence[CaseRecord], ..
         Groups of two or more cases, each by rising key; equal images under two patients are one patient packed twice.
     """
     # The records may lie on disk, where they stay.
-    repeated = find_repeated(one.image_digest for one in records)
+    repeated = find_repeated(hash(one.image_digest) for one in records)
     numbered = ((one.image_digest, one.case, number) for number, one in enumerate(records) if hash(one.image_digest) in repeated)
     groups = []
     for _, alike in groupby(sort_apart(numbered), key=itemgetter(0)):

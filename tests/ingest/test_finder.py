@@ -23,7 +23,7 @@ def found(tmp_path, monkeypatch, request):
     for name, count in COUNTS.items():
         series["p", name] = SeriesImages(Spill())
         series["p", name].extend(replace(header, instance_uid=f"{name}.{n}") for n in range(count))
-    return ImageFinder(series)
+    return ImageFinder(series.items())
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -38,4 +38,4 @@ def test_images_of_several_series_and_of_none(found):
 
 
 def test_without_series_nothing_is_found():
-    assert list(ImageFinder({}).find({"one.0"})) == []
+    assert list(ImageFinder(()).find({"one.0"})) == []

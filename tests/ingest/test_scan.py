@@ -34,7 +34,7 @@ def write_image(folder, **values):
 def reasons(root):
     scan = scan_tree(root)
     kept = len(scan.images) + len(scan.rtstructs) + len(scan.niftis) + len(scan.damaged)
-    assert kept + scan.others.total() + scan.set_aside.total() == scan.files_seen
+    assert kept + sum(scan.others.values()) + scan.set_aside.total() == scan.files_seen
     return dict(scan.set_aside)
 
 
@@ -55,7 +55,10 @@ def test_images_structure_sets_and_volumes_are_told_apart_by_content(tmp_path):
     (tmp_path / "image.img").write_text("not an image")
     scan = scan_tree(tmp_path)
     assert [header.folder for header in scan.images] == ["a"]
-    assert [(found.path.name, found.folder) for found in scan.rtstructs + scan.niftis] == [("scan.dcm", "."), ("volume.dcm", ".")]
+    assert [(found.path.name, found.folder) for found in (*scan.rtstructs, *scan.niftis)] == [
+        ("scan.dcm", "."),
+        ("volume.dcm", "."),
+    ]
     assert reasons(tmp_path) == {"neither DICOM nor NIfTI nor NRRD": 1}
 
 

@@ -11,6 +11,6 @@ def test_many_items_are_sorted_as_few(monkeypatch, count):
     assert list(sort_apart(iter(items))) == sorted(items)
 
 
-def test_words_that_come_more_than_once_are_found():
-    assert find_repeated(["a", ("b", 1), "c", "a", ("b", 1), "a"]) == {hash("a"), hash(("b", 1))}
-    assert find_repeated([]) == find_repeated(["a", "b"]) == frozenset()
+def test_hashes_that_come_more_than_once_are_found():
+    assert find_repeated([3, -2, 5, 3, -2, 3]) == {3, -2}
+    assert find_repeated([]) == find_repeated([1, 2]) == frozenset()

@@ -9,7 +9,8 @@ import pytest
 
 from hipseg.ingest import spill as module
 from hipseg.ingest.cases import find_cases
-from hipseg.ingest.spill import NoRoomError, Spill, SpillList
+from hipseg.ingest.scratch import NoRoomError
+from hipseg.ingest.spill import Spill, SpillList
 from tests.ingest.builders import volume_hu, write_ct_series
 from tests.ingest.media import zip_folder
 
