@@ -1,7 +1,8 @@
 """The series of a tree by what mask files name them by: identifiers, frames of reference, folders and grids."""
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -29,6 +30,10 @@ class SeriesIndex:
     def find_patient(self, patient_id: str) -> list[SeriesKey]:
         """Give the series of a patient, sorted."""
         return self._keys[bisect_left(self._keys, (patient_id,)) : bisect_left(self._keys, (f"{patient_id}\0",))]
+
+    def find_alike(self, likeness: int) -> Sequence[SeriesKey]:
+        """Give the series of one study, frame of reference and geometry, whoever their patients are."""
+        return self._by_likeness.get(likeness, ())
 
     def find_below(self, folder: str) -> tuple[SeriesKey, ...]:
         """Give the series in or below the first folder that has some, going up from one."""
@@ -92,6 +97,16 @@ class SeriesIndex:
     @cached_property
     def _by_folder(self) -> list[tuple[str, SeriesKey]]:
         return sorted((_begin(folder), key) for key, images in self.series.items() for folder in images.folders)
+
+    @cached_property
+    def _by_likeness(self) -> dict[int, list[SeriesKey]]:
+        """Give the series of those likenesses that several have."""
+        counts = Counter(images.likeness for images in self.series.values())
+        found: dict[int, list[SeriesKey]] = defaultdict(list)
+        for key, images in self.series.items():
+            if counts[images.likeness] > 1:
+                found[images.likeness].append(key)
+        return dict(found)
 
     @cached_property
     def _by_series_uid(self) -> list[tuple[str, SeriesKey]]:
