@@ -23,6 +23,10 @@ OTHER_PIXELS = (
     "overlay planes are taken from a CT series of other pixels that lies at the same place, as another phase or "
     "reconstruction does: check that what they show lies there in this one, too"
 )
+OTHER_PATIENT = (
+    "overlay planes are taken from a series that names the images of this one, and another patient (0010,0020) or none: check "
+    "that both are of one person"
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,6 +40,7 @@ class Carrier:
         words: description, number and folder of the series, as far as it has them, which tell its structures from others'.
         has_other_pixels: whether it is a CT series whose pixels are not seen to be those of the case.
         is_lacking: whether files of it are known to be damaged or missing, and planes with them.
+        has_other_patient: whether it names another patient than the case, whose images it names, or none.
         left_out: number of slices of the case, before its first image and behind its last, that a CT series does not have; None
             for captures, of which there need be no more than what is drawn.
     """
@@ -46,6 +51,7 @@ class Carrier:
     words: tuple[str, ...] = ()
     has_other_pixels: bool = False
     is_lacking: bool = False
+    has_other_patient: bool = False
     left_out: int | None = None
 
 
@@ -103,6 +109,8 @@ def find_oddities(carrier: Carrier, placed: Mapping[int, tuple[int, AxisMatch]],
     """
     if carrier.has_other_pixels:
         yield OTHER_PIXELS
+    if carrier.has_other_patient:
+        yield OTHER_PATIENT
     if carrier.left_out:
         whole = len(series.headers)
         yield (

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from hipseg.errors import SeriesError
 from hipseg.geometry import Grid
@@ -14,6 +15,8 @@ from hipseg.ingest.register import Register
 from hipseg.ingest.series import OrderedSeries, order_series
 from hipseg.ingest.shelf import Shelf
 from hipseg.ingest.sorting import sort_apart
+
+Word = TypeVar("Word", str, int)
 
 MAX_ORDERED = 8
 """Series whose headers are on disk that are kept in order at the same time."""
@@ -36,6 +39,10 @@ class SeriesIndex:
     def find_patient(self, patient_id: str) -> Sequence[SeriesKey]:
         """Give the series of a patient, sorted."""
         return self._keys[bisect_left(self._keys, (patient_id,)) : bisect_left(self._keys, (f"{patient_id}\0",))]
+
+    def find_alike(self, likeness: int) -> Sequence[SeriesKey]:
+        """Give the series of one study, frame of reference and geometry, whoever their patients are."""
+        return _find(self._by_likeness, (likeness,))
 
     def find_below(self, folder: str) -> tuple[SeriesKey, ...]:
         """Give the series in or below the first folder that has some, going up from one."""
@@ -107,6 +114,10 @@ class SeriesIndex:
         return Shelf(sort_apart((_begin(folder), key) for key, images in self.series.items() for folder in images.folders))
 
     @cached_property
+    def _by_likeness(self) -> Shelf[tuple[int, SeriesKey]]:
+        return Shelf(sort_apart((images.likeness, key) for key, images in self.series.items()))
+
+    @cached_property
     def _by_series_uid(self) -> Shelf[tuple[str, SeriesKey]]:
         return Shelf(sort_apart((images.series_uid, key) for key, images in self.series.items()))
 
@@ -124,7 +135,7 @@ def _begin(folder: str) -> str:
     return "" if folder == "." else f"{folder}/"
 
 
-def _find(pairs: Sequence[tuple[str, SeriesKey]], words: Iterable[str]) -> tuple[SeriesKey, ...]:
+def _find(pairs: Sequence[tuple[Word, SeriesKey]], words: Iterable[Word]) -> tuple[SeriesKey, ...]:
     """Give the keys of some words out of a sorted list."""
     found = set()
     for word in words:

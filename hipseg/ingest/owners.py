@@ -1,6 +1,6 @@
 """Whose the overlay planes of another series are: those of the series that they name, or on whose slices they lie."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -44,8 +44,17 @@ class Carried:
 
 @dataclass(repr=False)
 class _Finds:
-    """What is found out series by series; `copies` has the original of each, `lacking` are those of which files are lost."""
+    """What is known, and what is found out series by series.
 
+    Args:
+        index: the CT series.
+        spill: what bounds the memory of the carriers.
+        lacking: series of which files are lost.
+        copies: the original of each.
+    """
+
+    index: SeriesIndex
+    spill: Spill
     lacking: Collection[SeriesKey]
     by_case: Register[SeriesKey, tuple[Carrier, ...]] = field(default_factory=Register)
     copies: Register[SeriesKey, SeriesKey] = field(default_factory=Register)
@@ -53,17 +62,14 @@ class _Finds:
     strangers: Counter[SeriesKey] = field(default_factory=Counter)
     coarser: dict[SeriesKey, int] = field(default_factory=dict)
 
-    def add(self, key: SeriesKey, carrier: Carrier) -> None:
-        """Give a carrier to a series."""
-        self.by_case[key] = (*self.by_case.get(key, ()), carrier)
-
 
 def pair_carriers(captures: SeriesMap, index: SeriesIndex, spill: Spill, lacking: Collection[SeriesKey]) -> Carried:
     """Find the series that overlay planes of other series belong to, within one patient.
 
     A second series is a group of captures, or a CT series that has regions drawn on it. It belongs to the series whose images it
-    names; where it names none, to those of equal frame of reference on whose slices its images lie. Planes of a series with
-    wider gaps would leave the slices between them empty: one on whose slices they lie one next to the other goes before it.
+    names, whatever its patient is called; where it names none, to those of its patient, of equal frame of reference, on whose
+    slices its images lie. Planes of a series with wider gaps would leave the slices between them empty: one on whose slices they
+    lie one next to the other goes before it. Captures of several series are parted where each of them says whose it is.
 
     A CT series takes planes of another CT series only where it has none of its own, they lie on its slices one next to the other,
     and it is the only one; never those of another stack of its own series. One that names the images of another, on the same
@@ -77,25 +83,28 @@ def pair_carriers(captures: SeriesMap, index: SeriesIndex, spill: Spill, lacking
     Raises:
         NoRoomError: there are too many for the memory, and they cannot be written to disk.
     """
-    finds = _Finds(lacking)
+    finds = _Finds(index, spill, lacking)
     for key, images in index.series.items():
         if images.has_regions:
-            _pair_series(key, index, spill, finds)
+            _pair_series(key, finds)
     # After the copies of CT series are known, whose images captures may name.
     for key, images in captures.items():
-        _pair_captures(key, images, index, spill, finds)
+        _pair_captures(key, images, finds)
     return Carried(finds.by_case, finds.copies.keys(), finds.unpaired, finds.strangers, finds.coarser)
 
 
-def _pair_series(key: SeriesKey, index: SeriesIndex, spill: Spill, finds: _Finds) -> None:
+def _pair_series(key: SeriesKey, finds: _Finds) -> None:
     """Give the planes of a CT series to another one; where whose else they are is not plain, it keeps them alone."""
+    index = finds.index
     images = index.series[key]
-    candidates = [other for other in index.find_patient(key[0]) if _may_take(other, key, index)]
+    bearing = tuple(image for image in images if has_regions(image))
+    # A copy may have got another pseudonym than its original; then only what it names counts.
+    alike = {*index.find_patient(key[0]), *index.find_alike(images.likeness)}
+    candidates = [other for other in sorted(alike) if _may_take(other, key, index)]
     if not candidates:
         return
-    bearing = tuple(image for image in images if has_regions(image))
     planes = read_planes(bearing)
-    for found, is_named in _find_claims(bearing, planes, candidates, index, is_capture=False):
+    for found, is_named in _find_claims(key[0], bearing, planes, candidates, index):
         # Those without planes count as well: what is drawn may lie on two slices far from each other.
         steps = {
             other: usual_step([place_of(image) for image in images], series)
@@ -107,18 +116,25 @@ def _pair_series(key: SeriesKey, index: SeriesIndex, spill: Spill, finds: _Finds
         if len(owners) == 1:
             carrier, is_copy = _make_carrier(bearing, planes, index.ordered(key), index.ordered(owners[0]))
             carrier = _measure(carrier, images, index.ordered(owners[0]), is_damaged=key in finds.lacking)
-            finds.add(owners[0], replace(carrier, images=spill.keep(bearing), planes=spill.keep(planes)))
+            _give(replace(carrier, has_other_patient=key[0] != owners[0][0]), owners[0], finds)
             if is_named and is_copy and not carrier.is_lacking:
                 finds.copies[key] = owners[0]
         if owners:
             return
 
 
-def _pair_captures(key: SeriesKey, images: SeriesImages, index: SeriesIndex, spill: Spill, finds: _Finds) -> None:
+def _give(carrier: Carrier, owner: SeriesKey, finds: _Finds) -> None:
+    kept = replace(carrier, images=finds.spill.keep(carrier.images), planes=finds.spill.keep(carrier.planes))
+    finds.by_case[owner] = (*finds.by_case.get(owner, ()), kept)
+
+
+def _pair_captures(key: SeriesKey, images: SeriesImages, finds: _Finds) -> None:
     """Give captures to the series that is theirs; to several where that cannot be told, which are refused with them."""
+    index = finds.index
     bearing = tuple(images)
     planes = read_planes(bearing)
-    owners = _find_capture_owners(bearing, planes, index.find_patient(key[0]), index)
+    named = index.find_imaged(frozenset(uid for plane in planes for uid in plane.source_uids))
+    owners = _find_capture_owners(key[0], bearing, planes, sorted({*index.find_patient(key[0]), *named}), index)
     if not owners:
         finds.unpaired += len(images)
         for folder, count in Counter(image.folder for image in images).items():
@@ -128,18 +144,41 @@ def _pair_captures(key: SeriesKey, images: SeriesImages, index: SeriesIndex, spi
     for copy in finds.copies.keys() & set(owners):
         planes = _name_original(planes, index.ordered(copy), index.ordered(finds.copies[copy]))
     owners = sorted({finds.copies.get(owner, owner) for owner in owners})
-    carrier = Carrier(
-        spill.keep(bearing), spill.keep(planes), len(owners) - 1, read_series_words(bearing[0]), is_lacking=key in finds.lacking
-    )
-    for owner in owners:
-        finds.add(owner, carrier)
+    parts = _part_captures(planes, owners, index)
+    rivals = 0 if parts else len(owners) - 1
+    words, is_lacking = read_series_words(bearing[0]), key in finds.lacking
+    for owner in parts or owners:
+        numbers = parts.get(owner, range(len(bearing)))
+        part, places = tuple(bearing[number] for number in numbers), tuple(planes[number] for number in numbers)
+        is_other = key[0] != owner[0]
+        _give(Carrier(part, places, rivals, words, is_lacking=is_lacking, has_other_patient=is_other), owner, finds)
+
+
+def _part_captures(planes: Sequence[Plane], owners: Sequence[SeriesKey], index: SeriesIndex) -> dict[SeriesKey, list[int]]:
+    """Give the numbers of captures by the series whose image each names, else on whose slice it lies; none if not all are told.
+
+    A workstation may put all captures of a study into one series, whatever CT series they were made of.
+    """
+    parts: dict[SeriesKey, list[int]] = defaultdict(list)
+    uids = {owner: {image.instance_uid for image in index.series[owner]} for owner in owners}
+    for number, plane in enumerate(planes):
+        claims = [owner for owner in owners if not uids[owner].isdisjoint(plane.source_uids)]
+        claims = claims or [owner for owner in owners if _lies_on([plane], index.ordered(owner), all)]
+        if len(claims) != 1:
+            return {}
+        parts[claims[0]].append(number)
+    return dict(sorted(parts.items()))
 
 
 def _find_capture_owners(
-    bearing: Sequence[ImageHeader], planes: Sequence[Plane], candidates: Collection[SeriesKey], index: SeriesIndex
+    patient_id: str,
+    bearing: Sequence[ImageHeader],
+    planes: Sequence[Plane],
+    candidates: Collection[SeriesKey],
+    index: SeriesIndex,
 ) -> list[SeriesKey]:
     in_part: list[SeriesKey] = []
-    for found, is_named in _find_claims(bearing, planes, candidates, index, is_capture=True):
+    for found, is_named in _find_claims(patient_id, bearing, planes, candidates, index, is_capture=True):
         ordered = {other: index.ordered(other) for other in found}
         whole = [other for other, series in ordered.items() if is_named or _lies_on(planes, series, all)]
         dense = [other for other in whole if not _is_sparse(planes, ordered[other])]
@@ -151,14 +190,15 @@ def _find_capture_owners(
 
 
 def _find_claims(
+    patient_id: str,
     bearing: Sequence[ImageHeader],
     planes: Sequence[Plane],
     candidates: Collection[SeriesKey],
     index: SeriesIndex,
     *,
-    is_capture: bool,
+    is_capture: bool = False,
 ) -> Iterator[tuple[list[SeriesKey], bool]]:
-    """Give the series whose images are named (True), then those in which places can be compared (False)."""
+    """Give the series whose images are named (True), then those of the patient in which places can be compared (False)."""
     yield _find_named(frozenset(uid for plane in planes for uid in plane.source_uids), candidates, index), True
     frame_uids, study_uid = {image.frame_uid for image in bearing}, bearing[0].study_uid
 
@@ -169,7 +209,8 @@ def _find_claims(
             return bool(study_uid) and index.series[other][0].study_uid == study_uid
         return frame_uid != "" and frame_uid in frame_uids
 
-    yield [other for other in candidates if len(frame_uids) == 1 and is_comparable(other)], False
+    own = [other for other in candidates if other[0] == patient_id]
+    yield [other for other in own if len(frame_uids) == 1 and is_comparable(other)], False
 
 
 def _find_named(uids: frozenset[str], candidates: Collection[SeriesKey], index: SeriesIndex) -> list[SeriesKey]:

@@ -17,6 +17,8 @@ ROUNDING_MM = 1e-6
 """Added to the tolerances, so that a gap that is wrong by just as much as they allow is not refused for its last bit."""
 SPACING_WARNING_MM = 0.02
 """Beyond it a series is taken with a warning: twice what positions written with two decimals can put a gap wrong."""
+MOST_OF_SPACING, WARNING_OF_SPACING = 1 / 3, 1 / 10
+"""Parts of the distance between slices that the two are at most: a tenth of a millimetre is a whole slice of a micro-CT."""
 DUPLICATE_TOLERANCE_MM = 0.01
 """Closer than any two slices of a scanner, wider than the rounding of a position written twice."""
 SIDEWAYS_TOLERANCE_MM = 0.1
@@ -102,7 +104,7 @@ def _warn(
         # So ends a slice whose series identifier is damaged.
         yield "only one slice: no other one confirms its extent, nor that none is missing"
     drift = float(np.abs(along - along[0] - spacing_mm * np.arange(len(along))).max())
-    if drift > SPACING_WARNING_MM:
+    if drift > min(SPACING_WARNING_MM, WARNING_OF_SPACING * spacing_mm):
         yield f"uneven slices: up to {drift:.3f} mm from their places on a grid of {spacing_mm:.3f} mm, taken as even"
     beside = float(np.linalg.norm(aside, axis=1).max())
     if not is_tilted and beside > SIDEWAYS_WARNING_MM:
@@ -256,25 +258,26 @@ def _check_gaps(along: NDArray[np.float64], case: str) -> float:
     gaps = np.diff(along)
     # The lower one of two medians, so that it is one of the gaps.
     expected = float(np.sort(gaps)[(len(gaps) - 1) // 2])
-    wrong = np.flatnonzero(np.abs(gaps - expected) > SPACING_TOLERANCE_MM + ROUNDING_MM)
+    tolerance_mm = min(SPACING_TOLERANCE_MM, MOST_OF_SPACING * expected)
+    wrong = np.flatnonzero(np.abs(gaps - expected) > tolerance_mm + ROUNDING_MM)
     if wrong.size:
         first = int(wrong[0])
         missing = round(gaps[first] / expected) - 1
-        is_whole = missing > 0 and abs(gaps[first] - (missing + 1) * expected) <= SPACING_TOLERANCE_MM + ROUNDING_MM
+        is_whole = missing > 0 and abs(gaps[first] - (missing + 1) * expected) <= tolerance_mm + ROUNDING_MM
         finding = f" ({missing} slice{'s' * (missing > 1)} missing)" if is_whole else ""
         raise SeriesError(
             f"slice gap in case {case}: {gaps[first]:.2f} mm between slices {first + 1} and {first + 2} of {len(along)} by "
-            f"position{finding}, expected {expected:.2f} \u00b1 {SPACING_TOLERANCE_MM} mm ({wrong.size} such gaps); "
+            f"position{finding}, expected {expected:.2f} \u00b1 {tolerance_mm:.2g} mm ({wrong.size} such gaps); "
             "export the series again"
         )
     spacing = float(along[-1] - along[0]) / (len(along) - 1)
     drift = np.abs(along - along[0] - spacing * np.arange(len(along)))
-    if drift.max() > SPACING_TOLERANCE_MM + ROUNDING_MM:
+    if drift.max() > tolerance_mm + ROUNDING_MM:
         # Gaps that each pass can still add up, as where two passes of slightly different spacing are joined.
         raise SeriesError(
             f"uneven slices in case {case}: slice {int(drift.argmax()) + 1} of {len(along)} by position lies "
             f"{drift.max():.2f} mm from its place on a grid of {spacing:.3f} mm, "
-            f"at most {SPACING_TOLERANCE_MM} mm accepted; export the series again"
+            f"at most {tolerance_mm:.2g} mm accepted; export the series again"
         )
     return spacing
 

@@ -46,9 +46,14 @@ def capture_of_thin(dataset, z):
     refer_to_thin(dataset, z)
 
 
-def warnings_of(tmp_path, uid=CT_UID):
+def opening(tmp_path, rois, uid=CT_UID):
+    """Give the warnings of a case that is opened."""
     (source,) = [one for one in find_cases(tmp_path).cases if one.series_uid == uid]
-    return open_case(source, "c0", {}).warnings
+    return open_case(source, "c0", rois).warnings
+
+
+def warnings_of(tmp_path, uid=CT_UID):
+    return opening(tmp_path, {}, uid)
 
 
 @pytest.mark.parametrize("change", [None, refer_to_thin], ids=["by place", "by name"])
@@ -240,3 +245,58 @@ def test_captures_out_of_a_damaged_archive_are_not_taken(tmp_path):
     (tmp_path / "masks.zip").write_bytes(raw)
     with pytest.raises(MaskError, match=LACKING):
         read(tmp_path, {"femur": 1})
+
+
+OTHER_PATIENT = (
+    "overlay planes are taken from a series that names the images of this one, and another patient (0010,0020) or none: check "
+    "that both are of one person"
+)
+
+
+@pytest.mark.parametrize("change", [as_capture(CT_UID), refer(CT_UID)], ids=["captures", "a copy"])
+@pytest.mark.parametrize("patient", ["another", ""])
+def test_images_that_are_named_decide_before_the_patient_with_a_warning(tmp_path, change, patient):
+    write_ct(tmp_path)
+    write_planes(tmp_path, change, seed=0, patient_id=patient)
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1], EXPECTED)
+    assert OTHER_PATIENT in opening(tmp_path, {"femur": 1})
+    assert [one.series_uid for one in find_cases(tmp_path).cases] == [CT_UID]
+
+
+def test_captures_of_another_patient_that_name_nothing_are_not_taken(tmp_path):
+    write_ct(tmp_path)
+    write_planes(tmp_path, as_capture(), patient_id="another")
+    assert read(tmp_path, {"femur": 1}) == (None, None)
+
+
+ABOVE = {"origin_mm_xyz": (-10.0, -20.0, 900.0)}
+
+
+def write_captures_of_two(tmp_path, references):
+    """Write two CT series far from each other, and captures of both in one series; those of the upper one show B."""
+    write_ct(tmp_path)
+    write_ct_series(tmp_path / OTHER_UID, volume_hu(3, seed=4), series_uid=OTHER_UID, **ABOVE)
+    for folder, uid, mask, options in (("a", CT_UID, A, {}), ("b", OTHER_UID, B, ABOVE)):
+
+        def change(dataset, z, uid=uid, folder=folder):
+            as_capture(uid if references else None)(dataset, z)
+            dataset.SOPInstanceUID = f"{PLANES_UID}.{ord(folder)}.{z}"
+
+        planes = {z: [Plane(mask, label="femur")] for z in range(3)}
+        write_ct_series(tmp_path / folder, volume_hu(3), series_uid=PLANES_UID, overlays=planes, change=change, **options)
+
+
+@pytest.mark.parametrize("references", [True, False], ids=["by name", "by place"])
+def test_captures_of_two_series_in_one_are_parted(tmp_path, references):
+    write_captures_of_two(tmp_path, references)
+    assert np.array_equal(read(tmp_path, {"femur": 1})[1], np.stack([A] * 3))
+    assert np.array_equal(read(tmp_path, {"femur": 1}, OTHER_UID)[1], np.stack([B] * 3))
+
+
+def test_captures_that_lie_on_two_series_are_still_refused_with_both(tmp_path):
+    write_ct(tmp_path)
+    write_ct_series(tmp_path / OTHER_UID, volume_hu(3, seed=4), series_uid=OTHER_UID)
+    write_planes(tmp_path, as_capture())
+    for uid in (CT_UID, OTHER_UID):
+        with pytest.raises(MaskError, match="overlay planes in another series fit 2 series of the patient"):
+            read(tmp_path, {"femur": 1}, uid)

@@ -105,6 +105,20 @@ def test_a_missing_slice_is_refused_by_place_and_number(tmp_path, moved_slices, 
         order(tmp_path, moved(**{f"s{z}": 3.0 for z in moved_slices}))
 
 
+@pytest.mark.parametrize("spacing_mm", [0.02, 0.04, 0.1, 0.2])
+def test_a_slice_missing_of_a_micro_ct_is_refused(tmp_path, spacing_mm):
+    paths = write_ct_series(tmp_path, volume_hu(6), spacing_mm_zyx=(spacing_mm, 0.02, 0.02))
+    paths[2].unlink()
+    with pytest.raises(SeriesError, match=r"slices 2 and 3 of 5 by position \(1 slice missing\), expected 0\.\d\d ± 0\.0\d+ mm"):
+        order_series(tuple(scan_tree(tmp_path).images), "c0ffee")
+
+
+@pytest.mark.parametrize(("off_mm", "warnings"), [(0.003, 0), (0.009, 1)])
+def test_the_positions_of_a_micro_ct_may_be_rounded(tmp_path, off_mm, warnings):
+    series = order(tmp_path, moved(s2=off_mm), spacing_mm_zyx=(0.04, 0.02, 0.02))
+    assert len(series.warnings) == warnings
+
+
 def test_a_crooked_gap_is_refused_without_guessing_missing_slices(tmp_path):
     with pytest.raises(SeriesError, match=r"3\.50 mm between slices 2 and 3 of 5 by position, expected 3\.00") as refusal:
         order(tmp_path, moved(s2=0.5, s3=0.5, s4=0.5))
