@@ -189,16 +189,16 @@ def find_segments(files: Sequence[Segmentation]) -> tuple[SegmentStructure, ...]
             by_label[file.series_uid, segment.label, segment.number].append((file, segment.number))
     found: list[SegmentStructure] = []
     for (_, label, _), parts in by_label.items():
-        places = [frame.plane.position_mm for file, number in parts for frame in file.frames_of(number)]
-        if len(parts) > 1 and _lie_apart(places):
+        if len(parts) > 1 and _lie_apart(parts):
             found.append(SegmentStructure(label, tuple(parts)))
         else:
             found += [SegmentStructure(label, (part,)) for part in parts]
     return tuple(found)
 
 
-def _lie_apart(places_mm: Sequence[tuple[float, ...] | None]) -> bool:
-    """Say whether positions are told, and no two of them are one; programs do not write one position alike."""
+def _lie_apart(parts: Sequence[tuple[Segmentation, int]]) -> bool:
+    """Say whether positions of all frames are told, and no two of them are one; programs do not write one position alike."""
+    places_mm = [frame.plane.position_mm for file, number in parts for frame in file.frames_of(number)]
     if not places_mm or None in places_mm:
         return False
     places = np.array(places_mm, dtype=np.float64)
