@@ -186,8 +186,8 @@ def _say_how_to_choose(namesakes: Sequence[AnyStructure]) -> str:
     holders = {id(one.carrier) for one in namesakes if isinstance(one, OverlayStructure)}
     if len(holders) < len(namesakes):
         return (
-            "choose an overlay by its group, as 6000, or a segment by its number; where they lie in several files, move all but "
-            "one elsewhere"
+            "choose an overlay by its group, as 6000, a structure of an RTSTRUCT or a segment by its number; where they lie in "
+            "several files, move all but one elsewhere"
         )
     return (
         "each in a series of its own: choose it as NAME@SERIES by that one's Series Description, Series Number or folder, as "

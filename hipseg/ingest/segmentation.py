@@ -26,6 +26,8 @@ SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1
 """Segmentation Storage and Label Map Segmentation Storage. Source: DICOM PS3.4 B.5."""
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 WHAT = "a DICOM SEG"
+STORED_DIGITS = 9
+"""Of a threshold times the largest stored value, beyond which the rounding of the product lies."""
 
 Content = TypeVar("Content")
 Decoder = Callable[[int], NDArray[Any]]
@@ -168,8 +170,8 @@ def open_segment(
         with a number of no segment, or has more than the whole of a voxel.
     """
     known = [*(one.number for one in file.segments), *file.background]
-    # Labels and thresholds are compared with whole stored values.
-    least = segment if file.kind == "LABELMAP" else threshold * file.maximum
+    # Labels and thresholds are compared with whole stored values; 0.55 times 100 is a little more than 55.
+    least = segment if file.kind == "LABELMAP" else round(threshold * file.maximum, STORED_DIGITS)
 
     def read_slice(z: int) -> SliceBool | None:
         if z not in placed:

@@ -86,6 +86,14 @@ def test_a_fraction_counts_from_the_threshold_on(tmp_path, series, syntax, thres
     assert np.array_equal(read(path, series[0], 1, threshold), stored >= threshold * 200)
 
 
+def test_a_fraction_that_is_the_threshold_counts_however_their_product_is_rounded(tmp_path, series):
+    fractions = np.empty((*SHAPE, 1))
+    fractions[:] = np.array([0.54, 0.55, 0.56]).reshape(3, 1, 1, 1)
+    path = write_seg(tmp_path / "seg", series[1], fractions, ["a"], "FRACTIONAL", max_fractional_value=100)
+    found = read(path, series[0], 1, 0.55)
+    assert [bool(one.all()) for one in found] == [False, True, True]
+
+
 def test_a_fraction_above_the_whole_is_refused(tmp_path, series):
     stored = np.zeros((*SHAPE, 1))
     stored[1, 2:4, 3:5] = 1
