@@ -23,8 +23,8 @@ from hipseg.ingest.overlaynames import OverlayStructure, check_words
 from hipseg.ingest.planes import AS_IT_IS, number_slices
 from hipseg.ingest.rtstruct import Structure, check_gaps, fill_contours
 from hipseg.ingest.scratch import Scratch
-from hipseg.ingest.segframes import open_decoder
-from hipseg.ingest.segmentation import Decoder, Segmentation, check_steps, open_segment, place_frames
+from hipseg.ingest.segframes import Decoders
+from hipseg.ingest.segmentation import Segmentation, check_steps, open_segment, place_frames
 from hipseg.ingest.series import OrderedSeries
 from hipseg.ingest.sides import check_chosen_sides
 from hipseg.ingest.structures import (
@@ -182,8 +182,8 @@ def _say_how_to_choose(namesakes: Sequence[AnyStructure]) -> str:
     holders = {id(one.carrier) for one in namesakes if isinstance(one, OverlayStructure)}
     if len(holders) < len(namesakes):
         return (
-            "choose an overlay by its group, as 6000, or a segment by its number; where they lie in several files, move all but "
-            "one elsewhere"
+            "choose an overlay by its group, as 6000, a structure of an RTSTRUCT or a segment by its number; where they lie in "
+            "several files, move all but one elsewhere"
         )
     return (
         "each in a series of its own: choose it as NAME@SERIES by that one's Series Description, Series Number or folder, as "
@@ -287,14 +287,12 @@ def _open_contours(choices: Sequence[Choice], case: _Case) -> list[Layer]:
 
 
 def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
-    decoders: dict[Path, Decoder] = {}
+    decoders = Decoders()
     grid, slice_by_uid = case.series.grid, number_slices(case.series.headers)
 
     def open_mask(file: Segmentation, number: int) -> ReadMask:
         placed = place_frames(file, number, case.series, slice_by_uid)
-        if file.path not in decoders:
-            decoders[file.path] = open_decoder(file.path)
-        return open_segment(file, number, placed, case.rules.fraction, decoders[file.path])
+        return open_segment(file, number, placed, case.rules.fraction, decoders.open(file.path))
 
     parts = [
         (label, *part) for label, structure in choices if isinstance(structure, SegmentStructure) for part in structure.parts
@@ -304,7 +302,7 @@ def _open_segments(choices: Sequence[Choice], case: _Case) -> list[Layer]:
         together = [file for file in case.sources.segmentations if file.series_uid == series_uid]
         case.warnings.extend(check_steps(together, case.series))
     for file in files:
-        if file.references.name_another_frame(case.series.headers):
+        if file.listed.name_another_frame(case.series.headers):
             raise MaskError(
                 "a DICOM SEG lies in another frame of reference (0020,0052) than the series, so that their places cannot be "
                 "compared; draw it on this series"

@@ -100,6 +100,10 @@ def pair_segmentation(found: FoundFile, index: SeriesIndex) -> tuple[SeriesKey, 
         MaskError: the file cannot be read.
     """
     file = read_segmentation(found.path)
+    named = index.find_named(file.listed.series_uids)
+    if len(named) == 1:
+        # As nearly always, and no frame has to be looked at.
+        return named
 
     def find_step(key: SeriesKey) -> float | None:
         series = index.ordered(key)

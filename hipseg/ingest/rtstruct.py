@@ -53,6 +53,7 @@ class Structure:
         points: number of those that are points, or closed and without an area.
         is_xor: whether its contours exclude each other, so that they cancel each other where they overlap.
         anatomy: what it is and on which side, where that is coded.
+        number: its ROI Number, of its own in its file.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Structure:
     points: int = 0
     is_xor: bool = False
     anatomy: Anatomy | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -292,6 +294,7 @@ def _read_structure(roi: "Dataset", contours: Sequence["Dataset"], anatomy: Anat
         kinds.count(POINT) + len(closed) - len(areas),
         XOR in kinds,
         anatomy,
+        integer(roi, "ROINumber") or 0,
     )
 
 

@@ -9,7 +9,6 @@ import logging
 import os
 import struct
 import warnings
-from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
 BITS_A_BYTE: Final = 8
+MAX_OPEN: Final = 128
+"""Files, of the 256 that systems allow a process at the least; those of single frames are used one after another."""
 EXTENDED_OFFSETS: Final = 0x7FE00001
 """Extended Offset Table, 8 bytes a frame. Source: DICOM PS3.3 C.7.6.3."""
 LAYOUT_TAGS: Final = (
@@ -54,31 +55,55 @@ class _Handle(io.BufferedReader):
     name = ""
 
 
-def open_decoder(path: Path) -> Decoder:
-    """Give a function that decodes frames by number; the last one stays, since the segments of a label map share it.
+class Decoders:
+    """The SEG files of a case. Some have a file for each frame, more than a process may have open: only the last ones stay so."""
 
-    Raises:
-        MaskError: the pixels are not those that the header describes, or highdicom does not take the file for a segmentation; so
-            does the function where a frame is damaged.
-    """
-    image = _open(path)
+    def __init__(self) -> None:
+        self._opened: dict[Path, _FileDecoder] = {}
 
-    @lru_cache(maxsize=1)
-    def decode(number: int) -> NDArray[Any]:
-        try:
-            frame: NDArray[Any] = image.get_stored_frame(number)
-        except Exception as error:  # the decoders behind raise nearly anything on damaged bytes
-            raise MaskError(f"frame {number} of {WHAT} cannot be decoded; export the segments again") from error
-        return frame
+    def open(self, path: Path) -> Decoder:
+        """Open a file, and give a function that decodes its frames by number, for which it is opened again where it must be.
 
-    return decode
+        Raises:
+            MaskError: the pixels are not those that the header describes, or highdicom does not take the file for a segmentation;
+                so does the function where a frame is damaged.
+        """
+        self._take(path)
+        return lambda number: self._take(path).decode(number)
+
+    def _take(self, path: Path) -> "_FileDecoder":
+        # The last one used stands last.
+        decoder = self._opened.pop(path) if path in self._opened else _FileDecoder(path)
+        self._opened[path] = decoder
+        if len(self._opened) > MAX_OPEN:
+            self._opened.pop(next(iter(self._opened))).close()
+        return decoder
 
 
-def _open(path: Path) -> Any:
+class _FileDecoder:
+    """An open file; the last frame decoded stays, since the segments of a label map share it."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle, self._image = _open(path)
+        self._last: tuple[int, NDArray[Any]] | None = None
+
+    def decode(self, number: int) -> NDArray[Any]:
+        if self._last is None or self._last[0] != number:
+            try:
+                self._last = number, self._image.get_stored_frame(number)
+            except Exception as error:  # the decoders behind raise nearly anything on damaged bytes
+                raise MaskError(f"frame {number} of {WHAT} cannot be decoded; export the segments again") from error
+        return self._last[1]
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+def _open(path: Path) -> tuple[_Handle, Any]:
     try:
         handle = _Handle(path.open("rb", buffering=0))
         try:
-            return _open_checked(handle)
+            return handle, _open_checked(handle)
         except BaseException:
             handle.close()
             raise

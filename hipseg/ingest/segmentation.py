@@ -1,9 +1,10 @@
 """DICOM SEG: what it was drawn on, its segments, and their frames on the slices of a grid."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,10 @@ SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1
 """Segmentation Storage and Label Map Segmentation Storage. Source: DICOM PS3.4 B.5."""
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 WHAT = "a DICOM SEG"
+STORED_DIGITS = 9
+"""Of a threshold times the largest stored value, beyond which the rounding of the product lies."""
 
+Content = TypeVar("Content")
 Decoder = Callable[[int], NDArray[Any]]
 """Gives the stored values (y, x) of a frame by its number from 1."""
 PlacedFrames = Mapping[int, tuple[int, AxisMatch]]
@@ -52,9 +56,10 @@ class Frame:
 
 @dataclass(frozen=True, repr=False)
 class Segmentation:
-    """The content of one SEG file, its pixels not yet decoded.
+    """The content of one SEG file, its pixels not yet decoded; its frames, of which there may be thousands, only when asked for.
 
     Args:
+        listed: what it says it was drawn on at its top; see `references`.
         kind: BINARY, FRACTIONAL or LABELMAP.
         maximum: the stored value that stands for a whole voxel; 1 unless fractional.
         background: stored values of a label map that stand for no segment.
@@ -62,12 +67,22 @@ class Segmentation:
 
     path: Path
     series_uid: str
-    references: References
+    listed: References
     kind: str
     maximum: int
     segments: tuple[Segment, ...]
-    frames: tuple[Frame, ...]
     background: frozenset[int] = frozenset({BACKGROUND_LABEL})
+
+    @cached_property
+    def frames(self) -> tuple[Frame, ...]:
+        """Give the frames; raises MaskError where it does not say what each shows."""
+        return _read_header(self.path, lambda dataset: _parse_frames(dataset, self))
+
+    @cached_property
+    def references(self) -> References:
+        """Give what it says it was drawn on, at its top or in any of its frames."""
+        image_uids = self.listed.image_uids.union(*(frame.plane.source_uids for frame in self.frames))
+        return replace(self.listed, image_uids=image_uids)
 
     def frames_of(self, segment: int) -> tuple[Frame, ...]:
         """Give the frames that show a segment; a label map's show them all."""
@@ -78,20 +93,10 @@ def read_segmentation(path: Path) -> Segmentation:
     """Read the header of a SEG file.
 
     Raises:
-        MaskError: the file cannot be walked, or lacks what says which frame shows which segment.
+        MaskError: the file cannot be walked, or lacks what says which segments it has.
     Source: DICOM PS3.3 A.51, C.8.20.2 and C.7.6.16.
     """
-    try:
-        dataset = read_dataset(path, has_pixels=False)
-        if is_cut(dataset):
-            raise MaskError(f"{WHAT} breaks off; copy it or export the segments again")
-        return _parse(dataset, path)
-    except OSError as error:
-        raise MaskError(f"{WHAT} can no longer be opened; pack the folder again") from error
-    except MaskError:
-        raise
-    except Exception as error:  # nested sequences are parsed when they are asked for, and pydicom raises nearly anything
-        raise MaskError(f"{WHAT} breaks off or is damaged; export the segments again") from error
+    return _read_header(path, lambda dataset: _parse(dataset, path))
 
 
 def place_frames(file: Segmentation, segment: int, series: OrderedSeries, slice_by_uid: Mapping[str, int]) -> PlacedFrames:
@@ -165,8 +170,8 @@ def open_segment(
         with a number of no segment, or has more than the whole of a voxel.
     """
     known = [*(one.number for one in file.segments), *file.background]
-    # Labels and thresholds are compared with whole stored values.
-    least = segment if file.kind == "LABELMAP" else threshold * file.maximum
+    # Labels and thresholds are compared with whole stored values; 0.55 times 100 is a little more than 55.
+    least = segment if file.kind == "LABELMAP" else round(threshold * file.maximum, STORED_DIGITS)
 
     def read_slice(z: int) -> SliceBool | None:
         if z not in placed:
@@ -191,6 +196,21 @@ def open_segment(
     return read_slice
 
 
+def _read_header(path: Path, parse: Callable[["FileDataset"], Content]) -> Content:
+    """Read what is wanted of a header, and refuse a file that cannot be walked."""
+    try:
+        dataset = read_dataset(path, has_pixels=False)
+        if is_cut(dataset):
+            raise MaskError(f"{WHAT} breaks off; copy it or export the segments again")
+        return parse(dataset)
+    except OSError as error:
+        raise MaskError(f"{WHAT} can no longer be opened; pack the folder again") from error
+    except MaskError:
+        raise
+    except Exception as error:  # nested sequences are parsed when they are asked for, and pydicom raises nearly anything
+        raise MaskError(f"{WHAT} breaks off or is damaged; export the segments again") from error
+
+
 def _parse(dataset: "FileDataset", path: Path) -> Segmentation:
     kind = text(dataset, "SegmentationType")
     rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
@@ -212,19 +232,25 @@ def _parse(dataset: "FileDataset", path: Path) -> Segmentation:
             f"{WHAT} lists {len(segments)} segments (0062,0002) of {len(listed)} numbers (0062,0004), at least 1 and each of "
             "its own are expected; export the segments again"
         )
-    frames = tuple(_parse_frames(dataset, (rows, columns), is_map=kind == "LABELMAP"))
+    background = frozenset({BACKGROUND_LABEL, integer(dataset, "PixelPaddingValue") or BACKGROUND_LABEL})
+    references = _parse_references(dataset)
+    return Segmentation(path, text(dataset, "SeriesInstanceUID"), references, kind, maximum, segments, background)
+
+
+def _parse_frames(dataset: "FileDataset", file: Segmentation) -> tuple[Frame, ...]:
+    shape_yx = (integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0)
+    frames = tuple(_walk_frames(dataset, shape_yx, is_map=file.kind == "LABELMAP"))
+    listed = {one.number for one in file.segments}
     strangers = [frame.number for frame in frames if frame.segment not in (None, *listed)]
     if strangers:
         raise MaskError(
             f"{len(strangers)} of {len(frames)} frames of {WHAT}, the first is frame {strangers[0]}, show a segment (0062,000B) "
             "that it does not list (0062,0002); export the segments again"
         )
-    background = frozenset({BACKGROUND_LABEL, integer(dataset, "PixelPaddingValue") or BACKGROUND_LABEL})
-    references = _parse_references(dataset, frames)
-    return Segmentation(path, text(dataset, "SeriesInstanceUID"), references, kind, maximum, segments, frames, background)
+    return frames
 
 
-def _parse_frames(dataset: "FileDataset", shape_yx: tuple[int, int], *, is_map: bool) -> Iterator[Frame]:
+def _walk_frames(dataset: "FileDataset", shape_yx: tuple[int, int], *, is_map: bool) -> Iterator[Frame]:
     from pydicom.dataset import Dataset  # noqa: PLC0415 - see `dictionary`
 
     shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
@@ -257,8 +283,8 @@ def _parse_frames(dataset: "FileDataset", shape_yx: tuple[int, int], *, is_map: 
         )
 
 
-def _parse_references(dataset: "FileDataset", frames: Sequence[Frame]) -> References:
-    series_uids, image_uids = set(), {uid for frame in frames for uid in frame.plane.source_uids}
+def _parse_references(dataset: "FileDataset") -> References:
+    series_uids, image_uids = set(), set()
     for series in items(dataset, "ReferencedSeriesSequence"):
         series_uids.add(text(series, "SeriesInstanceUID"))
         image_uids |= {text(one, "ReferencedSOPInstanceUID") for one in items(series, "ReferencedInstanceSequence")}

@@ -1,5 +1,6 @@
 """The structures that a case's mask sources hold, and the names by which they are chosen."""
 
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -122,7 +123,7 @@ def find_structures(sources: MaskSources) -> tuple[AnyStructure, ...]:
     """
     return (
         *(one for _, _, structures in sources.overlays for one in structures if not one.is_graphics),
-        *_drawn_structures(sources),
+        *(structure for drawn in _drawn_structures(sources) for structure in drawn),
         *find_segments(sources.segmentations),
         *(NiftiStructure(file) for file in sources.niftis),
         *(structure for file in sources.nrrds for structure in _nrrd_structures(file)),
@@ -134,17 +135,18 @@ def find_by_name(name: str, sources: MaskSources) -> tuple[AnyStructure, ...]:
 
     Args:
         name: an overlay's label, description or group (as 6000), followed by @ and Series Description, Series Number or folder of
-            the second series that holds it, where several do; an RTSTRUCT's ROI Name; a DICOM SEG's Segment Label or, where no
-            label is that, segment number; a NIfTI or NRRD file's name without .nii, .nii.gz or .nrrd, followed by a colon and a
+            the second series that holds it, where several do; an RTSTRUCT's ROI Name or a DICOM SEG's Segment Label or, where
+            none is that, its number; a NIfTI or NRRD file's name without .nii, .nii.gz or .nrrd, followed by a colon and a
             number for the voxels of one value, or the name that its data set declares for a value; an NRRD's segment name.
         sources: where to look.
     """
+    plain = _plain(name)
     return (
         *_overlays_by_name(name, sources),
-        *(structure for structure in _drawn_structures(sources) if structure.name == name),
-        *_segments_by_name(name, sources.segmentations),
-        *_niftis_by_name(name, sources.niftis),
-        *(structure for file in sources.nrrds for structure in _nrrd_by_name(name, file)),
+        *_drawn_by_name(plain, [structure for drawn in _drawn_structures(sources) for structure in drawn]),
+        *_segments_by_name(plain, sources.segmentations),
+        *_niftis_by_name(plain, sources.niftis),
+        *(structure for file in sources.nrrds for structure in _nrrd_by_name(plain, file)),
     )
 
 
@@ -163,7 +165,7 @@ def find_names(sources: MaskSources) -> tuple[StructureName, ...]:
     names = set(_overlay_names([one for _, _, structures in sources.overlays for one in structures], sources.carriers))
     names |= {StructureName("segmentation", name) for name in _segment_names(find_segments(sources.segmentations))}
     names |= {StructureName("nrrd", name) for file in sources.nrrds for name in _nrrd_names(file)}
-    names |= {StructureName("rtstruct", structure.name) for structure in _drawn_structures(sources)}
+    names |= {StructureName("rtstruct", name) for drawn in _drawn_structures(sources) for name in _drawn_names(drawn)}
     for file in sources.niftis:
         names |= {StructureName("nifti", name) for name in _nifti_names(file)}
     return tuple(sorted(names, key=lambda one: (one.kind, one.name, one.is_graphics)))
@@ -189,16 +191,16 @@ def find_segments(files: Sequence[Segmentation]) -> tuple[SegmentStructure, ...]
             by_label[file.series_uid, segment.label, segment.number].append((file, segment.number))
     found: list[SegmentStructure] = []
     for (_, label, _), parts in by_label.items():
-        places = [frame.plane.position_mm for file, number in parts for frame in file.frames_of(number)]
-        if len(parts) > 1 and _lie_apart(places):
+        if len(parts) > 1 and _lie_apart(parts):
             found.append(SegmentStructure(label, tuple(parts)))
         else:
             found += [SegmentStructure(label, (part,)) for part in parts]
     return tuple(found)
 
 
-def _lie_apart(places_mm: Sequence[tuple[float, ...] | None]) -> bool:
-    """Say whether positions are told, and no two of them are one; programs do not write one position alike."""
+def _lie_apart(parts: Sequence[tuple[Segmentation, int]]) -> bool:
+    """Say whether positions of all frames are told, and no two of them are one; programs do not write one position alike."""
+    places_mm = [frame.plane.position_mm for file, number in parts for frame in file.frames_of(number)]
     if not places_mm or None in places_mm:
         return False
     places = np.array(places_mm, dtype=np.float64)
@@ -235,19 +237,44 @@ def _overlay_names(structures: Sequence[OverlayStructure], carriers: Sequence[Ca
         yield StructureName("overlay", name, one.is_graphics)
 
 
-def _drawn_structures(sources: MaskSources) -> Iterable[Structure]:
+def _plain(name: str) -> str:
+    """Give a name as it is compared: Macs part accents from letters, which looks alike, and blanks at the ends are not seen."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _drawn_structures(sources: MaskSources) -> Iterable[tuple[Structure, ...]]:
+    """Give the structures of each structure set."""
     frame_uid = sources.headers[0].frame_uid if sources.headers else ""
-    return (structure for one in sources.structure_sets for structure in one.structures_in(frame_uid))
+    return (one.structures_in(frame_uid) for one in sources.structure_sets)
+
+
+def _drawn_by_name(name: str, structures: Sequence[Structure]) -> list[Structure]:
+    # A name may itself be a number.
+    return [one for one in structures if _plain(one.name) == name] or [one for one in structures if str(one.number) == name]
+
+
+def _drawn_names(structures: Sequence[Structure]) -> list[str]:
+    """Name the structures of one set; by their numbers where they have no name, as some anonymisers leave them, or share it."""
+    return _name_or_number([(_plain(one.name), one.number) for one in structures])
+
+
+def _name_or_number(structures: Sequence[tuple[str, int]]) -> list[str]:
+    counts = Counter(name for name, _ in structures)
+    return [name if name and counts[name] == 1 else str(number) for name, number in structures]
+
+
+def _stem(file: NiftiFile | NrrdFile) -> str:
+    return _plain((name_stem if isinstance(file, NiftiFile) else nrrd_stem)(file.path))
 
 
 def _niftis_by_name(name: str, files: Sequence[NiftiFile]) -> Iterable[NiftiStructure]:
-    found = [NiftiStructure(file, value, True) for file in files for declared, value in file.names if declared == name]
+    found = [NiftiStructure(file, value, True) for file in files for declared, value in file.names if _plain(declared) == name]
     if found:
         return found
-    found = [NiftiStructure(file) for file in files if name_stem(file.path) == name]
+    found = [NiftiStructure(file) for file in files if _stem(file) == name]
     stem, _, value = name.rpartition(":")
     if value.isascii() and value.isdigit() and 1 <= int(value) <= LABEL_MAX:
-        found += [NiftiStructure(file, int(value)) for file in files if name_stem(file.path) == stem]
+        found += [NiftiStructure(file, int(value)) for file in files if _stem(file) == stem]
     return found
 
 
@@ -255,7 +282,7 @@ def _nifti_names(file: NiftiFile) -> list[str]:
     """Name a NIfTI file, and each of its label numbers where it holds several; or as its data set declares them."""
     if file.names:
         return [name for name, _ in file.names]
-    stem = name_stem(file.path)
+    stem = _stem(file)
     try:
         values = read_label_values(file.path)
     except MaskError:
@@ -267,13 +294,12 @@ def _nifti_names(file: NiftiFile) -> list[str]:
 def _segments_by_name(name: str, files: Sequence[Segmentation]) -> list[SegmentStructure]:
     segments = find_segments(files)
     # A label may itself be a number.
-    return [one for one in segments if one.label == name] or [one for one in segments if str(one.parts[0][1]) == name]
+    return [one for one in segments if _plain(one.label) == name] or [one for one in segments if str(one.parts[0][1]) == name]
 
 
 def _segment_names(segments: Sequence[SegmentStructure]) -> list[str]:
     """Name segments by their labels; by their numbers where they have none, or share it."""
-    counts = Counter(one.label for one in segments)
-    return [one.label if one.label and counts[one.label] == 1 else str(one.parts[0][1]) for one in segments]
+    return _name_or_number([(_plain(one.label), one.parts[0][1]) for one in segments])
 
 
 def _nrrd_structures(file: NrrdFile) -> list[NrrdStructure]:
@@ -291,8 +317,8 @@ def _nrrd_by_name(name: str, file: NrrdFile) -> list[NrrdStructure]:
     except MaskError:
         segments = ()
     if segments:
-        return [NrrdStructure(file, one.value, one.layer) for one in segments if one.name == name]
-    stem = nrrd_stem(file.path)
+        return [NrrdStructure(file, one.value, one.layer) for one in segments if _plain(one.name) == name]
+    stem = _stem(file)
     before, _, value = name.rpartition(":")
     if before == stem and value.isascii() and value.isdigit() and 1 <= int(value) <= LABEL_MAX:
         return [NrrdStructure(file, int(value))]
@@ -301,11 +327,11 @@ def _nrrd_by_name(name: str, file: NrrdFile) -> list[NrrdStructure]:
 
 def _nrrd_names(file: NrrdFile) -> list[str]:
     """Name the segments of an NRRD file; where it lists none, the file and each of its label numbers if it holds several."""
-    stem = nrrd_stem(file.path)
+    stem = _stem(file)
     try:
         segments = read_nrrd_header(file.path).segments
         if segments:
-            return [one.name for one in segments]
+            return [_plain(one.name) for one in segments]
         values = read_nrrd_values(file.path)
     except MaskError:
         return [stem]

@@ -1,6 +1,7 @@
 """The pixels of a DICOM SEG: where they are not what the header says, no frame of them is given."""
 
 import struct
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -9,7 +10,7 @@ from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from hipseg.errors import MaskError
-from hipseg.ingest.segframes import MAX_REST_BYTES, open_decoder
+from hipseg.ingest.segframes import MAX_OPEN, MAX_REST_BYTES, Decoders
 from tests.ingest.builders import cut, volume_hu, write_ct_series
 from tests.ingest.seg_builder import read_sources, write_seg
 
@@ -50,7 +51,7 @@ def splice(path, first, end, new):
 
 
 def decode_all(path, frames=3):
-    decode = open_decoder(path)
+    decode = Decoders().open(path)
     return np.stack([decode(number) for number in range(1, frames + 1)])
 
 
@@ -63,7 +64,7 @@ def test_a_length_of_other_bytes_is_refused(tmp_path, shape, kind, syntax):
     at = LENGTH_AT[syntax]
     splice(path, at, at, b"\x04\x02\x03\x01")
     with pytest.raises(MaskError, match=r"with 16974340 bytes of pixels \(7FE0,0010\), \d+ are expected of its frames"):
-        open_decoder(path)
+        Decoders().open(path)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_a_header_of_other_pixels_is_refused(tmp_path, keyword, value, words, sy
     setattr(dataset, keyword, value)
     dataset.save_as(path)
     with pytest.raises(MaskError, match=words):
-        open_decoder(path)
+        Decoders().open(path)
 
 
 def test_bytes_that_came_into_the_pixels_or_went_are_noticed(tmp_path):
@@ -92,11 +93,11 @@ def test_bytes_that_came_into_the_pixels_or_went_are_noticed(tmp_path):
     whole = path.read_bytes()
     splice(path, 20, 20, b"\0\0")
     with pytest.raises(MaskError, match=r"other bytes behind its pixels .* so that its frames may have moved"):
-        open_decoder(path)
+        Decoders().open(path)
     path.write_bytes(whole)
     splice(path, 20, 22, b"")
     with pytest.raises(MaskError, match="breaks off inside its pixels"):
-        open_decoder(path)
+        Decoders().open(path)
 
 
 def test_elements_behind_the_pixels_are_passed_over_and_nothing_else(tmp_path):
@@ -108,7 +109,7 @@ def test_elements_behind_the_pixels_are_passed_over_and_nothing_else(tmp_path):
     for rest in (PADDING[:-1], PADDING * 2, PADDING[:8] + too_long + bytes(MAX_REST_BYTES), bytes(18)):
         path.write_bytes(whole + rest)
         with pytest.raises(MaskError, match="other bytes behind its pixels"):
-            open_decoder(path)
+            Decoders().open(path)
 
 
 @pytest.mark.parametrize(("table", "fragments"), [("none", 1), ("basic", 1), ("basic", 2), ("extended", 1)])
@@ -125,7 +126,7 @@ def test_a_table_that_points_elsewhere_is_refused(tmp_path, offset):
     # Tag, representation and length of the pixels, tag and length of the table, its first offset; then the second one.
     splice(path, 24, 28, offset)
     with pytest.raises(MaskError, match=r"a table of 3 offsets .* that does not point to its frames \(3\) one after another"):
-        open_decoder(path)
+        Decoders().open(path)
 
 
 def test_a_table_that_begins_in_the_middle_of_the_first_frame_is_refused(tmp_path):
@@ -137,7 +138,7 @@ def test_a_table_that_begins_in_the_middle_of_the_first_frame_is_refused(tmp_pat
     assert raw[at : at + 4] == b"\xfe\xff\x00\xe0"
     splice(path, 20, 24, struct.pack("<L", 8 + struct.unpack_from("<L", raw, at + 4)[0]))
     with pytest.raises(MaskError, match="a table of 3 offsets"):
-        open_decoder(path)
+        Decoders().open(path)
 
 
 def test_an_extended_table_that_points_elsewhere_is_refused(tmp_path):
@@ -147,7 +148,7 @@ def test_an_extended_table_that_points_elsewhere_is_refused(tmp_path):
     dataset.ExtendedOffsetTable = dataset.ExtendedOffsetTable[:8] * 3
     dataset.save_as(path)
     with pytest.raises(MaskError, match="a table of 3 offsets"):
-        open_decoder(path)
+        Decoders().open(path)
 
 
 @pytest.mark.parametrize("table", ["none", "basic"])
@@ -158,8 +159,26 @@ def test_compressed_pixels_that_break_off_or_go_on_are_refused(tmp_path, table):
     for size in range(1, 12):
         cut(path, -size)
         with pytest.raises(MaskError):
-            open_decoder(path)
+            Decoders().open(path)
         path.write_bytes(whole)
     path.write_bytes(whole + b"\0\0")
     with pytest.raises(MaskError, match="other bytes behind its pixels"):
-        open_decoder(path)
+        Decoders().open(path)
+
+
+def test_more_files_than_may_be_open_are_opened_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("hipseg.ingest.segframes.MAX_OPEN", 2)
+    path, stored = write(tmp_path)
+    copies = [path.with_name(f"copy{n}") for n in range(5)]
+    for copy in copies:
+        copy.write_bytes(path.read_bytes())
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    decoders = Decoders()
+    opened = [decoders.open(copy) for copy in copies]
+    for number in (1, 3):
+        assert all(np.array_equal(decode(number), stored[number - 1]) for decode in opened)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 2
+
+
+def test_the_files_that_stay_open_leave_room_for_others():
+    assert MAX_OPEN <= 256 / 2

@@ -9,10 +9,10 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 
 from hipseg.errors import MaskError
 from hipseg.geometry import make_grid
-from hipseg.ingest.cases import find_cases, open_case
+from hipseg.ingest.cases import find_cases, list_structures, open_case
 from hipseg.ingest.planes import number_slices
 from hipseg.ingest.scan import scan_tree
-from hipseg.ingest.segframes import open_decoder
+from hipseg.ingest.segframes import Decoders
 from hipseg.ingest.segmentation import lies_on, open_segment, place_frames, read_segmentation
 from hipseg.ingest.series import OrderedSeries, order_series
 from tests.ingest.builders import cut, volume_hu, write_ct_series
@@ -38,7 +38,7 @@ def series(tmp_path):
 def read(path, series, segment, threshold=0.5):
     file = read_segmentation(path)
     placed = place_frames(file, segment, series, number_slices(series.headers))
-    mask = open_segment(file, segment, placed, threshold, open_decoder(path))
+    mask = open_segment(file, segment, placed, threshold, Decoders().open(path))
     empty = np.zeros(series.grid.shape_zyx[1:], bool)
     return np.stack([empty if (found := mask(z)) is None else found for z in range(series.grid.shape_zyx[0])])
 
@@ -84,6 +84,14 @@ def test_a_fraction_counts_from_the_threshold_on(tmp_path, series, syntax, thres
         omit_empty_frames=False,
     )
     assert np.array_equal(read(path, series[0], 1, threshold), stored >= threshold * 200)
+
+
+def test_a_fraction_that_is_the_threshold_counts_however_their_product_is_rounded(tmp_path, series):
+    fractions = np.empty((*SHAPE, 1))
+    fractions[:] = np.array([0.54, 0.55, 0.56]).reshape(3, 1, 1, 1)
+    path = write_seg(tmp_path / "seg", series[1], fractions, ["a"], "FRACTIONAL", max_fractional_value=100)
+    found = read(path, series[0], 1, 0.55)
+    assert [bool(one.all()) for one in found] == [False, True, True]
 
 
 def test_a_fraction_above_the_whole_is_refused(tmp_path, series):
@@ -229,7 +237,16 @@ def test_two_frames_of_one_segment_on_one_slice_are_refused(tmp_path, series):
 def test_a_file_that_lacks_what_is_needed_is_refused(tmp_path, series, change, words):
     path = write_seg(tmp_path / "seg", series[1], some_masks(1).astype(np.uint8), ["a"], change=change)
     with pytest.raises(MaskError, match=words):
-        read_segmentation(path)
+        _ = read_segmentation(path).frames
+
+
+def test_what_names_its_series_is_placed_and_listed_without_a_look_at_its_frames(tmp_path, series, monkeypatch):
+    write_seg(tmp_path / "seg", series[1], some_masks().astype(np.uint8), ["a", "b"])
+    monkeypatch.setattr("hipseg.ingest.segmentation._parse_frames", None)
+    (case,) = find_cases(tmp_path).cases
+    assert [one.name for one in list_structures(case)] == ["a", "b"]
+    with pytest.raises(MaskError, match="a DICOM SEG breaks off or is damaged"):
+        open_case(case, "c0", {"a": 1})
 
 
 def test_a_file_that_breaks_off_is_refused_wherever_it_does(tmp_path, series):

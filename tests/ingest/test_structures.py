@@ -5,6 +5,7 @@ from pathlib import Path
 import nrrd
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from hipseg.errors import MaskError
 from hipseg.ingest.pairing import NiftiFile, NrrdFile
@@ -84,6 +85,44 @@ def test_every_name_is_listed_with_its_kind(tmp_path):
         StructureName("overlay", "6000"),
         StructureName("rtstruct", "femur"),
     )
+
+
+def write_named(path, *names):
+    """Write a structure set of one contour each, numbered from 1 on, under names of which some may be alike."""
+    contour = rectangle_mm((-9, -8), (-19, -18), 100)
+    write_rtstruct(path, {str(number): [contour] for number in range(len(names))})
+    dataset = dcmread(path)
+    for roi, name in zip(dataset.StructureSetROISequence, names, strict=True):
+        roi.ROIName = name
+    dataset.save_as(path)
+    return read_structure_set(path)
+
+
+def test_structures_without_a_name_of_their_own_are_listed_and_chosen_by_number(tmp_path):
+    case = MaskSources((_empty_header(),), (write_named(tmp_path / "a", "femur", "x", "", "x", "4"),), ())
+    assert [one.name for one in find_names(case)] == ["2", "3", "4", "femur"]
+    chosen = {name: [one.number for one in find_by_name(name, case)] for name in ("femur", "1", "2", "3", "4", "x", "6")}
+    assert chosen == {"femur": [1], "1": [1], "2": [2], "3": [3], "4": [5], "x": [2, 4], "6": []}
+
+
+def test_one_name_in_two_structure_sets_is_listed_once_and_ambiguous(tmp_path):
+    sets = (write_named(tmp_path / "a", "femur"), write_named(tmp_path / "b", "femur"))
+    case = MaskSources((_empty_header(),), sets, ())
+    assert [one.name for one in find_names(case)] == ["femur"]
+    assert len(find_by_name("femur", case)) == 2
+
+
+def test_names_that_look_alike_are_one(tmp_path):
+    parted, joined = "Fe\u0301mur", "F\u00e9mur"
+    files = (NiftiFile(Path(f"a/{parted}.nii.gz")), NiftiFile(Path("a/femur left .nii.gz")))
+    case = MaskSources(
+        (_empty_header(),), (write_named(tmp_path / "a", "hip"),), files, (), (NrrdFile(Path(f"a/{parted}2.nrrd")),)
+    )
+    assert find_by_name(joined, case) == find_by_name(parted, case) == (NiftiStructure(files[0]),)
+    assert find_by_name(f"{joined}:3", case) == (NiftiStructure(files[0], 3),)
+    assert find_by_name("femur left", case) == (NiftiStructure(files[1]),)
+    assert len(find_by_name(f"{joined}2", case)) == 1
+    assert [one.name for one in find_names(case)] == ["F\u00e9mur", "femur left", "F\u00e9mur2", "hip"]
 
 
 def _empty_header():
