@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
@@ -10,7 +10,7 @@ from hipseg.ingest.faults import Losses, find_losses
 from hipseg.ingest.grouping import Group, common_folder, group_images
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap
 from hipseg.ingest.index import SeriesIndex
-from hipseg.ingest.layout import CTORG_NAME, DESCRIPTION, IMAGE_FOLDERS
+from hipseg.ingest.layout import say_near_miss
 from hipseg.ingest.owners import Carried, pair_carriers
 from hipseg.ingest.placing import PlacedMasks, place_masks
 from hipseg.ingest.scan import Scan, scan_tree
@@ -148,17 +148,5 @@ def _say_none(scan: Scan, set_aside: Counter[str]) -> str:
     seen = f"{scan.files_seen} files looked at ({found})" if scan.files_seen else "it holds no files"
     return (
         f"no CT series in the folder given: {seen}; a tree of folders with CT images as DICOM is expected, or an nnU-Net "
-        f"data set, or CT-ORG{_say_near_miss(scan)}"
+        f"data set, or CT-ORG{say_near_miss([found.path for found in scan.niftis])}"
     )
-
-
-def _say_near_miss(scan: Scan) -> str:
-    """Say what volumes of another layout lack to be known as one; empty where they show none."""
-    folders = {PurePosixPath(found.folder).name for found in scan.niftis}.intersection(IMAGE_FOLDERS)
-    if folders:
-        return f": {' and '.join(sorted(folders))} are there, but no {DESCRIPTION} beside"
-    marks = [match[1] for found in scan.niftis if (match := CTORG_NAME.fullmatch(found.path.name))]
-    if marks:
-        counts = f"{marks.count('volume')} volume-N.nii.gz and {marks.count('labels')} labels-N.nii.gz"
-        return f": {counts} are there, but none of both of one number"
-    return ""
