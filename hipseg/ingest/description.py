@@ -38,6 +38,7 @@ class Description:
         num_training: announced number of training cases.
         file_ending: of images and labels.
         training, test: the cases, where they are listed (older keys); training is None where files are found by their names.
+        unread: number of cases under `validation`, as AMOS lists them, which nnU-Net does not read.
     """
 
     labels: tuple[tuple[str, int], ...]
@@ -45,6 +46,7 @@ class Description:
     file_ending: str
     training: tuple[Entry, ...] | None
     test: tuple[Entry, ...]
+    unread: int = 0
 
 
 def read_description(path: Path) -> Description:
@@ -77,6 +79,7 @@ def read_description(path: Path) -> Description:
         file_ending=ending,
         training=None if has_new_keys else _read_list(found.get("training"), "training"),
         test=() if has_new_keys else _read_list(found.get("test", []), "test"),
+        unread=len(validation) if isinstance(validation := found.get("validation"), list) else 0,
     )
 
 
@@ -163,10 +166,15 @@ def _read_entry(entry: object, key: str) -> Entry:
     image, label = values.get("image"), values.get("label")
     if not isinstance(image, str) or not (isinstance(label, str) or (label is None and key == "test")):
         raise SeriesError(f"{WHAT}: an entry under {key} does not name its image, or not its label")
-    path = PurePosixPath(image)
+    path = _read_path(image)
     stem = name_stem(Path(path.name))
     if not stem:
         raise SeriesError(f"{WHAT}: an entry under {key} names no file")
     # nnU-Net's first version lists images without the channel number that their files carry.
     numbered = path.with_name(path.name.replace(stem, f"{stem}_0000", 1))
-    return Entry(stem, (path, numbered), None if label is None else PurePosixPath(label))
+    return Entry(stem, (path, numbered), None if label is None else _read_path(label))
+
+
+def _read_path(text: str) -> PurePosixPath:
+    """Read a path, whose folders Windows parts by backslashes."""
+    return PurePosixPath(text if "/" in text else text.replace("\\", "/"))

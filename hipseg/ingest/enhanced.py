@@ -1,5 +1,6 @@
 """Enhanced multi-frame CT: one file -> one header a frame, and frames decoded one at a time."""
 
+import struct
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -107,7 +108,8 @@ def _group(keyword: str, own: "Dataset", shared: "Dataset") -> "Dataset":
 class _FrameFile:
     """An opened multi-frame file: where its pixels begin, and how they are stored.
 
-    Opened once, as a member of a ZIP archive is unpacked whole each time.
+    Opened once, as a member of a ZIP archive is unpacked whole each time. `fragments` are the places of compressed frames, one
+    fragment each, where no table tells them; empty otherwise.
     """
 
     path: Path
@@ -116,6 +118,7 @@ class _FrameFile:
     length: int
     syntax: str
     options: Mapping[str, Any]
+    fragments: tuple[int, ...] = ()
 
 
 class FrameReader:
@@ -189,6 +192,7 @@ def _open_frames(header: ImageHeader) -> _FrameFile:
     try:
         found = _locate(header.path, handle)
         _check_frames(found, header)
+        found = replace(found, fragments=_list_fragments(found))
     except BaseException:
         handle.close()
         raise
@@ -237,6 +241,24 @@ def _has_frame(file: _FrameFile, frame: int) -> bool:
     return True
 
 
+def _list_fragments(file: _FrameFile) -> tuple[int, ...]:
+    """List where compressed frames lie whose table of offsets is empty: looked for one by one, each costs a walk over all before.
+
+    Source: DICOM PS3.5 A.4, the table may be empty.
+    """
+    from pydicom.encaps import parse_basic_offsets, parse_fragments  # noqa: PLC0415 - see `dictionary`
+
+    if file.syntax not in DECODERS:
+        return ()
+    file.handle.seek(file.offset)
+    try:
+        offsets = () if parse_basic_offsets(file.handle) else parse_fragments(file.handle)[1]
+    except (ValueError, struct.error):
+        # Damaged; it is said when a frame is asked for.
+        return ()
+    return tuple(offsets) if len(offsets) == file.options["number_of_frames"] else ()
+
+
 def _place(element: "DataElement | RawDataElement | None") -> tuple[int, int]:
     """Give where the value of the pixel data begins, and its length in bytes, UNDEFINED_LENGTH where it is not known."""
     from pydicom.dataelem import RawDataElement  # noqa: PLC0415 - see `dictionary`
@@ -251,13 +273,15 @@ def _place(element: "DataElement | RawDataElement | None") -> tuple[int, int]:
 
 def _decode_frame(file: _FrameFile, header: ImageHeader) -> StoredI:
     """Give the stored values of one frame, int (y, x)."""
-    from pydicom.encaps import get_frame  # noqa: PLC0415 - see `dictionary`
+    from pydicom.encaps import generate_fragments, get_frame  # noqa: PLC0415 - see `dictionary`
     from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - see `dictionary`
 
     frame = header.frame or 0
-    file.handle.seek(file.offset)
+    file.handle.seek(file.fragments[frame] if file.fragments else file.offset)
     try:
-        if file.syntax in DECODERS:
+        if file.fragments:
+            compressed = next(generate_fragments(file.handle))
+        elif file.syntax in DECODERS:
             compressed = get_frame(file.handle, frame, number_of_frames=file.options["number_of_frames"])
         else:
             stored, _ = get_decoder(file.syntax).as_array(file.handle, index=frame, raw=True, **file.options)

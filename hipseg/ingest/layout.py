@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -151,6 +151,18 @@ def say_links(listing: Listing) -> str:
     """Say what may be missing for being a link; empty where there is none."""
     links = sum(listing.set_aside[reason] for reason in LINKS)
     return f" ({links} symbolic links in the data set are not followed; put the files themselves in their place)" if links else ""
+
+
+def say_near_miss(volumes: Collection[Path]) -> str:
+    """Say what NIfTI volumes of no known layout lack to be of one; empty where their names show none."""
+    folders = {path.parent.name for path in volumes}.intersection(IMAGE_FOLDERS)
+    if folders:
+        return f": {' and '.join(sorted(folders))} are there, but no {DESCRIPTION} beside"
+    kinds = [match[1] for path in volumes if (match := CTORG_NAME.fullmatch(path.name))]
+    if kinds:
+        counts = f"{kinds.count('volume')} volume-N.nii.gz and {kinds.count('labels')} labels-N.nii.gz"
+        return f": {counts} are there, but none of both of one number"
+    return ""
 
 
 def detect_layout(root: Path) -> Layout:

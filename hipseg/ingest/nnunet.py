@@ -4,11 +4,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
 from hipseg.errors import SeriesError
-from hipseg.ingest.description import Description, Entry, read_description
+from hipseg.ingest.description import ENDINGS, Description, Entry, read_description
 from hipseg.ingest.layout import DESCRIPTION, LAYOUTS, SYMBOLIC_LINK, Listing, list_files, say_links
 from hipseg.ingest.pairing import NiftiFile
 from hipseg.ingest.source import FoundCases, SourceCase
@@ -48,7 +48,8 @@ def find_nnunet_cases(root: Path) -> FoundCases:
     if description.num_training not in (images, len(training)):
         raise SeriesError(
             f"{DESCRIPTION} announces {description.num_training} training cases (numTraining), {images} are found in "
-            f"{FOLDERS['train']}; complete the data set, or mend the number{say_links(listing)}"
+            f"{FOLDERS['train']}{_say_endings(listing, description)}; complete the data set, or mend the number"
+            f"{say_links(listing)}"
         )
     set_aside = Counter(listing.set_aside)
     used = {path for one in cases for path in (one.volume, *(nifti.path for nifti in one.niftis)) if path is not None}
@@ -57,7 +58,22 @@ def find_nnunet_cases(root: Path) -> FoundCases:
     others = len(listing.files) - len(used) - (not is_linked)
     set_aside.update({OTHER_FILE: others} if others else {})
     layout = f"{LAYOUTS['nnunet']}, {len(training)} training and {len(cases) - len(training)} test cases"
-    return FoundCases(tuple(cases), listing.files_seen, MappingProxyType(dict(sorted(set_aside.items()))), layout)
+    aside = MappingProxyType(dict(sorted(set_aside.items())))
+    return FoundCases(tuple(cases), listing.files_seen, aside, layout, _remark_on_lists(description))
+
+
+def _say_endings(listing: Listing, description: Description) -> str:
+    """Say how many volumes lie there under another ending than the declared one; empty where there is none."""
+    inside = [one.name for one in listing.files if one.parent == PurePosixPath(FOLDERS["train"]) and not one.name.startswith(".")]
+    others = [name for name in inside if name.endswith(ENDINGS) and not name.endswith(description.file_ending)]
+    return f" ({len(others)} there have another ending than the file_ending {description.file_ending})" if others else ""
+
+
+def _remark_on_lists(description: Description) -> tuple[str, ...]:
+    if not description.unread:
+        return ()
+    words = f"{DESCRIPTION} lists {description.unread} cases under validation, which is not read"
+    return (f"{words}; list them under training or test to have them packed",)
 
 
 def _find_named(description: Description, listing: Listing, dataset: str) -> Iterator[SourceCase]:
@@ -104,6 +120,8 @@ def _make_case(
     label = listing.files.get(entry.label) if entry.label is not None else None
     if not fault and image is None:
         fault = f"it has labels, or a place in dataset.json, but no image; add the image, or take it out{say_links(listing)}"
+        if entry.images[0].is_absolute() or PureWindowsPath(entry.images[0]).drive:
+            fault += f" (its path begins at the root of a disk; write it as seen from {DESCRIPTION})"
     if not fault and subset == "train" and label is None:
         fault = f"a training image without labels; add its file to {LABEL_FOLDER}, or move the image to {FOLDERS['test']}"
         fault += say_links(listing)

@@ -13,6 +13,7 @@ from hipseg.ingest.faults import Losses, find_lacking, find_losses
 from hipseg.ingest.grouping import Group, common_folder, group_images
 from hipseg.ingest.images import SeriesImages, SeriesKey, SeriesMap, make_group
 from hipseg.ingest.index import SeriesIndex
+from hipseg.ingest.layout import say_near_miss
 from hipseg.ingest.owners import Carried, pair_carriers
 from hipseg.ingest.placing import PlacedMasks, place_masks
 from hipseg.ingest.register import Register
@@ -176,5 +177,5 @@ def _say_none(scan: Scan, set_aside: Counter[str]) -> str:
     seen = f"{scan.files_seen} files looked at ({found})" if scan.files_seen else "it holds no files"
     return (
         f"no CT series in the folder given: {seen}; a tree of folders with CT images as DICOM is expected, or an nnU-Net "
-        "data set, or CT-ORG"
+        f"data set, or CT-ORG{say_near_miss([found.path for found in scan.niftis])}"
     )

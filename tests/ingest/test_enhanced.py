@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - its own usual name
 from imagecodecs import jpegls_encode
 from pydicom import dcmread
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, parse_fragments
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -76,6 +76,22 @@ def test_compressed_frames_give_the_same_values(tmp_path):
     dataset.compress(RLELossless)
     dataset.save_as(path)
     np.testing.assert_array_equal(read(tmp_path)[1], volume_hu())
+
+
+@pytest.mark.parametrize("fragments", [1, 3])
+def test_frames_without_a_table_of_offsets_are_found_by_a_few_walks_whatever_their_number(tmp_path, monkeypatch, fragments):
+    def compress(dataset):
+        frames = np.frombuffer(dataset.PixelData, "<u2").reshape(-1, dataset.Rows, dataset.Columns)
+        encoded = [jpegls_encode(frame) for frame in frames]
+        dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+        dataset.PixelData = encapsulate(encoded, fragments_per_frame=fragments, has_bot=False)
+        dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+
+    write_enhanced(tmp_path / "a", volume_hu(20), order=tuple(reversed(range(20))), change=compress)
+    walks = []
+    monkeypatch.setattr("pydicom.encaps.parse_fragments", lambda *args, **more: walks.append(1) or parse_fragments(*args, **more))
+    np.testing.assert_array_equal(read(tmp_path)[1], volume_hu(20))
+    assert fragments > 1 or 1 <= len(walks) <= 2
 
 
 def test_legacy_converted_files_are_read_alike(tmp_path):

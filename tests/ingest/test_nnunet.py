@@ -1,5 +1,7 @@
 """nnU-Net data sets, new keys and old: cases, masks, names and subsets; what is missing is refused by name."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -130,6 +132,35 @@ def test_another_number_of_training_cases_than_announced_is_refused(tmp_path, tr
     write_nnunet(tmp_path, numTraining=train)
     with pytest.raises(SeriesError, match=rf"announces {train} training cases \(numTraining\), 2 are found in imagesTr"):
         find_nnunet_cases(tmp_path)
+
+
+def test_volumes_of_another_ending_than_declared_are_told(tmp_path):
+    root = write_nnunet(tmp_path, tests=0, ending=".nii", file_ending=".nii.gz")
+    words = r"0 are found in imagesTr \(2 there have another ending than the file_ending \.nii\.gz\)"
+    with pytest.raises(SeriesError, match=words):
+        find_nnunet_cases(root)
+
+
+def test_cases_listed_for_validation_are_told_as_not_read(tmp_path):
+    root = write_decathlon(tmp_path, validation=[{"image": "./imagesVa/a.nii.gz", "label": "./labelsVa/a.nii.gz"}] * 3)
+    (remark,) = find_nnunet_cases(root).remarks
+    assert re.search("lists 3 cases under validation, which is not read; list them under training or test", remark)
+    assert find_nnunet_cases(write_decathlon(tmp_path)).remarks == ()
+
+
+def test_a_list_written_on_windows_names_the_same_files(tmp_path):
+    listed = [{"image": r".\imagesTr\hip_0.nii.gz", "label": r".\labelsTr\hip_0.nii.gz"}]
+    (case,) = find_nnunet_cases(write_decathlon(tmp_path, train=1, tests=0, training=listed)).cases
+    assert (case.patient_id, case.volume) == (f"{tmp_path.name}/hip_0", tmp_path / "imagesTr" / "hip_0.nii.gz")
+    assert np.array_equal(read(case)[0], volume_hu(seed=0))
+
+
+@pytest.mark.parametrize("begin", ["/data/", "C:\\data\\"])
+def test_a_list_of_paths_from_the_root_of_a_disk_is_told_to_be_one(tmp_path, begin):
+    listed = [{"image": f"{begin}hip_0.nii.gz", "label": f"{begin}hip_0.nii.gz"}]
+    (case,) = find_nnunet_cases(write_decathlon(tmp_path, train=1, tests=0, training=listed)).cases
+    with pytest.raises(SeriesError, match=r"no image; .*its path begins at the root of a disk; write it as seen"):
+        open_case(case, "c0", {})
 
 
 def test_hidden_and_other_files_are_set_aside_and_counted(tmp_path):

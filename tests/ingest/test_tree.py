@@ -11,6 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
+from hipseg.errors import SeriesError
 from hipseg.geometry import affine_lps, affine_ras, make_grid
 from hipseg.ingest import images, spill
 from hipseg.ingest.cases import find_cases, list_structures, open_case
@@ -21,6 +22,7 @@ from hipseg.pack.plan import PackPlan
 from hipseg.pack.seals import seal_source, stamp_source
 from tests.ingest.builders import Plane, cut, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
 from tests.ingest.enhanced_builder import write_enhanced
+from tests.ingest.layouts import write_ctorg, write_nnunet
 from tests.ingest.media import write_medium, zip_folder
 from tests.ingest.seg_builder import read_sources, write_seg
 
@@ -212,3 +214,18 @@ def test_patients_that_are_a_guess_are_told_once(tmp_path, patients, studies, re
     assert [one.partition(", so that folds")[0].partition("; where")[0] for one in find_cases(tmp_path).remarks] == [
         remark
     ] * bool(remark)
+
+
+@pytest.mark.parametrize(
+    ("write", "lost", "words"),
+    [
+        (write_nnunet, "dataset.json", "imagesTr and imagesTs are there, but no dataset.json beside"),
+        (write_ctorg, "labels-*", "4 volume-N.nii.gz and 0 labels-N.nii.gz are there, but none of both of one number"),
+    ],
+)
+def test_a_layout_of_which_something_is_missing_is_told(tmp_path, write, lost, words):
+    write(tmp_path)
+    for path in tmp_path.glob(lost):
+        path.unlink()
+    with pytest.raises(SeriesError, match=f"or an nnU-Net data set, or CT-ORG: {words}"):
+        find_cases(tmp_path)
