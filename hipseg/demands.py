@@ -39,7 +39,7 @@ def check_hip(manifest: Manifest, settings: StudySettings) -> tuple[str, ...]:
     if rest := sorted(there - wanted):
         warnings.append(
             f"the masks have {_name_labels(rest, manifest.rois)}, not in {TARGET_LABELS} {sorted(wanted)} and so background; "
-            f"to learn that, too, as one structure with the rest: --set {TARGET_LABELS}={_flow(sorted(there | wanted))}"
+            f"to learn that, too, as one structure with the rest: --set {TARGET_LABELS}={_flow(sorted(there))}"
         )
     if absent := sorted(wanted - there):
         warnings.append(f"{TARGET_LABELS} has {_list(absent)}, which no mask has (`hipseg inspect` shows those that are there)")

@@ -105,7 +105,8 @@ def evaluate_fold(
     for case in split.val:
         scores += _evaluate_case(infer, dataset, run, manifest.record(case), scoring=scoring, console=console)
     write_scores(run.paths.scores, scores)
-    write_json(run.paths.summary, summarise_cases(scores) | {"hipseg": _describe(run, scoring, scores) | {"folds": len(splits)}})
+    counted = {"folds": len(splits), "scans": count_scans(manifest)}
+    write_json(run.paths.summary, summarise_cases(scores) | {"hipseg": _describe(run, scoring, scores) | counted})
     return tuple(scores)
 
 
@@ -201,6 +202,16 @@ def _nnunet_metrics(score: CaseScore) -> dict[str, float]:
         "TN": counts.tn,
         "n_pred": counts.predicted,
         "n_ref": counts.truth,
+    }
+
+
+def count_scans(manifest: Manifest) -> dict[str, int]:
+    """Count what became of the scans that were found in packing; a table's reader is to know of those that are not in it."""
+    return {
+        "packed": len(manifest.cases),
+        "refused": len(manifest.refusals),
+        "without_mask": sum(not one.has_mask for one in manifest.cases),
+        "kept_for_testing": sum(one.has_mask and not one.is_for_folds for one in manifest.cases),
     }
 
 

@@ -65,6 +65,10 @@ def test_what_no_run_could_learn_from_is_refused(fields, changes, message):
         check_hip(manifest_with(1, **fields), settings_of(**changes))
 
 
+def test_labels_that_are_not_there_are_not_among_those_to_set():
+    assert check_hip(manifest_with(1, 2), settings_of(target_labels=[1, 9]))[0].endswith("--set target_labels=[1,2]")
+
+
 def test_organs_that_are_all_there_are_nothing_to_warn_of(tmp_path):
     settings = settings_of(pretrain={"organs": {"bone": 1, "liver": 2}})
     assert check_organs(manifest_with(1, 2), settings, DatasetPaths(tmp_path)) == ()

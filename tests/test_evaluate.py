@@ -7,7 +7,7 @@ import pytest
 
 from hipseg.config import CleanSettings, EvaluateSettings, dump_settings, load_settings
 from hipseg.errors import ConfigError, TrainError
-from hipseg.evaluate import evaluate_fold, summarise_cases
+from hipseg.evaluate import count_scans, evaluate_fold, summarise_cases
 from hipseg.fsio import digest_file, write_text
 from hipseg.geometry import is_same_grid
 from hipseg.ingest.nifti import read_labels
@@ -23,11 +23,12 @@ from hipseg.score.cleaning import clean_mask
 from hipseg.score.masks import measure_masks
 from hipseg.score.overlap import Counts, count
 from hipseg.score.record import read_scores
-from hipseg.shards.manifest import read_manifest
+from hipseg.shards.manifest import Refusal, read_manifest
 from hipseg.shards.reader import open_reader
 from hipseg.splits import read_splits, write_splits
 from tests.learn.builders import disc_case, pack_discs, quiet_console, quiet_session, small_settings
 from tests.score.builders import made_score
+from tests.shards.builders import make_manifest, make_record
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,7 @@ def test_summary_has_what_nnunets_tools_and_the_report_read(trained):
     assert (own["scores_digest"], own["cases_digest"]) == (digest_file(paths.scores), digest_file(paths.cases))
     assert own["model_digest"] == digest_file(paths.model) == read_provenance(paths).model_digest
     assert own["labels"] == [{"name": "hip", "numbers": [1, 2]}]
+    assert own["scans"] == {"packed": 4, "refused": 0, "without_mask": 0, "kept_for_testing": 0}
     assert (own["clean"], own["pretraining"]) == (None, None)
     provenance = read_provenance(paths)
     assert own["code_digest"] == provenance.code_digests[0] == digest_code()
@@ -306,3 +308,10 @@ def test_aggregation_reads_what_evaluation_leaves(trained):
     assert fold.lines == scores
     assert fold.scores == tuple(score for score in scores if score.answer == "raw")
     assert collection.gaps == ("fold 1 of arm unet is missing",)
+
+
+def test_scans_that_are_in_no_fold_are_counted():
+    kept, bare = make_record("a", "p", subset="test"), make_record("b", "q", has_mask=False)
+    refused = (Refusal("x", "IngestError", "damaged"), Refusal("y", "IngestError", "damaged"))
+    manifest = make_manifest(kept, bare, make_record("c", "r"), refusals=refused)
+    assert count_scans(manifest) == {"packed": 3, "refused": 2, "without_mask": 1, "kept_for_testing": 1}

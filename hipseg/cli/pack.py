@@ -66,7 +66,7 @@ SHOWN_LABELS = 6
     type=float,
     default=DEFAULT_RULES.fraction,
     show_default=True,
-    help="Share of a voxel, of 1, from which on it belongs to a segment of a fractional DICOM SEG.",
+    help="Share of a voxel, above 0 and up to 1, from which on it belongs to a segment of a fractional DICOM SEG.",
 )
 @click.option("--untilt", is_flag=True, help="Shear series with gantry tilt back, instead of refusing them.")
 @click.option("--list-roi", is_flag=True, help="Only show the names of the structures. They come out of the source: private.")
@@ -93,7 +93,9 @@ SHOWN_LABELS = 6
     show_default=True,
     help="int16 keeps every Hounsfield unit; uint8 keeps 256 steps of --window, in half the space.",
 )
-@click.option("--window", "window_hu", nargs=2, type=int, metavar="LOW HIGH", help="HU that --store uint8 keeps; clamped beyond.")
+@click.option(
+    "--window", "window_hu", nargs=2, type=int, metavar="LOW HIGH", help="HU that --store uint8 keeps, and needs; clamped beyond."
+)
 @click.option(
     "--codec", type=click.Choice(tuple(LEVELS)), default="lz4", show_default=True, help="zstd is smaller and slower to read."
 )

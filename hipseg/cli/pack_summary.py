@@ -68,6 +68,8 @@ def say_summary(tally: Tally, found: FoundCases, paths: DatasetPaths, plan: Pack
     )
     if plan.rois and tally.packed and not tally.masked:
         click.echo("warning: --roi was given, but no case has any mask to choose from", err=True)
+    elif tally.packed and not tally.masked and plan.part is None:
+        click.echo("warning: no case has a mask, which training needs; docs/layouts.md says which masks are found", err=True)
 
 
 def warn(paths: DatasetPaths, manifest: Manifest, tally: Tally, forgotten: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from hipseg.phantom.dataset import WrittenPhantom, write_phantom
-from hipseg.phantom.options import MASK_FORMS, PhantomOptions
+from hipseg.phantom.options import FEWEST_SLICES, LARGEST_MATRIX, MASK_FORMS, SMALLEST_MATRIX, PhantomOptions
 from hipseg.phantom.patients import Patient
 
 DEFAULTS = PhantomOptions()
@@ -16,8 +16,16 @@ DEFAULTS = PhantomOptions()
 @click.command(name="phantom")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--patients", type=int, default=DEFAULTS.patients, show_default=True, help="Number of patients.")
-@click.option("--slices", type=int, default=DEFAULTS.slices, show_default=True, help="Slices of each patient.")
-@click.option("--matrix", type=int, default=DEFAULTS.matrix, show_default=True, help="Rows and columns of a slice.")
+@click.option(
+    "--slices", type=int, default=DEFAULTS.slices, show_default=True, help=f"Slices of each patient, at least {FEWEST_SLICES}."
+)
+@click.option(
+    "--matrix",
+    type=int,
+    default=DEFAULTS.matrix,
+    show_default=True,
+    help=f"Rows and columns of a slice, {SMALLEST_MATRIX} to {LARGEST_MATRIX}.",
+)
 @click.option("--seed", type=int, default=DEFAULTS.seed, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--masks", type=click.Choice(MASK_FORMS), default=DEFAULTS.masks, show_default=True, help="Form of the masks.")
 @click.option("--organs", is_flag=True, help="The trunk with liver, bladder, lungs, kidneys and bone, for pretraining.")

@@ -34,7 +34,7 @@ from hipseg.report.outlines import encode_case
 from hipseg.report.page import Page, PatientRow, Plot, Standing, list_patients, render_page, show_case
 from hipseg.report.plots import FORMS, save_figure
 from hipseg.report.published import parse_published
-from hipseg.report.table import DEFINITION, Comparison, blocks, compare
+from hipseg.report.table import DEFINITION, Comparison, blocks, compare, define
 from hipseg.report.table_csv import to_csv
 from hipseg.runs import DatasetPaths, FoldPaths, StudyPaths
 from hipseg.shards.manifest import read_manifest
@@ -91,7 +91,7 @@ def command(results: Path, shards: Path | None, pictures: int, megabytes: int) -
         standings=tuple(Standing(one.run, say(one.text), say(one.detail)) for one in standings),
         arms=tuple(scores),
         blocks=blocks(comparison) if comparison else (),
-        definition=DEFINITION,
+        definition=define(comparison) if comparison else DEFINITION,
         patients=patients,
         plots=plots,
         cases=tuple(show_case(encode_case(views[row.case]), row, tuple(scores)) for row in patients if row.case in views),

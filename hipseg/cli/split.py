@@ -22,9 +22,15 @@ deals them within a second or two."""
 
 @click.command()
 @click.argument("shards", type=click.Path(path_type=Path))
-@click.option("--folds", type=int, default=DEFAULTS.folds, show_default=True, help="Number of folds, at least 2.")
 @click.option(
-    "--seed", type=click.IntRange(0, MAX_SEED), default=DEFAULTS.split_seed, show_default=True, help="Of the shuffling."
+    "--folds", type=int, default=DEFAULTS.folds, show_default=True, help="Number of folds, at least 2; no settings file is read."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, MAX_SEED),
+    default=DEFAULTS.split_seed,
+    show_default=True,
+    help="Of the shuffling, as `split_seed`.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace folds that were dealt otherwise.")
 def command(shards: Path, folds: int, seed: int, overwrite: bool) -> None:

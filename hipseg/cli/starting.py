@@ -100,7 +100,7 @@ def start_on_cluster(settings: StudySettings, request: Request, before: tuple[Re
         submit_plan(plan, click.echo)
     for kind, names in (("complete before", plan.done), ("submitted before", plan.live)):
         if names:
-            click.echo(f"{kind}: {len(names)} jobs")
+            click.echo(f"{kind}: {len(names)} job{'s' * (len(names) > 1)}")
     root = shlex.quote(str(paths.root))
     click.echo(f"`hipseg status {root}` shows how far it is; `hipseg cancel {root}` ends it")
 

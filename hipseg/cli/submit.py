@@ -21,7 +21,7 @@ COUNT = click.IntRange(min=1)
 @config_options
 @click.option("--shards", help="Folder of the packed scans, in place of the settings' `shards`.")
 @click.option("--results", help="Folder of the study's results, in place of the settings' `results`.")
-@click.option("--folds", type=click.IntRange(min=2), help="Number of folds.")
+@click.option("--folds", type=click.IntRange(min=2), help="Number of folds, at least 2. [default: the settings', or 5]")
 @click.option("--epochs", type=COUNT, help="Epochs of every run, the pretraining run included.")
 @click.option("--arm", "arms", multiple=True, metavar="ARM", help="Run this arm only; may be repeated.")
 @click.option("--fold", "chosen_folds", multiple=True, type=int, metavar="K", help="Run this fold only, from 0; may be repeated.")
@@ -49,7 +49,10 @@ COUNT = click.IntRange(min=1)
 @click.option("--cpus", type=COUNT, help="Slurm: processor cores of each rank. [default: 8, or what a node has]")
 @click.option("--mem", "mem_gb", type=COUNT, metavar="GB", help="Slurm: memory of each node. [default: 32, or what a run needs]")
 @click.option(
-    "--time", "time_limit", metavar="TIME", help="Slurm: limit of one attempt at a run, which the next goes on. [default: a day]"
+    "--time",
+    "time_limit",
+    metavar="TIME",
+    help="Slurm: limit of one attempt at a run, which the next goes on: minutes, HH:MM:SS or D-HH. [default: a day]",
 )
 @click.option("--partition", help="Slurm: where the jobs go. [default: the cluster's own]")
 @click.option("--account", help="Slurm: whom the jobs are charged to.")

@@ -17,8 +17,8 @@ from hipseg.shards.manifest import read_manifest
 @click.argument("shards", type=NamedPath())
 @click.option("-o", "--output", type=NamedPath(), required=True, help="Where the folders of the cases go.")
 @click.option("--case", "keys", metavar="KEY", multiple=True, help="Only this case; repeatable. [default: all]")
-@click.option("--source-paths", is_flag=True, help="Also write which folder each case came from. Private.")
-@click.option("--key-table", type=NamedPath(), help="The table that `hipseg-pack --keep-key-table` kept.")
+@click.option("--source-paths", is_flag=True, help="Also write which folder each case came from; needs --key-table. Private.")
+@click.option("--key-table", type=NamedPath(), help="The table that `hipseg-pack --keep-key-table` kept; for --source-paths.")
 def command(shards: Path, output: Path, keys: tuple[str, ...], source_paths: bool, key_table: Path | None) -> None:
     """Give the packed cases back as NIfTI in their original grid.
 

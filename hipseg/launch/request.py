@@ -56,7 +56,8 @@ class Request:
         given = [name for name in CLUSTER_ONLY if getattr(self, name) is not None]
         if given:
             options = " and ".join("--" + {"mem_gb": "mem", "time_min": "time"}.get(name, name) for name in given)
-            raise ConfigError(f"{options} is for a Slurm cluster, and this study runs on this machine; leave it out")
+            verb, them = ("are", "them") if len(given) > 1 else ("is", "it")
+            raise ConfigError(f"{options} {verb} for a Slurm cluster, and this study runs on this machine; leave {them} out")
 
 
 def read_request(value: Mapping[str, Any]) -> Request:

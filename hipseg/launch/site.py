@@ -39,8 +39,8 @@ class NodeKind(Settings):
     features: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        cards = f", {self.gpus} GPUs" if self.gpus else ""
-        return f"{self.nodes} nodes of {self.cpus} cores, {self.memory_mb // MB_A_GB} GB{cards}"
+        cards = f", {_count(self.gpus, 'GPU')}" if self.gpus else ""
+        return f"{_count(self.nodes, 'node')} of {_count(self.cpus, 'core')}, {self.memory_mb // MB_A_GB} GB{cards}"
 
 
 class Partition(Settings):
@@ -166,8 +166,8 @@ def refuse_impossible(site: SiteProfile, names: str | None, wanted: Resources, w
     if any(fits(partition, wanted) for partition in chosen.values()):
         return
     asked = (
-        f"{wanted.nodes} nodes with {wanted.ranks_per_node * wanted.cpus_per_rank} cores, {wanted.mem_gb} GB and "
-        f"{wanted.gpus_per_node} GPUs each for {format_time(wanted.time_min)}"
+        f"{_count(wanted.nodes, 'node')} with {_count(wanted.ranks_per_node * wanted.cpus_per_rank, 'core')}, "
+        f"{wanted.mem_gb} GB and {_count(wanted.gpus_per_node, 'GPU')} each for {format_time(wanted.time_min)}"
     )
     if wanted.constraint:
         asked += f", constraint {wanted.constraint}"
@@ -206,8 +206,9 @@ def _bring_down(partition: Partition, kind: NodeKind, wanted: Resources) -> list
         cures.append(f"--nodes {most_nodes}")
     if wanted.gpus_per_node > kind.gpus:
         cures.append(f"--gpus {kind.gpus}")
-    if wanted.cpus_per_rank > most_cpus:
-        cures.append(f"--cpus {most_cpus}" if most_cpus else f"{kind.cpus} --ranks a node")
+    # With fewer cards come fewer ranks, which may be few enough.
+    if wanted.cpus_per_rank > most_cpus and (most_cpus or wanted.gpus_per_node <= kind.gpus):
+        cures.append(f"--cpus {most_cpus}" if most_cpus else f"--ranks {kind.cpus * min(wanted.nodes, most_nodes)}")
     if wanted.mem_gb * MB_A_GB > kind.memory_mb:
         cures.append(f"--mem {kind.memory_mb // MB_A_GB}")
     if partition.time_limit_min is not None and wanted.time_min > partition.time_limit_min:
@@ -234,6 +235,10 @@ def describe(partition: Partition) -> str:
     """Tell a partition's nodes and time limit in words."""
     limit = "" if partition.time_limit_min is None else f", at most {format_time(partition.time_limit_min)}"
     return " and ".join(map(str, partition.kinds)) + limit
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _read_size(text: str) -> int | None:

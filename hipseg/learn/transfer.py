@@ -1,5 +1,6 @@
 """Fine-tuning: everything but the head comes from the pretraining, and a record says what did."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -84,7 +85,11 @@ def check_pretraining(pretraining: FoldPaths, settings: StudySettings) -> None:
     """
     if not pretraining.is_complete:
         state = "unfinished" if pretraining.settings.exists() else "missing"
-        raise TrainError(f"the pretraining that this arm starts from is {state}: no summary.json in {pretraining.root}; {REMEDY}")
+        results = shlex.quote(str(pretraining.root.parent))
+        raise TrainError(
+            f"the pretraining that this arm starts from is {state}: no summary.json in {pretraining.root}; {REMEDY} and "
+            f"`--results {results}`"
+        )
     try:
         difference = compare_pretraining(pretraining.settings, settings)
     except ConfigError as error:

@@ -82,7 +82,7 @@ def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, 
         ReportError: there are no results; a fold is partial, missing or damaged; or, whatever `allow_partial` says, folds do not
             belong together (`check_agreement`).
     """
-    found = find_folds(paths)
+    found, planned = find_folds(paths), tuple(planned)
     folds: list[FoldResult] = []
     gaps: list[str] = []
     case_lists = CaseLists()
@@ -95,7 +95,7 @@ def collect(paths: StudyPaths, planned: Iterable[tuple[str, int, int]] = (), *, 
                 gaps.append(hide_folders(str(error), [paths.root]))
     gaps += _find_missing(folds, found, planned)
     if gaps and not allow_partial:
-        raise ReportError(f"{'; '.join(gaps)}; {CURE}")
+        raise ReportError(f"{'; '.join(gaps)}; {CURE}{_leave_out(found, planned)}")
     if not any(fold.repeat == 0 for fold in folds):
         raise ReportError(f"no complete fold in {paths.root}: {'; '.join(gaps)}; a table needs at least one")
     is_needed = any(fold.pretraining is not None for fold in folds)
@@ -141,6 +141,12 @@ def find_folds(paths: StudyPaths) -> list[tuple[str, int, int]]:
     if not found:
         raise ReportError(f"no fold of any arm in {paths.root}; `hipseg submit` or `hipseg train` makes them")
     return sorted(found, key=lambda run: (_place(run[0]), run))
+
+
+def _leave_out(found: Iterable[tuple[str, int, int]], planned: Iterable[tuple[str, int, int]]) -> str:
+    """Say how to go on without arms of which nothing was begun."""
+    arms = sorted({arm for arm, _, _ in planned} - {arm for arm, _, _ in found})
+    return f"; to go on without {' and '.join(arms)}, take that out of `arms` in the settings and submit again" if arms else ""
 
 
 def _find_missing(

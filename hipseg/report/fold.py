@@ -92,6 +92,7 @@ class FoldResult:
         pretraining: SHA-256 of the pretrained model that it started from; None without transfer.
         sides: the cases that it was trained on and validated with.
         lines: every line of scores: one a case, structure and answer.
+        scans: what became of the scans found in packing, in words; empty where an earlier version scored the fold.
     """
 
     arm: str
@@ -114,6 +115,7 @@ class FoldResult:
     pretraining: str | None
     sides: Sides
     lines: tuple[CaseScore, ...]
+    scans: str = ""
 
     @property
     def title(self) -> str:
@@ -245,6 +247,16 @@ def _make_fold(facts: Mapping[str, Any], sides: Sides, lines: tuple[CaseScore, .
         pretraining=None if pretraining is None else str(pretraining["model_digest"]),
         sides=sides,
         lines=lines,
+        scans=_tell_scans(facts["scans"]) if "scans" in facts else "",
+    )
+
+
+def _tell_scans(scans: Mapping[str, Any]) -> str:
+    """Say what became of all scans, so that nobody takes the cases of a table for all there were."""
+    packed, refused, bare, kept = (int(scans[name]) for name in ("packed", "refused", "without_mask", "kept_for_testing"))
+    return (
+        f"{packed} of {packed + refused} were packed and {refused} refused; of the packed, {bare} without a mask and {kept} kept "
+        "for testing by their publisher are in no fold"
     )
 
 

@@ -95,8 +95,9 @@ def parse_published(text: str, where: str) -> tuple[PublishedRow, ...]:
     except csv.Error as error:
         raise ReportError(f"cannot read the table {where} at line {reader.line_num + 1}: {error}; CSV is needed") from error
     if sum(name in titles for name in SCORE_COLUMNS) < 2:
+        commas = "; its titles stand between semicolons, and commas are needed" if any(";" in title for title in titles) else ""
         raise ReportError(
-            f"{where} has fewer than two columns of scores; name them by a first line, out of {', '.join(SCORE_COLUMNS)}"
+            f"{where} has fewer than two columns of scores; name them by a first line, out of {', '.join(SCORE_COLUMNS)}{commas}"
         )
     if not rows:
         raise ReportError(f"{where} has no row below its titles; one row a method is needed")

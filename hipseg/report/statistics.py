@@ -60,6 +60,7 @@ class ArmStatistics:
         answer: whether as the network gave it, or cleaned.
         cases, patients: how many.
         misses: cases whose prediction is empty and whose truth is not.
+        false_alarms: cases whose truth is empty and whose prediction is not.
         over_cases: measure -> spread over all cases of all folds; the headline. It has no interval, since cases of one patient
             are alike.
         over_patients: measure -> estimate over the means of each patient's cases.
@@ -74,6 +75,7 @@ class ArmStatistics:
     cases: int
     patients: int
     misses: int
+    false_alarms: int
     over_cases: Mapping[str, Spread]
     over_patients: Mapping[str, Estimate]
     over_folds: Mapping[str, Estimate]
@@ -87,13 +89,14 @@ class OrganStatistics:
 
     Args:
         organ: its name, printable.
-        cases, patients, misses, over_cases: as of an arm.
+        cases, patients, misses, false_alarms, over_cases: as of an arm.
     """
 
     organ: str
     cases: int
     patients: int
     misses: int
+    false_alarms: int
     over_cases: Mapping[str, Spread]
 
 
@@ -119,12 +122,13 @@ def estimate(values: npt.ArrayLike) -> Estimate:
 
 
 def tabulate(scores: Sequence[CaseScore], measures: Sequence[str] = MEASURES) -> pd.DataFrame:
-    """Give one line a score: its keys, whether it is a miss, and its measures."""
+    """Give one line a score: its keys, whether it is a miss or a false alarm, and its measures."""
     # Column by column: a tuple a line would set Python looking for cycles among all lines, again and again.
     keys = {name: [getattr(one, name) for one in scores] for name in ("repeat", "fold", "case", "patient")}
     misses = np.array([one.counts.predicted == 0 < one.counts.truth for one in scores], dtype=np.bool_)
+    alarms = np.array([one.counts.truth == 0 < one.counts.predicted for one in scores], dtype=np.bool_)
     values = {name: np.array([getattr(one, name) for one in scores], dtype=np.float64) for name in measures}
-    return pd.DataFrame({**keys, "is_miss": misses, **values})
+    return pd.DataFrame({**keys, "is_miss": misses, "is_false_alarm": alarms, **values})
 
 
 def summarise(result: ArmResult, label: str | None = None, answer: Answer = "raw") -> ArmStatistics:
@@ -148,6 +152,7 @@ def summarise(result: ArmResult, label: str | None = None, answer: Answer = "raw
         cases=len(frame),
         patients=len(patient_means),
         misses=int(frame["is_miss"].sum()),
+        false_alarms=int(frame["is_false_alarm"].sum()),
         over_cases={name: spread(frame[name]) for name in MEASURES},
         over_patients={name: estimate(patient_means[name]) for name in MEASURES},
         over_folds={name: estimate(fold_means[name]) for name in MEASURES},
@@ -162,6 +167,6 @@ def summarise_organs(lines: Sequence[CaseScore]) -> tuple[OrganStatistics, ...]:
     for organ in dict.fromkeys(line.label for line in lines):
         frame = tabulate([line for line in lines if line.label == organ])
         over_cases = {name: spread(frame[name]) for name in MEASURES}
-        misses, patients = int(frame["is_miss"].sum()), frame["patient"].nunique()
-        rows.append(OrganStatistics(printable(organ), len(frame), patients, misses, over_cases))
+        misses, alarms = int(frame["is_miss"].sum()), int(frame["is_false_alarm"].sum())
+        rows.append(OrganStatistics(printable(organ), len(frame), frame["patient"].nunique(), misses, alarms, over_cases))
     return tuple(rows)

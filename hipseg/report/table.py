@@ -75,14 +75,15 @@ DEFINITION = (
     "not cut at 0 and 1; there is none over cases, since a patient's cases are alike."
     " Empties: where truth and prediction are both empty a score is undefined, "
     "left out of the mean and counted; where one of them is empty overlap and NSD are 0, HD95 and ASSD are undefined, and 'or"
-    " diagonal' puts the image's diagonal in their place; a miss is an empty prediction of a structure that is there. "
-    "Weights: of the epoch with the highest Dice on the fold's validation cases, which are the cases scored here, so that all "
-    "scores are optimistic, the more so the more an arm fluctuates from epoch to epoch; so it is with organs of pretraining. "
+    " diagonal' puts the image's diagonal in their place; a miss is an empty prediction of a structure that is there, a false "
+    "alarm a prediction of one that is not. "
+    "Weights: of the epoch with the highest Dice on the fold's validation cases, of all their pixels in the network's input "
+    "together. These are the cases scored here, so that all scores are optimistic, the more so the more an arm fluctuates from "
+    "epoch to epoch; so it is with organs of pretraining. "
     "Spacing: distances are in mm by each case's own spacing, from both surfaces together; NSD is the share of both surfaces "
     "within 1 or 2 mm; volume difference is prediction minus truth. F1 is the same number as Dice. Accuracy counts background"
     " too; all-background accuracy is what an answer without any foreground would score. Loss is the mean over folds of the "
-    "validation loss at the best epoch. The weights scored are those of that epoch, which was chosen on the same cases: all"
-    " scores are a little optimistic. Neither accuracy nor loss ranks. Arms are compared over patients by Wilcoxon's "
+    "validation loss at the best epoch. Neither accuracy nor loss ranks. Arms are compared over patients by Wilcoxon's "
     "signed-rank test of Dice (two-sided, zeros after Pratt), with Holm's correction over all pairs tested and a "
     f"distribution-free {PERCENT} interval of the median difference; folds are not tested. Effect size is the matched-pairs "
     "rank-biserial correlation: ranks for the second arm minus ranks for the first, as a share of all ranks, with those of "
@@ -162,6 +163,20 @@ def compare(collection: Collection) -> Comparison:
     )
 
 
+def define(comparison: Comparison) -> str:
+    """Say how the numbers of a table came about."""
+    return f"{DEFINITION} {describe_data(comparison)}"
+
+
+def describe_data(comparison: Comparison) -> str:
+    """Name the structures by their labels, and the scans that the cases were among; a name may be called anything."""
+    folds = [fold for row in comparison.rows for fold in row.result.folds]
+    labels = {name: numbers for fold in folds for name, numbers in fold.labels.items()}
+    told = (f"{name} is label {' and '.join(map(str, numbers))} of the masks" for name, numbers in labels.items())
+    scans = "; or ".join(dict.fromkeys(fold.scans for fold in folds if fold.scans))
+    return f"Structures: {'; '.join(told)}." + (f" Scans: {scans}." if scans else "")
+
+
 def blocks(comparison: Comparison) -> tuple[Block, ...]:
     """Put the table into words, block by block; a block without rows is left out."""
     every = (
@@ -187,7 +202,7 @@ def blocks(comparison: Comparison) -> tuple[Block, ...]:
         Block(
             "Organs of pretraining over its held-out cases, by which its epoch was chosen",
             ("Organ",),
-            ("Cases", "Patients", "Misses", "Undefined", *ORGAN_TITLES.values()),
+            ("Cases", "Patients", "Misses", "False alarms", "Undefined", *ORGAN_TITLES.values()),
             tuple(_organ_row(row) for row in comparison.organs),
         ),
     )
@@ -205,7 +220,7 @@ def _blocks_over_cases(rows: Sequence[ArmStatistics]) -> tuple[Block, ...]:
         Block(
             "Cases behind them",
             ("Study", "Method", "Arm", "Scored"),
-            ("Folds", "Cases", "Patients", "Misses", "Undefined"),
+            ("Folds", "Cases", "Patients", "Misses", "False alarms", "Undefined"),
             tuple((*_names(row), _scored(row), *_counts(row)) for row in rows),
         ),
         Block(
@@ -248,6 +263,7 @@ def _counts(row: ArmStatistics) -> Sequence[Cell]:
         str(row.cases),
         str(row.patients),
         str(row.misses),
+        str(row.false_alarms),
         str(row.over_cases["dice"].undefined),
     )
 
@@ -288,7 +304,7 @@ def _slice_rows(rows: Iterable[ArmStatistics]) -> Iterator[tuple[Cell, ...]]:
 
 def _organ_row(row: OrganStatistics) -> tuple[Cell, ...]:
     means = (_spread(row.over_cases[name]) for name in ORGAN_TITLES)
-    counts = (row.cases, row.patients, row.misses, row.over_cases["dice"].undefined)
+    counts = (row.cases, row.patients, row.misses, row.false_alarms, row.over_cases["dice"].undefined)
     return row.organ, *map(str, counts), *means
 
 

@@ -5,7 +5,7 @@ import io
 import math
 
 from hipseg.report.statistics import ArmStatistics, Estimate
-from hipseg.report.table import DEFINITION, METRIC_TITLES, READINGS, Comparison
+from hipseg.report.table import METRIC_TITLES, READINGS, Comparison, define
 from hipseg.score.record import MEASURES
 from hipseg.score.slicewise import SLICE_METRICS, Reading
 
@@ -25,7 +25,7 @@ def to_csv(comparison: Comparison) -> str:
     about = {
         "partial": _text(comparison.stamp or ""),
         "warnings": _text("; ".join(comparison.warnings)),
-        "definition": DEFINITION,
+        "definition": define(comparison),
     }
     out = io.StringIO()
     # Dictionaries in place of a set, which has no order.
@@ -61,6 +61,7 @@ def _case_line(row: ArmStatistics) -> dict[str, str]:
         "loss": _number(row.loss.mean),
         **_origin(row, "case"),
         "misses": str(row.misses),
+        "false_alarms": str(row.false_alarms),
         "undefined": str(row.over_cases["dice"].undefined),
         **_estimate("dice_patients", row.over_patients["dice"]),
         **_estimate("dice_folds", row.over_folds["dice"]),

@@ -7,7 +7,7 @@ from typing import Any
 from hipseg.fsio import without_nan
 from hipseg.report.fold import FoldResult
 from hipseg.report.statistics import CONFIDENCE, ArmStatistics
-from hipseg.report.table import DEFINITION, READINGS, Comparison
+from hipseg.report.table import READINGS, Comparison, define
 from hipseg.score.slicewise import SLICE_METRICS
 
 FORMAT_VERSION = 4
@@ -19,7 +19,7 @@ def to_json(comparison: Comparison) -> str:
         "format_version": FORMAT_VERSION,
         "partial": comparison.stamp,
         "warnings": comparison.warnings,
-        "definition": DEFINITION,
+        "definition": define(comparison),
         "confidence": CONFIDENCE,
         "rows": [_describe(row) for row in comparison.rows],
         "pairs": [dataclasses.asdict(pair) for pair in comparison.pairs],
@@ -44,6 +44,7 @@ def _describe(row: ArmStatistics) -> dict[str, Any]:
         "cases": row.cases,
         "patients": row.patients,
         "misses": row.misses,
+        "false_alarms": row.false_alarms,
         "over_cases": {name: dataclasses.asdict(values) for name, values in row.over_cases.items()},
         "over_patients": {name: dataclasses.asdict(values) for name, values in row.over_patients.items()},
         "over_folds": {name: dataclasses.asdict(values) for name, values in row.over_folds.items()},

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from hipseg.report.table import DEFINITION, Block, Cell, Comparison, Joined, blocks
+from hipseg.report.table import Block, Cell, Comparison, Joined, blocks, define
 
 ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -61,7 +61,7 @@ def to_latex(comparison: Comparison) -> str:
     stamp = [rf"\textbf{{{_escape(comparison.stamp)}}}\par\medskip\noindent"] if comparison.stamp else []
     warnings = [rf"{_escape(warning)}\par\medskip\noindent" for warning in comparison.warnings]
     body = [line for block in blocks(comparison) for line in _set_block(block)]
-    definition = rf"\footnotesize {_escape(DEFINITION)}"
+    definition = rf"\footnotesize {_escape(define(comparison))}"
     return "\n".join([PREAMBLE, *stamp, *warnings, *body, definition, r"\end{document}", ""])
 
 

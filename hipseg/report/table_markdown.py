@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from hipseg.report.table import DEFINITION, Block, Cell, Comparison, Joined, blocks
+from hipseg.report.table import DEFINITION, Block, Cell, Comparison, Joined, blocks, describe_data
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~&$])")
 """Punctuation that means something to Markdown inside a line; a backslash takes that from it. Source: CommonMark 0.31, 2.4."""
@@ -14,7 +14,8 @@ def to_markdown(comparison: Comparison) -> str:
     stamp = [f"**{_escape(comparison.stamp)}**", ""] if comparison.stamp else []
     warnings = [f"- {_escape(warning)}" for warning in comparison.warnings]
     head = [*stamp, *warnings, *([""] if warnings else [])]
-    return "\n".join([*head, *(line for block in blocks(comparison) for line in _set_block(block)), DEFINITION, ""])
+    definition = f"{DEFINITION} {_escape(describe_data(comparison))}"
+    return "\n".join([*head, *(line for block in blocks(comparison) for line in _set_block(block)), definition, ""])
 
 
 def _set_block(block: Block) -> list[str]:

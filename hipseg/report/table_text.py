@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hipseg.report.table import DEFINITION, Block, Cell, Comparison, blocks
+from hipseg.report.table import Block, Cell, Comparison, blocks, define
 
 FEWEST_COLUMNS = 80
 ROOMY_COLUMNS = 100
@@ -29,7 +29,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     for block in blocks(comparison):
         console.print(Text(block.title, style="bold"))
         console.print(_make_table(block if console.width >= ROOMY_COLUMNS else _leave_out_names(block)))
-    console.print(Text(DEFINITION))
+    console.print(Text(define(comparison)))
 
 
 def _leave_out_names(block: Block) -> Block:

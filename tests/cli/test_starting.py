@@ -228,7 +228,7 @@ def test_a_study_of_a_cluster_that_is_out_of_sight_is_left_alone(folder, slurm):
 
 def test_options_of_a_cluster_are_refused_without_one(folder, no_cluster):
     ended = submit_unet("--nodes", 2, "--time", 30)
-    assert str(ended.exception).startswith("--nodes and --time is for a Slurm cluster")
+    assert str(ended.exception).startswith("--nodes and --time are for a Slurm cluster")
 
 
 def test_status_shows_what_the_cluster_says(folder, slurm):

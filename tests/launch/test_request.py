@@ -31,6 +31,6 @@ def test_only_what_was_asked_for_is_written():
 
 
 def test_what_only_a_cluster_can_do_is_refused_here_by_its_option():
-    with pytest.raises(ConfigError, match=r"^--nodes and --gpus and --cpus and --mem and --time and --part.* and --pack is"):
+    with pytest.raises(ConfigError, match=r"^--nodes and --gpus and --cpus and --mem and --time and --part.* and --pack are"):
         FULL.refuse_here()
     Request(ranks=2, max_running=1, arms=("unet",)).refuse_here()

@@ -74,7 +74,8 @@ def test_what_sinfo_does_not_say_is_not_guessed(line):
         (want(time_min=5000), "--time 2-00:00:00"),
         (want(nodes=5), "--nodes 4"),
         (want(ranks_per_node=4), "--cpus 4 or --partition gpu"),
-        (want(ranks_per_node=20, cpus_per_rank=2), "16 --ranks a node"),
+        (want(ranks_per_node=20, cpus_per_rank=2), "--ranks 16"),
+        (want(ranks_per_node=20, cpus_per_rank=2, gpus_per_node=20), "--gpus 0"),
         (want(constraint="a100", nodes=1), "another --constraint or --partition gpu"),
         # Each alone is there, and not both on one node.
         (want(gpus_per_node=4, time_min=2000), "--gpus 0"),

@@ -86,7 +86,7 @@ def test_freezing_a_layer_that_is_not_there_is_refused(tmp_path, pretraining):
 
 
 def test_missing_pretraining_is_refused_with_the_command(tmp_path):
-    with pytest.raises(TrainError, match=r"is missing.*run `hipseg pretrain`"):
+    with pytest.raises(TrainError, match=r"is missing.*run `hipseg pretrain` .* and `--results \S+`$"):
         check_pretraining(StudyPaths(tmp_path).pretraining, small_settings(tmp_path))
 
 

@@ -291,6 +291,10 @@ def test_an_arm_that_was_planned_and_left_nothing_is_missing(paths):
     planned = [("unet", 0, 0), ("unet", 0, 1), ("modified-unet", 0, 1), ("modified-unet", 0, 0)]
     with pytest.raises(ReportError, match=r"^fold 0 of arm modified-unet is missing; fold 1 of arm modified-unet is missing; "):
         collect(paths, planned)
+    with pytest.raises(
+        ReportError, match=r"; to go on without modified-unet, take that out of `arms` in the settings and submit"
+    ):
+        collect(paths, planned)
     assert len(collect(paths, planned, allow_partial=True).gaps) == 2
     assert collect(paths, planned[:2]).gaps == ()
 

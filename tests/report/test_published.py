@@ -82,6 +82,7 @@ def test_a_name_cannot_move_the_cursor(tmp_path):
     ("text", "message"),
     [
         ("", "fewer than two columns of scores"),
+        ("method;dice;iou\nA;0,5;0,3\n", "out of dice, .*, f1; its titles stand between semicolons, and commas are needed"),
         ("method,dice\nA,0.5\n", "fewer than two columns of scores; name them by a first line, out of dice, iou"),
         ("method,dice,iou\n", "has no row below its titles"),
         ("method,dice,iou\nA,0.5,x\n", "iou in line 2 is 'x'"),

@@ -19,6 +19,8 @@ from hipseg.report.table import (
     Joined,
     blocks,
     compare,
+    define,
+    describe_data,
 )
 from hipseg.runs import StudyPaths
 from hipseg.score.overlap import Counts
@@ -53,9 +55,9 @@ def test_numbers_are_rounded_to_three_decimals(comparison):
 
 def test_every_row_says_how_many_cases_misses_and_undefined_values_it_has(comparison):
     behind = block(comparison, "Cases behind")
-    assert behind.numbers == ("Folds", "Cases", "Patients", "Misses", "Undefined")
-    assert behind.rows[0] == ("[18]", "U-Net", "unet", "hip, raw", "2/2", "4", "4", "1", "1")
-    assert behind.rows[1][4:] == ("2/2", "4", "4", "0", "1")
+    assert behind.numbers == ("Folds", "Cases", "Patients", "Misses", "False alarms", "Undefined")
+    assert behind.rows[0] == ("[18]", "U-Net", "unet", "hip, raw", "2/2", "4", "4", "1", "0", "1")
+    assert behind.rows[1][4:] == ("2/2", "4", "4", "0", "0", "1")
 
 
 def test_every_block_is_as_wide_as_its_titles(full_comparison):
@@ -112,12 +114,35 @@ def test_organs_of_the_pretraining_have_a_block_of_their_own(tmp_path):
     comparison = compare(collect(StudyPaths(tmp_path)))
     (block,) = [one for one in blocks(comparison) if one.title.startswith("Organs of pretraining")]
     assert block.title.endswith("over its held-out cases, by which its epoch was chosen")
-    assert block.numbers == ("Cases", "Patients", "Misses", "Undefined", "Dice", "IoU", "HD95 mm", "NSD 2 mm")
+    assert block.numbers == ("Cases", "Patients", "Misses", "False alarms", "Undefined", "Dice", "IoU", "HD95 mm", "NSD 2 mm")
     # Of the bladder one case is a miss and the other has none; two livers of Dice 1 and 0.5, 2 mm apart or not.
     zero = Joined("0.000", "±", "n/a")
     means = (("0.750", "0.354"), ("0.667", "0.471"), ("1.000", "1.414"), ("0.938", "0.088"))
     liver = [Joined(mean, "±", sd) for mean, sd in means]
-    assert block.rows == (("bladder", "2", "2", "1", "1", zero, zero, "n/a", zero), ("liver", "2", "2", "0", "0", *liver))
+    assert block.rows == (
+        ("bladder", "2", "2", "1", "0", "1", zero, zero, "n/a", zero),
+        ("liver", "2", "2", "0", "0", "0", *liver),
+    )
+
+
+def test_an_answer_where_there_is_nothing_is_a_false_alarm(tmp_path):
+    for fold in (0, 1):
+        write_fold(tmp_path, "unet", fold, {f"c{fold}": Counts(0, 3, 0, 7), f"d{fold}": Counts(0, 0, 0, 10)})
+    comparison = compare(collect(StudyPaths(tmp_path)))
+    assert block(comparison, "Cases behind").rows[0][4:] == ("2/2", "4", "4", "0", "2", "2")
+
+
+def test_the_data_behind_a_table_are_named_with_labels_and_scans_that_are_not_in_it(tmp_path):
+    scans = {"packed": 6, "refused": 1, "without_mask": 2, "kept_for_testing": 0}
+    for fold in (0, 1):
+        labels = [{"name": "hip", "numbers": [1, 3]}]
+        write_fold(tmp_path, "unet", fold, {f"c{fold}": Counts(1, 1, 1, 7)}, scans=scans, labels=labels)
+    comparison = compare(collect(StudyPaths(tmp_path)))
+    assert describe_data(comparison) == (
+        "Structures: hip is label 1 and 3 of the masks. Scans: 6 of 7 were packed and 1 refused; of the packed, 2 without a mask "
+        "and 0 kept for testing by their publisher are in no fold."
+    )
+    assert define(comparison) == f"{DEFINITION} {describe_data(comparison)}"
 
 
 def test_whole_results_have_no_stamp_and_partial_ones_name_what_is_left_out(tmp_path):
@@ -129,7 +154,10 @@ def test_whole_results_have_no_stamp_and_partial_ones_name_what_is_left_out(tmp_
 
 
 def test_the_definition_names_unit_averaging_empties_spacing_and_implementation():
-    assert "the highest Dice on the fold's validation cases, which are the cases scored here" in DEFINITION
+    assert (
+        "the highest Dice on the fold's validation cases, of all their pixels in the network's input together. These are the"
+        in DEFINITION
+    )
     assert "Effect size is the matched-pairs rank-biserial correlation" in DEFINITION
     assert "over patients, of the means of each patient's cases" in DEFINITION
     for words in ("Unit: ", "Averaging: ", "Empties: ", "Spacing: ", f"Implementation: hipseg {__version__}"):
@@ -170,6 +198,7 @@ def read_lines(root, arm, answer):
         hd95_or_diagonal_mm=distances["hd95_mm"].where(~one_empty, diagonal),
         assd_or_diagonal_mm=distances["assd_mm"].where(~one_empty, diagonal),
         is_miss=(tp + fp == 0) & (tp + fn > 0),
+        is_false_alarm=(tp + fp > 0) & (tp + fn == 0),
     )
 
 
@@ -189,7 +218,8 @@ def test_every_cell_over_cases_follows_from_the_lines(full_comparison, tmp_path,
     assert set(METRIC_TITLES) < set(lines)
     behind = block(full_comparison, "Cases behind").rows[place][4:]
     patients = lines["patient"].nunique()
-    assert behind == ("2/2", str(len(lines)), str(patients), str(lines["is_miss"].sum()), str(lines["dice"].isna().sum()))
+    counted = (len(lines), patients, lines["is_miss"].sum(), lines["is_false_alarm"].sum(), lines["dice"].isna().sum())
+    assert behind == ("2/2", *map(str, counted))
     patient_means, fold_means = (lines.groupby(key)["dice"].mean() for key in ("patient", "fold"))
     over_cases, over_patients, _, over_folds, _ = block(full_comparison, "Dice over cases").rows[place][2:]
     assert (over_cases, over_patients) == (in_words(lines["dice"]), in_words(patient_means))

@@ -46,7 +46,10 @@ def test_a_row_over_cases_has_every_number_in_full(comparison):
     assert float(row["dice_folds_sd"]) ** 2 == pytest.approx(9 / 32)
     assert float(row["iou_sd"]) ** 2 == pytest.approx(7 / 27)
     assert (row["background_accuracy"], row["hd95_mm"], row["hd95_mm_undefined"]) == ("0.8", "1.0", "2")
-    assert (row["volume_difference_ml"], row["definition"]) == ("-0.005", DEFINITION)
+    assert (row["volume_difference_ml"], row["definition"]) == (
+        "-0.005",
+        f"{DEFINITION} Structures: hip is label 1 of the masks.",
+    )
 
 
 def test_slices_are_rows_of_their_own_with_no_number_over_cases(comparison):

@@ -34,12 +34,12 @@ This study (with TL) & U-Net & modified-unet-tl & hip, raw & ONE & ONE & ONE & S
 \par\bigskip\noindent
 \textbf{Cases behind them}\par\smallskip\noindent
 SHRINK
-\begin{tabular}{llllrrrrr}
+\begin{tabular}{llllrrrrrr}
 \toprule
-Study & Method & Arm & Scored & Folds & Cases & Patients & Misses & Undefined \\
+Study & Method & Arm & Scored & Folds & Cases & Patients & Misses & False alarms & Undefined \\
 \midrule
-{[}18{]} & U-Net & unet & hip, raw & 2/2 & 4 & 4 & 1 & 1 \\
-This study (with TL) & U-Net & modified-unet-tl & hip, raw & 2/2 & 4 & 4 & 0 & 1 \\
+{[}18{]} & U-Net & unet & hip, raw & 2/2 & 4 & 4 & 1 & 0 & 1 \\
+This study (with TL) & U-Net & modified-unet-tl & hip, raw & 2/2 & 4 & 4 & 0 & 0 & 1 \\
 \bottomrule
 \end{tabular}}
 \par\bigskip\noindent
@@ -99,7 +99,7 @@ modified-unet-tl & hip, raw & counted as 1 & 4 & 1 & 1.000 & 1.000 & 1.000 & 1.0
 \bottomrule
 \end{tabular}}
 \par\bigskip\noindent
-\footnotesize DEFINITION
+\footnotesize DEFINITION Structures: hip is label 1 of the masks.
 \end{document}
 """
 WORDS = {

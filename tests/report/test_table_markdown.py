@@ -15,10 +15,10 @@ TABLE = f"""\
 
 **Cases behind them**
 
-| Study | Method | Arm | Scored | Folds | Cases | Patients | Misses | Undefined |
-| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |
-| \\[18\\] | U-Net | unet | hip, raw | 2/2 | 4 | 4 | 1 | 1 |
-| This study (with TL) | U-Net | modified-unet-tl | hip, raw | 2/2 | 4 | 4 | 0 | 1 |
+| Study | Method | Arm | Scored | Folds | Cases | Patients | Misses | False alarms | Undefined |
+| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| \\[18\\] | U-Net | unet | hip, raw | 2/2 | 4 | 4 | 1 | 0 | 1 |
+| This study (with TL) | U-Net | modified-unet-tl | hip, raw | 2/2 | 4 | 4 | 0 | 0 | 1 |
 
 **Dice over cases, patients and folds**
 
@@ -56,7 +56,7 @@ TABLE = f"""\
 | modified-unet-tl | hip, raw | left out | 4 | 1 | 1.000 | 1.000 | 1.000 | 1.000 | 1.000 | 1.000 |
 | modified-unet-tl | hip, raw | counted as 1 | 4 | 1 | 1.000 | 1.000 | 1.000 | 1.000 | 1.000 | 1.000 |
 
-{DEFINITION}
+{DEFINITION} Structures: hip is label 1 of the masks.
 """
 
 

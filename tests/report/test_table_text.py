@@ -41,7 +41,7 @@ def test_every_block_is_shown_and_the_definition_last(full_comparison):
     shown = show(full_comparison)
     places = [shown.index(block.title) for block in blocks(full_comparison)]
     assert places == sorted(places)
-    assert " ".join(shown[places[-1] :].split()).endswith(DEFINITION)
+    assert " ".join(shown[places[-1] :].split()).endswith(f"{DEFINITION} Structures: hip is label 1 of the masks.")
 
 
 def test_a_partial_table_begins_with_its_stamp(partial_comparison):
