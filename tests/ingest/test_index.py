@@ -47,7 +47,7 @@ def test_series_of_one_study_frame_and_geometry(series):
     # Those of a patient here have one frame of reference.
     index = SeriesIndex(series)
     found = {key: index.find_alike(images.likeness) for key, images in series.items()}
-    assert found == {key: [("a", "1"), ("a", "2")] if key[0] == "a" else () for key in series}
+    assert found == {key: (("a", "1"), ("a", "2")) if key[0] == "a" else (key,) for key in series}
 
 
 @pytest.mark.parametrize(
