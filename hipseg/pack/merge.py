@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import locked
 from hipseg.pack.journal import Entry, JournalContent, open_journal, read_journal
-from hipseg.pack.plan import Part, PlanRecord, check_same_plan, plan_of
-from hipseg.pack.state import PackState, absorb, finish_whole, is_entry_there, list_outcomes, part_count
+from hipseg.pack.plan import Part, PlanRecord, check_same_plan
+from hipseg.pack.state import PackState, absorb, finish_whole, is_entry_there, load_whole, part_count
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest
 
@@ -54,7 +54,7 @@ def merge_parts(paths: DatasetPaths) -> Merged:
         parts = _read_parts(paths)
         _check_salts(paths, parts)
         plan = next(one.plan for one in parts.values() if one.plan)
-        state, stale, forgotten = _load_before(paths, before, plan), dict[str, Refusal](), 0
+        state, stale, forgotten = load_whole(paths, plan, before), dict[str, Refusal](), 0
         taken = len(state)
         is_merged = _is_merged(parts, before, state)
         if is_merged:
@@ -75,21 +75,6 @@ def merge_parts(paths: DatasetPaths) -> Merged:
 
 def _sorted(refusals: Mapping[str, Refusal]) -> tuple[Refusal, ...]:
     return tuple(refusals[case] for case in sorted(refusals))
-
-
-def _load_before(paths: DatasetPaths, before: JournalContent, plan: PlanRecord) -> PackState:
-    """Read what the data set held before a merge."""
-    state = PackState()
-    if not paths.manifest.exists():
-        return state
-    manifest = read_manifest(paths)
-    check_same_plan(plan_of(manifest), plan, paths.root, has_cases=bool(manifest.cases))
-    for entry in before.entries.values():
-        state.add(entry)
-    for outcome in list_outcomes(manifest):
-        known = state.find(outcome.case)
-        state.add(replace(known, outcome=outcome) if known else Entry(outcome, ""))
-    return state
 
 
 def _absorb_others(paths: DatasetPaths, state: PackState, plan: PlanRecord, count: int) -> None:

@@ -13,8 +13,9 @@ from hipseg.ingest import spill
 from hipseg.ingest.cases import find_cases, open_case
 from hipseg.pack.dataset import check_output, key_cases, pack_cases
 from hipseg.pack.keys import case_key, patient_key
+from hipseg.pack.merge import merge_parts
 from hipseg.pack.packer import KeyedCase
-from hipseg.pack.plan import PackPlan
+from hipseg.pack.plan import PackPlan, Part
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest
 from hipseg.shards.reader import open_reader, read_image_volume, read_label_volume
@@ -146,6 +147,17 @@ def test_more_patients_join_those_already_there(tmp_path, paths):
     manifest = read_manifest(paths)
     assert [one.case for one in manifest.cases] == sorted([first, second])
     assert verify_dataset(paths, manifest) == ()
+
+
+def test_a_part_keeps_what_it_packed_of_other_data_until_it_is_merged(tmp_path, paths):
+    first, second = (write_patient(tmp_path / name, name, seed)[2] for name, seed in (("Doe", 1), ("Roe", 2)))
+    whole = dataclasses.replace(PLAN, part=Part(1, 1))
+    for name in ("Doe", "Roe"):
+        pack(tmp_path / name, paths, whole)
+    merged = merge_parts(paths).manifest
+    assert {one.case for one in merged.cases} == {first, second}
+    assert verify_dataset(paths, merged) == ()
+    assert kept_cases(tmp_path / "Doe", paths, whole) == {first}
 
 
 def test_a_changed_source_replaces_its_case(tmp_path, paths):

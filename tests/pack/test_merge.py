@@ -52,6 +52,27 @@ def test_a_merge_keeps_what_was_packed_before(packed):
     assert (merged.cases, [one.case for one in merged.refusals]) == (manifest.cases, ["c3"])
 
 
+def test_a_merge_keeps_what_a_packing_finished_that_was_killed_before_its_manifest(packed):
+    paths, manifest = packed
+    paths.manifest.unlink()
+    lost = replace(manifest.cases[0], case="c3", shard="c3.h5")
+    with open_journal(paths.journal(), RECORD, [entry(manifest.cases[0], "6" * 64), entry(lost)]):
+        pass
+    write_part(paths, "1-of-1", [entry(manifest.cases[1])])
+    assert merge_parts(paths).manifest.cases == manifest.cases
+    assert {case: one.seal for case, one in read_journal(paths.journal()).entries.items()} == {"c1": "6" * 64, "c2": "5" * 64}
+
+
+def test_a_merge_gives_no_older_case_the_seal_of_a_newer_one(packed):
+    paths, manifest = packed
+    newer = replace(manifest.cases[0], shard="c2.h5")
+    with open_journal(paths.journal(), RECORD, [entry(newer, "6" * 64)]):
+        pass
+    write_part(paths, "1-of-1", [])
+    assert merge_parts(paths).manifest.cases == (newer, manifest.cases[1])
+    assert read_journal(paths.journal()).entries["c1"].outcome == newer
+
+
 def test_fewer_than_all_parts_are_not_merged(packed):
     paths, manifest = packed
     with pytest.raises(ConfigError, match="no parts are in"):
