@@ -96,6 +96,14 @@ SHOWN_LABELS = 6
 @click.option(
     "--codec", type=click.Choice(tuple(LEVELS)), default="lz4", show_default=True, help="zstd is smaller and slower to read."
 )
+@click.option(
+    "--settle",
+    "settle_s",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    default=0.0,
+    help="Refuse a case of which a file changed within this time: it may still be arriving. For folders that others write to.",
+)
 @click.option("--part", metavar="I/N", help="Only the cases of part I of N, beside the other parts; --merge joins them.")
 @click.option("--merge", is_flag=True, help="Only join the parts in OUTPUT, once all are packed. Takes no DATA.")
 def command(
@@ -114,6 +122,7 @@ def command(
     store: str,
     window_hu: WindowHu | None,
     codec: Codec,
+    settle_s: float,
     part: str | None,
     merge: bool,
 ) -> None:
@@ -141,6 +150,7 @@ def command(
         part=None if part is None else parse_part(part),
         untilt=untilt,
         rules=MaskRules(overlap, seg_fraction),
+        settle_s=settle_s,
     )
     if list_roi:
         _show_structures(_find(data, layout))

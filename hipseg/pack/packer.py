@@ -16,10 +16,11 @@ from hipseg.errors import HipsegError, MaskError, SeriesError
 from hipseg.fsio import unwritable
 from hipseg.ingest.cases import OpenedCase, open_case
 from hipseg.ingest.source import SourceCase, load_case
+from hipseg.pack.arrivals import check_arrivals, check_settled, find_wait_s
 from hipseg.pack.crew import Send, Take, name_shortage
 from hipseg.pack.journal import Entry
 from hipseg.pack.plan import PackPlan
-from hipseg.pack.seals import SourceStamps, seal_source, stamp_again, stamp_source
+from hipseg.pack.seals import SourceStamps, check_unchanged, seal_source, stamp_source
 from hipseg.pack.state import PackState, is_shard_there
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import shard_name
@@ -30,6 +31,8 @@ REFUSING = (SeriesError, MaskError)
 """What refuses one case; any other error ends the packing."""
 CASES_AT_ONCE = 2
 """In one process: one that is packed, and one that waits for the disk."""
+LOOKS = 10
+"""How often the folders of a series are looked into while its next slice may be on its way."""
 TICK_S = 0.1
 """How often a process tells what it has written."""
 
@@ -109,6 +112,7 @@ class Packer:
             before, seal_before = self._before.find_packed(keyed.case) or (None, "")
             if before and seal_before == seal and is_shard_there(self._paths, before):
                 return Done(number, Entry(before, seal), is_kept=True)
+            check_settled(stamps, keyed.case, self._plan.settle_s)
             return Done(number, Entry(self._write(keyed, stamps, watch, workers), seal))
         except REFUSING as error:
             return _refuse(number, keyed.case, error)
@@ -135,20 +139,22 @@ class Packer:
                 storage=self._plan.storage,
                 workers=workers,
             )
-            self._check_unchanged(keyed, stamps)
+            self._check_unchanged(keyed, stamps, watch)
             record = _describe(keyed, opened, written, self._plan)
             _rename(fresh, self._paths.shard(record.shard))
         finally:
             fresh.unlink(missing_ok=True)
         return record
 
-    def _check_unchanged(self, keyed: KeyedCase, stamps: SourceStamps) -> None:
-        started_ns = self._plan.started_ns
-        is_late = started_ns is not None and stamps.newest_ns > started_ns
-        if is_late or stamp_again(stamps, keyed.case) != stamps:
-            raise SeriesError(
-                f"source of case {keyed.case} changed while it was read; pack it again when nothing writes to its files any more"
-            )
+    def _check_unchanged(self, keyed: KeyedCase, stamps: SourceStamps, watch: "_Watch") -> None:
+        """Refuse a case whose source is not now what was read, or is not yet all there."""
+        wait_s, started_ns = find_wait_s(stamps), self._plan.started_ns
+        for _ in range(LOOKS if wait_s else 1):
+            if wait_s and watch.is_stopped.wait(wait_s / LOOKS):
+                raise _StoppedError
+            if started_ns is not None:
+                check_arrivals(keyed.source, keyed.case, started_ns)
+        check_unchanged(stamps, keyed.case, started_ns)
 
 
 class _Meter:

@@ -227,12 +227,18 @@ def test_a_source_that_changes_while_it_is_read_refuses_its_case(tmp_path, paths
     assert list(paths.root.glob(".*.tmp")) == []
 
 
-def test_a_source_that_changed_after_reading_began_refuses_its_case(tmp_path, paths):
+def test_a_source_that_changed_after_it_was_found_refuses_its_case(tmp_path, paths):
     files, _, _ = write_patient(tmp_path / "data", "Doe", 1)
-    newest = max(path.stat().st_ctime_ns for path in files)
-    (outcome,) = pack(tmp_path / "data", paths, dataclasses.replace(PLAN, started_ns=newest - 1))
-    assert "changed while it was read" in outcome.reason
-    (outcome,) = pack(tmp_path / "data", paths, dataclasses.replace(PLAN, started_ns=newest))
+    cases = key_cases(find_cases(tmp_path / "data"), SALT)
+    files[0].touch()
+    (outcome,) = pack_cases(cases, paths, PLAN)
+    assert "written to after the folder was looked through" in outcome.result.reason
+
+
+def test_clocks_that_do_not_agree_refuse_nothing(tmp_path, paths):
+    files, _, _ = write_patient(tmp_path / "data", "Doe", 1)
+    oldest = min(path.stat().st_ctime_ns for path in files)
+    (outcome,) = pack(tmp_path / "data", paths, dataclasses.replace(PLAN, started_ns=oldest - 1))
     assert isinstance(outcome, CaseRecord)
 
 
