@@ -89,7 +89,7 @@ def test_another_version_packs_anew(tmp_path, files, monkeypatch, name, value):
     assert seal(source) != before
 
 
-@pytest.mark.parametrize("change", [{"jobs": 5}, {"set_aside": {"localizer": 1}}, {"started_ns": 3}])
+@pytest.mark.parametrize("change", [{"jobs": 5}, {"set_aside": {"localizer": 1}}, {"started_ns": 3}, {"settle_s": 5}])
 def test_what_does_not_change_a_shard_is_not_sealed(tmp_path, files, change):
     assert seal(source_of(tmp_path), replace(PLAN, **change)) == seal(source_of(tmp_path))
 
