@@ -61,6 +61,7 @@ def merge_parts(paths: DatasetPaths) -> Merged:
             stale.update(before.stale)
         else:
             _check_parts(paths, parts)
+            _check_newest(paths, parts)
             _absorb_others(paths, state, plan, len(parts))
         for name, content in parts.items():
             stale.update(_add_part(paths, state, plan, name, content))
@@ -175,6 +176,25 @@ def _check_parts(paths: DatasetPaths, parts: Parts) -> None:
             f"the parts in {paths.root} saw different cases in DATA: {_say_names(odd)} not those that {_say_names(usual)} saw, "
             "so that cases may be in no part; pack all parts again with the same DATA (what did not change is kept), then merge"
         )
+
+
+def _check_newest(paths: DatasetPaths, parts: Parts) -> None:
+    """Refuse to merge parts over cases that later ones of another number packed anew, but not to their end."""
+    merged_ns = max(paths.journal(name).stat().st_mtime_ns for name in parts)
+    others = [path for path in paths.part_journals if part_count(path) not in (0, len(parts))]
+    for path in [path for path in others if path.stat().st_mtime_ns > merged_ns]:
+        count, later = part_count(path), read_journal(path).entries
+        known = (entry for content in parts.values() for entry in content.entries.values() if entry.outcome.case in later)
+        if changed := [entry.outcome.case for entry in known if _is_other(entry, later[entry.outcome.case])]:
+            raise ConfigError(
+                f"all parts of {len(parts)} in {paths.root} are packed, but later ones of {count}, which are not, packed "
+                f"{len(changed)} of their cases anew, among them {min(changed)}; pack the rest of those with "
+                f"`hipseg pack --part I/{count}`, then merge"
+            )
+
+
+def _is_other(entry: Entry, later: Entry) -> bool:
+    return isinstance(later.outcome, CaseRecord) and (entry.outcome, entry.seal) != (later.outcome, later.seal)
 
 
 def _split_odd(groups: Mapping[str, list[str]]) -> tuple[list[str], list[str]]:

@@ -107,6 +107,22 @@ def test_of_several_numbers_of_parts_the_newest_is_merged(packed, newest):
     assert [one.case for one in merge_parts(paths).manifest.refusals] == wanted
 
 
+@pytest.mark.parametrize(("seal", "is_later", "is_merged"), [("6", True, False), ("5", True, True), ("6", False, True)])
+def test_parts_are_not_merged_over_cases_that_later_parts_packed_anew(packed, seal, is_later, is_merged):
+    paths, manifest = packed
+    write_part(paths, "1-of-1", map(entry, manifest.cases))
+    write_part(paths, "2-of-4", [entry(manifest.cases[1], seal * 64), refuse("c1")])
+    now_ns = paths.journal("1-of-1").stat().st_mtime_ns + (1 if is_later else -1)
+    os.utime(paths.journal("2-of-4"), ns=(now_ns, now_ns))
+    if is_merged:
+        assert merge_parts(paths).manifest == manifest
+        return
+    words = "all parts of 1 in .*, but later ones of 4, which are not, packed 1 of their cases anew, among them c2; pack the rest"
+    with pytest.raises(ConfigError, match=words):
+        merge_parts(paths)
+    assert len(paths.part_journals) == 2
+
+
 def test_a_refusal_of_a_case_that_was_packed_before_is_told(packed):
     paths, manifest = packed
     write_part(paths, "1-of-2", [entry(manifest.cases[0]), refuse("c1")])
