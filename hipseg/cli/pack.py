@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from click.core import ParameterSource
 
 from hipseg.cli.meter import Meter
 from hipseg.cli.pack_summary import Tally, end, say_summary, warn
@@ -43,6 +44,8 @@ from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
 from hipseg.shards.schema import WindowHu
 from hipseg.shards.storage import Storage
 
+OF_MERGE = ("merge", "output")
+"""Options that a merge takes; what the others ask for was settled when the parts were packed."""
 SHOWN_LABELS = 6
 """Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
 
@@ -217,6 +220,10 @@ def parse_part(option: str) -> Part:
 def _merge(data: Path | None, paths: DatasetPaths) -> None:
     if data is not None:
         raise click.UsageError("--merge joins what is in OUTPUT and takes no DATA")
+    context = click.get_current_context()
+    given = [one for one in context.command.params if context.get_parameter_source(one.name or "") is ParameterSource.COMMANDLINE]
+    if others := sorted(one.opts[0] for one in given if one.name not in OF_MERGE):
+        raise click.UsageError(f"--merge takes -o alone, not {', '.join(others)}: give that to the packing of each part")
     merged = merge_parts(paths)
     manifest, tally = merged.manifest, Tally()
     stale = {one.case for one in merged.stale}
