@@ -23,6 +23,7 @@ from hipseg.cli.meter import Meter
 from hipseg.cli.pack_summary import Tally, end, say_summary, warn
 from hipseg.cli.paths import NamedPath
 from hipseg.cli.streams import naming_lost_output
+from hipseg.cores import count_cores
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError
 from hipseg.fsio import printable
 from hipseg.ingest.cases import find_cases, list_structures
@@ -138,9 +139,8 @@ def command(
 
     On several nodes: `--part 1/16` to `--part 16/16` with the same DATA and OUTPUT, at the same time, then `--merge`.
     """
-    paths = DatasetPaths(output)
     if merge:
-        _merge(data, paths)
+        _merge(data, DatasetPaths(output))
         return
     if data is None:
         raise click.UsageError("name the folder DATA that holds the CT series")
@@ -149,7 +149,7 @@ def command(
         salt_id="",
         set_aside={},
         storage=parse_storage(store, window_hu, codec),
-        jobs=jobs or len(os.sched_getaffinity(0)),
+        jobs=jobs or count_cores(),
         part=None if part is None else parse_part(part),
         untilt=untilt,
         rules=MaskRules(overlap, seg_fraction),
@@ -158,10 +158,10 @@ def command(
     if list_roi:
         _show_structures(_find(data, layout))
     else:
-        with naming_lost_output("; the same command goes on from what is packed"):
-            _pack_folder(data, layout, paths, asked, salt_file=salt_file or default_salt_file(), key_table=key_table)
+        _pack_folder(data, layout, DatasetPaths(output), asked, salt_file=salt_file or default_salt_file(), key_table=key_table)
 
 
+@naming_lost_output("; the same command goes on from what is packed")
 def _pack_folder(
     data: Path, layout: Literal["auto"] | Layout, paths: DatasetPaths, asked: PackPlan, *, salt_file: Path, key_table: Path | None
 ) -> None:

@@ -233,7 +233,7 @@ def read_manifest(paths: DatasetPaths) -> Manifest:
     """Read and check the manifest of a data set.
 
     Raises:
-        ConfigError: its folder may not be entered.
+        ConfigError: it may not be read, or its folder not be entered.
         ShardError: it is missing, damaged, of another version, or contradicts itself.
     """
     if not paths.manifest.is_file():
@@ -258,6 +258,9 @@ def _read(paths: DatasetPaths) -> tuple[bytes, Any]:
     try:
         content = paths.manifest.read_bytes()
         return content, json.loads(content)
+    except PermissionError as error:
+        cure = "ask its owner for leave to read it, as by `chmod a+r`"
+        raise ConfigError(f"cannot open manifest at {paths.manifest}: {error.strerror}; {cure}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ShardError(f"cannot read manifest at {paths.manifest}: {error}") from error
 

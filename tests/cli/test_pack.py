@@ -126,18 +126,6 @@ def test_a_small_store_keeps_the_window_and_says_so(tmp_path, capsys):
         pack(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--keep-key-table", "keys.csv"], "--merge takes -o alone, not --keep-key-table: give that to the packing of each part"),
-        (["--store", "int16", "--roi", "femur=3"], "not --roi, --store"),
-    ],
-)
-def test_merging_takes_no_option_that_it_would_not_heed(tmp_path, options, words):
-    with pytest.raises(click.UsageError, match=words):
-        run(["pack", "--merge", "-o", str(tmp_path), *options])
-
-
 def test_merging_takes_no_data_and_packing_does(tmp_path):
     with pytest.raises(click.UsageError, match="takes no DATA"):
         run(["pack", str(tmp_path), "--merge"])

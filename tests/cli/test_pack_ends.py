@@ -231,3 +231,15 @@ def test_the_cure_of_a_flipped_bit_is_one(tmp_path):
     shard.unlink()
     pack(tmp_path)
     assert shard.read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--keep-key-table", "keys.csv"], "--merge takes -o alone, not --keep-key-table: give that to the packing of each part"),
+        (["--store", "int16", "--roi", "femur=3"], "not --roi, --store"),
+    ],
+)
+def test_merging_takes_no_option_that_it_would_not_heed(tmp_path, options, words):
+    with pytest.raises(click.UsageError, match=words):
+        run(["pack", "--merge", "-o", str(tmp_path), *options])
