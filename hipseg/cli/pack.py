@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import re
+import resource
 import sys
 import time
 from collections import Counter
@@ -239,6 +240,8 @@ def _merge(data: Path | None, paths: DatasetPaths) -> None:
 
 
 def _find(data: Path, layout: Literal["auto"] | Layout) -> FoundCases:
+    # A crash would write identifiers and the salt into a core file, in whatever folder this was started from.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     return find_cases(data, None if layout == "auto" else layout)
 
 
