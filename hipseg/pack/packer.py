@@ -148,11 +148,13 @@ class Packer:
 
     def _check_unchanged(self, keyed: KeyedCase, stamps: SourceStamps, watch: "_Watch") -> None:
         """Refuse a case whose source is not now what was read, or is not yet all there."""
-        wait_s, started_ns = find_wait_s(stamps), self._plan.started_ns
-        for _ in range(LOOKS if wait_s else 1):
-            if wait_s and watch.is_stopped.wait(wait_s / LOOKS):
-                raise _StoppedError
-            if started_ns is not None:
+        started_ns = self._plan.started_ns
+        if started_ns is not None:
+            wait_s = find_wait_s(stamps)
+            check_arrivals(keyed.source, keyed.case, started_ns)
+            for _ in range(LOOKS if wait_s else 0):
+                if watch.is_stopped.wait(wait_s / LOOKS):
+                    raise _StoppedError
                 check_arrivals(keyed.source, keyed.case, started_ns)
         check_unchanged(stamps, keyed.case, started_ns)
 
