@@ -27,7 +27,7 @@ from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import LOCALIZER_WORDS, FileStamp, ImageHeader, is_hounsfield, parse_header
 from hipseg.ingest.pixels import to_hu
 from hipseg.ingest.rounding import Rounding
-from hipseg.ingest.stored import EXPORT_AGAIN, GONE, check_length, check_unchanged, expected_bytes, pixel_format
+from hipseg.ingest.stored import EXPORT_AGAIN, check_length, check_unchanged, expected_bytes, out_of_reach, pixel_format
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement, RawDataElement
@@ -148,7 +148,7 @@ class FrameReader:
             stored = _decode_frame(self._last, header)
             check_unchanged(header.path, header.stamp)
         except OSError as error:
-            raise SeriesError(GONE) from error
+            raise out_of_reach(error) from error
         if stored.shape != (header.rows, header.columns) or not np.issubdtype(stored.dtype, np.integer):
             raise SeriesError(
                 f"a frame of shape {stored.shape}, type {stored.dtype}; whole numbers of shape "
