@@ -19,6 +19,13 @@ from typing import IO, Any
 from hipseg.errors import ConfigError, HipsegError
 
 LOCK_POLL_S = 0.2
+CURES = {
+    errno.ENOSPC: "free some space and repeat the command",
+    errno.EDQUOT: "free some of your own space, or ask for a larger quota, and repeat the command",
+    errno.EFBIG: "raise the limit on the size of a file, which `ulimit -f` shows, or name a folder on another disk",
+    errno.EIO: "check the disk and repeat the command",
+}
+"""What mends a failed write, where it is not another folder."""
 HELD = (errno.EAGAIN, errno.EACCES)
 """What a lock answers that another process holds; anything else is no answer of a lock."""
 IN_A_NAME = r"(?:[^/\n:;,'\"]|[:;,'\"](?=\w))"
@@ -56,7 +63,7 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 def unwritable(path: Path, error: OSError) -> HipsegError:
     """Turn a failed write into the error that says which file, why and how to mend it."""
-    cure = "free some space and repeat the command" if error.errno == errno.ENOSPC else "name a folder that you may write to"
+    cure = CURES.get(error.errno or 0, "name a folder that you may write to")
     # HDF5 puts a page of its own, with the time of day, in the place of the system's words.
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
     return ConfigError(f"cannot write {path}: {reason}; {cure}")
@@ -193,7 +200,7 @@ def locked(path: Path, what: str, *, is_shared: bool = False, wait_s: float = 0.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a")
+        handle = os.fdopen(_open_lock(path), "rb")
     except OSError as error:
         raise unwritable(path, error) from error
     with handle:
@@ -201,12 +208,32 @@ def locked(path: Path, what: str, *, is_shared: bool = False, wait_s: float = 0.
         yield
 
 
-def _take(handle: IO[str], what: str, kind: int, deadline_s: float) -> None:
+def _open_lock(path: Path) -> int:
+    """Open a lock file for writing; where it is another user's, in a folder that both may write to, reading is enough."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError as error:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise error from None
+    # NFS grants a lock to those alone who may write.
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, os.fstat(descriptor).st_mode & 0o777 | path.parent.stat().st_mode & 0o020)
+    return descriptor
+
+
+def _take(handle: IO[bytes], what: str, kind: int, deadline_s: float) -> None:
     while True:
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
             return
         except OSError as error:
+            if error.errno == errno.EBADF:
+                raise ConfigError(
+                    f"cannot lock {what}: the lock file is another user's, and its file system asks for leave to write it; let "
+                    "its owner delete it, or give that leave by `chmod g+w`"
+                ) from error
             if error.errno not in HELD:
                 raise ConfigError(
                     f"cannot lock {what}: its file system keeps no locks ({error.strerror}); mount it with locks, as Lustre with "

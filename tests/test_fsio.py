@@ -66,8 +66,18 @@ def test_a_folder_that_is_a_file_cannot_be_written(tmp_path):
         write_text(tmp_path / "file" / "a.txt", "x")
 
 
-def test_a_full_disk_is_told_from_a_missing_permission(tmp_path):
-    assert "free some space" in str(unwritable(tmp_path, OSError(errno.ENOSPC, "No space left on device")))
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space and repeat the command"),
+        (errno.EDQUOT, "Disk quota exceeded; free some of your own space, or ask for a larger quota, and repeat the command"),
+        (errno.EFBIG, "File too large; raise the limit on the size of a file"),
+        (errno.EIO, "Input/output error; check the disk and repeat the command"),
+        (errno.EROFS, "Read-only file system; name a folder that you may write to"),
+    ],
+)
+def test_each_cause_of_a_failed_write_has_its_cure(tmp_path, number, cure):
+    assert cure in str(unwritable(tmp_path, OSError(number, "words of another program")))
 
 
 def test_nan_becomes_null_in_json(tmp_path):
@@ -175,6 +185,57 @@ def test_no_folder_of_the_machine_stays_in_a_text(text, hidden):
 def test_a_folder_given_by_a_path_that_is_not_absolute_keeps_its_files_places():
     assert hide_folders("at ../jane/results/unet/a.csv", [Path("../jane/results")]) == "at unet/a.csv"
     assert hide_folders("at results/unet/a.csv", [Path("results")]) == "at results/unet/a.csv"
+
+
+def let_others_own(monkeypatch):
+    """Let the system answer as it does whoever may read a file that exists, and not write it."""
+
+    def refuse(path, flags, *mode, **options):
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, flags, *mode, **options)
+
+    opened = os.open
+    monkeypatch.setattr("hipseg.fsio.os.open", refuse)
+
+
+def test_a_lock_file_of_another_user_is_locked_all_the_same(tmp_path, monkeypatch):
+    lock = tmp_path / ".lock"
+    with locked(lock, "the data set"):
+        let_others_own(monkeypatch)
+        with pytest.raises(ConfigError, match="another hipseg command is at work on the data set"), locked(lock, "the data set"):
+            pass
+    with locked(lock, "the data set"):
+        pass
+
+
+def test_a_folder_that_takes_no_lock_file_cannot_be_written(tmp_path, monkeypatch):
+    let_others_own(monkeypatch)
+    words = r"cannot write .*\.lock: Permission denied; name a folder"
+    with pytest.raises(ConfigError, match=words), locked(tmp_path / ".lock", "the data set"):
+        pass
+
+
+def test_a_lock_that_needs_leave_to_write_is_said_to_be_another_users(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    words = "the lock file is another user's, .*; let its owner delete it"
+    with pytest.raises(ConfigError, match=words), locked(tmp_path / ".lock", "the data set"):
+        pass
+
+
+@pytest.mark.parametrize(("folder_mode", "lock_mode"), [(0o775, 0o664), (0o755, 0o644), (0o700, 0o644)])
+def test_who_may_write_to_a_folder_may_lock_it(tmp_path, folder_mode, lock_mode):
+    tmp_path.chmod(folder_mode)
+    before = os.umask(0o022)
+    try:
+        with locked(tmp_path / ".lock", "the data set"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / ".lock").stat().st_mode & 0o777 == lock_mode
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import re
+import resource
 import sys
 import time
 from collections import Counter
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from click.core import ParameterSource
 
 from hipseg.cli.meter import Meter
 from hipseg.cli.pack_summary import Tally, end, say_summary, warn
 from hipseg.cli.paths import NamedPath
 from hipseg.cli.streams import naming_lost_output
+from hipseg.cores import count_cores
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError
 from hipseg.fsio import printable
 from hipseg.ingest.cases import find_cases, list_structures
@@ -44,6 +47,8 @@ from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
 from hipseg.shards.schema import WindowHu
 from hipseg.shards.storage import Storage
 
+OF_MERGE = ("merge", "output")
+"""Options that a merge takes; what the others ask for was settled when the parts were packed."""
 SHOWN_LABELS = 6
 """Labels whose voxels are told in a case's line; `hipseg inspect` tells them all."""
 
@@ -99,6 +104,14 @@ SHOWN_LABELS = 6
 @click.option(
     "--codec", type=click.Choice(tuple(LEVELS)), default="lz4", show_default=True, help="zstd is smaller and slower to read."
 )
+@click.option(
+    "--settle",
+    "settle_s",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    default=0.0,
+    help="Refuse a case of which a file changed within this time: it may still be arriving. For folders that others write to.",
+)
 @click.option("--part", metavar="I/N", help="Only the cases of part I of N, beside the other parts; --merge joins them.")
 @click.option("--merge", is_flag=True, help="Only join the parts in OUTPUT, once all are packed. Takes no DATA.")
 def command(
@@ -117,6 +130,7 @@ def command(
     store: str,
     window_hu: WindowHu | None,
     codec: Codec,
+    settle_s: float,
     part: str | None,
     merge: bool,
 ) -> None:
@@ -129,9 +143,8 @@ def command(
 
     On several nodes: `--part 1/16` to `--part 16/16` with the same DATA and OUTPUT, at the same time, then `--merge`.
     """
-    paths = DatasetPaths(output)
     if merge:
-        _merge(data, paths)
+        _merge(data, DatasetPaths(output))
         return
     if data is None:
         raise click.UsageError("name the folder DATA that holds the CT series")
@@ -140,18 +153,19 @@ def command(
         salt_id="",
         set_aside={},
         storage=parse_storage(store, window_hu, codec),
-        jobs=jobs or len(os.sched_getaffinity(0)),
+        jobs=jobs or count_cores(),
         part=None if part is None else parse_part(part),
         untilt=untilt,
         rules=MaskRules(overlap, seg_fraction),
+        settle_s=settle_s,
     )
     if list_roi:
         _show_structures(_find(data, layout))
     else:
-        with naming_lost_output("; the same command goes on from what is packed"):
-            _pack_folder(data, layout, paths, asked, salt_file=salt_file or default_salt_file(), key_table=key_table)
+        _pack_folder(data, layout, DatasetPaths(output), asked, salt_file=salt_file or default_salt_file(), key_table=key_table)
 
 
+@naming_lost_output("; the same command goes on from what is packed")
 def _pack_folder(
     data: Path, layout: Literal["auto"] | Layout, paths: DatasetPaths, asked: PackPlan, *, salt_file: Path, key_table: Path | None
 ) -> None:
@@ -210,6 +224,10 @@ def parse_part(option: str) -> Part:
 def _merge(data: Path | None, paths: DatasetPaths) -> None:
     if data is not None:
         raise click.UsageError("--merge joins what is in OUTPUT and takes no DATA")
+    context = click.get_current_context()
+    given = [one for one in context.command.params if context.get_parameter_source(one.name or "") is ParameterSource.COMMANDLINE]
+    if others := sorted(one.opts[0] for one in given if one.name not in OF_MERGE):
+        raise click.UsageError(f"--merge takes -o alone, not {', '.join(others)}: give that to the packing of each part")
     merged = merge_parts(paths)
     manifest, tally = merged.manifest, Tally()
     stale = {one.case for one in merged.stale}
@@ -225,6 +243,8 @@ def _merge(data: Path | None, paths: DatasetPaths) -> None:
 
 
 def _find(data: Path, layout: Literal["auto"] | Layout) -> FoundCases:
+    # A crash would write identifiers and the salt into a core file, in whatever folder this was started from.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     return find_cases(data, None if layout == "auto" else layout)
 
 

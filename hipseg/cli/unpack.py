@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from hipseg.cli.paths import NamedPath
-from hipseg.errors import ConfigError, ShardError
+from hipseg.errors import ConfigError, HipsegError, ShardError
 from hipseg.pack.dataset import check_writable
 from hipseg.pack.table import read_key_table
 from hipseg.pack.unpack import check_source_paths, unpack_case, write_source_paths
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import read_manifest
+from hipseg.shards.reader import OutOfReachError
 
 
 @click.command()
@@ -24,7 +25,7 @@ def command(shards: Path, output: Path, keys: tuple[str, ...], source_paths: boo
 
     SHARDS is the packed data set. Written are OUTPUT/<case>/image.nii.gz (HU) and, for cases with a mask, mask.nii.gz (labels).
     Files that are there already are kept if they are the same: the same command goes on where it broke off. A case whose shard is
-    damaged does not stop the others; the exit code is then 5.
+    damaged, or cannot be opened, does not stop the others; the exit code is then 5, or 2 where none is damaged.
     """
     if source_paths != (key_table is not None):
         raise ConfigError(
@@ -39,15 +40,16 @@ def command(shards: Path, output: Path, keys: tuple[str, ...], source_paths: boo
     check_writable(output)
     if table is not None:
         click.echo(f"wrote {write_source_paths(output, records, table)}")
-    failed = 0
+    failed: list[HipsegError] = []
     for record in records:
         try:
             unpacked = unpack_case(paths, record, output)
-        except ShardError as error:
-            failed += 1
+        except (ShardError, OutOfReachError) as error:
+            failed.append(error)
             click.echo(f"not unpacked: {error}", err=True)
             continue
         what = "there already, the same" if unpacked.is_kept else " and ".join(file.name for file in unpacked.files)
         click.echo(f"{'kept' if unpacked.is_kept else 'unpacked'} case {record.case}: {what}")
     if failed:
-        raise ShardError(f"{failed} of {len(records)} cases could not be unpacked, each for the reason above")
+        kind = ShardError if any(isinstance(error, ShardError) for error in failed) else ConfigError
+        raise kind(f"{len(failed)} of {len(records)} cases could not be unpacked, each for the reason above")

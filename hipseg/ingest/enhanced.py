@@ -29,7 +29,7 @@ from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import LOCALIZER_WORDS, FileStamp, ImageHeader, is_hounsfield, parse_header
 from hipseg.ingest.pixels import read_slice_hu, to_hu
 from hipseg.ingest.rounding import Rounding
-from hipseg.ingest.stored import EXPORT_AGAIN, GONE, check_length, check_unchanged, expected_bytes, pixel_format
+from hipseg.ingest.stored import EXPORT_AGAIN, check_length, check_unchanged, expected_bytes, out_of_reach, pixel_format
 from hipseg.ingest.unusedbits import count_dropped
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class FrameReader:
             rounding.count_dropped_bits(_count_dropped(self._last, stored, header))
             check_unchanged(header.path, header.stamp)
         except OSError as error:
-            raise SeriesError(GONE) from error
+            raise out_of_reach(error) from error
         return to_hu(stored, header, rounding)
 
 

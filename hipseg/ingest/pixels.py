@@ -14,7 +14,7 @@ from hipseg.ingest.dictionary import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_END
 from hipseg.ingest.elements import UNDEFINED_LENGTH
 from hipseg.ingest.headers import GREY, ImageHeader
 from hipseg.ingest.rounding import Rounding
-from hipseg.ingest.stored import EXPORT_AGAIN, GONE, check_unchanged, compare_stamps, expected_bytes, read_stored
+from hipseg.ingest.stored import EXPORT_AGAIN, check_unchanged, compare_stamps, expected_bytes, out_of_reach, read_stored
 
 INT16 = np.iinfo(np.int16)
 OUTSIDE_HU = -1024
@@ -49,7 +49,7 @@ def read_slice_hu(path: Path, header: ImageHeader, rounding: Rounding) -> SliceI
             check_unchanged(path, header.stamp)
             image_hu = to_hu(stored, header, rounding)
     except OSError as error:
-        raise SeriesError(GONE) from error
+        raise out_of_reach(error) from error
     return image_hu
 
 

@@ -162,6 +162,13 @@ def scan_tree(root: Path) -> Scan:
     return scan
 
 
+def scan_file(path: Path) -> Scan:
+    """Classify one file, in a folder that has no name."""
+    scan = Scan()
+    _sort_file(scan, TreeEntry(path, "", status=path.stat()), HeaderReader(HEADER_TAGS))
+    return scan
+
+
 def _claim_voxels(scan: Scan) -> None:
     """Take files that hold the voxels of an NRRD header out of those that are nothing, or look cut off."""
     voxels = {path: found.folder for found in scan.nrrds if (path := find_voxel_file(found.path)) and not path.is_symlink()}

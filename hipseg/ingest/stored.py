@@ -1,5 +1,6 @@
 """One image file -> stored values, by whichever decoder its transfer syntax needs."""
 
+import errno
 import os
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 EXPORT_AGAIN: Final = "export the series again"
 GONE: Final = "the file can no longer be opened; pack the folder again"
+FAILING: Final = "the disk fails to read the file; check it, and copy the file again from where it came"
 MAX_FILE_BYTES: Final = 1 << 27
 """More than one slice of any CT needs, whatever else its file holds; a larger file is refused unread."""
 PIXEL_TAGS: Final = tuple(
@@ -108,6 +110,11 @@ def check_length(found: int, expected: int) -> None:
         raise SeriesError(f"{found} bytes of pixels, expected {expected}; {EXPORT_AGAIN}")
 
 
+def out_of_reach(error: OSError) -> SeriesError:
+    """Say why a file of a series cannot be read now; the caller adds where."""
+    return SeriesError(FAILING if error.errno == errno.EIO else GONE)
+
+
 def check_unchanged(path: Path, stamp: FileStamp | None) -> None:
     """Refuse a file that has changed since it was scanned; without a stamp nothing is compared.
 
@@ -119,7 +126,7 @@ def check_unchanged(path: Path, stamp: FileStamp | None) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        raise SeriesError(GONE) from error
+        raise out_of_reach(error) from error
     compare_stamps(status, stamp)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from hipseg.config import NetworkName, StudySettings
+from hipseg.cores import CGROUP, count_cores, read_limit
 
 THREADS_A_RANK = 2
 """Fewer leave a rank waiting for its batches: one thread decodes shards, one computes."""
@@ -16,8 +17,6 @@ BASE_MEMORY_BYTES = 2 * 1024**3
 FLOAT_BYTES = 4
 WORKING_SHARE = 1.3
 """Memory of a training step over that of the features kept for its gradients. Measured: 1.24 to 1.35 for the U-Net."""
-CGROUP = Path("/sys/fs/cgroup")
-"""Where a container's limits stand. Source: Linux documentation, Control Group v2, cpu.max and memory.max."""
 DEVICES = Path("/dev")
 
 
@@ -43,15 +42,11 @@ def look_at_machine(cgroup: Path = CGROUP, devices: Path = DEVICES) -> Machine:
         cgroup: folder of the control group's limits; nothing there means no limit.
         devices: folder of the device files.
     """
-    cores = len(os.sched_getaffinity(0))
-    quota = _read_words(cgroup / "cpu.max")
-    if len(quota) == 2 and quota[0] != "max":
-        cores = max(1, min(cores, int(quota[0]) // int(quota[1])))
     memory_bytes = int(psutil.virtual_memory().available)
-    limit, used = _read_words(cgroup / "memory.max"), _read_words(cgroup / "memory.current")
+    limit, used = read_limit(cgroup / "memory.max"), read_limit(cgroup / "memory.current")
     if limit and used and limit[0] != "max":
         memory_bytes = max(0, min(memory_bytes, int(limit[0]) - int(used[0])))
-    return Machine(cores, memory_bytes, _find_gpus(devices))
+    return Machine(count_cores(cgroup), memory_bytes, _find_gpus(devices))
 
 
 def estimate_memory_bytes(settings: StudySettings, networks: Iterable[NetworkName], ranks: int = 1) -> int:
@@ -101,10 +96,3 @@ def _find_gpus(devices: Path) -> tuple[str, ...]:
         return tuple(name.strip() for name in chosen.split(",") if name.strip())
     numbers = (path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*"))
     return tuple(sorted((number for number in numbers if number.isdigit()), key=int))
-
-
-def _read_words(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="ascii").split()
-    except OSError:
-        return []

@@ -1,7 +1,7 @@
 """Found cases -> shards and manifest, several at once; a refused case never stops the others, a finished one is not redone."""
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,10 @@ from pathlib import Path
 from hipseg.errors import ConfigError
 from hipseg.fsio import unwritable
 from hipseg.pack.crew import deal
-from hipseg.pack.journal import Journal, open_journal
+from hipseg.pack.journal import Entry, Journal, open_journal
 from hipseg.pack.keyed import KeyedCase, KeyedCases
 from hipseg.pack.packer import Done, Packer, Written
-from hipseg.pack.plan import PackPlan, record_plan
+from hipseg.pack.plan import PackPlan, Part, record_plan
 from hipseg.pack.state import PackState, claimed, finish_whole, load_state, sweep
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal
@@ -93,7 +93,7 @@ def pack_cases(
     with claimed(paths, plan.part):
         state = load_state(paths, plan)
         sweep(paths, chosen.keys, plan.part)
-        kept = (entry for entry in state.entries if plan.part is None or entry.outcome.case in chosen.keys)
+        kept = (entry for entry in state.entries if plan.part is None or _is_kept(entry, plan.part, chosen.keys))
         name = "" if plan.part is None else plan.part.name
         taken, forgotten = len(state), 0
         with open_journal(paths.journal(name), record_plan(plan), kept) as journal:
@@ -105,6 +105,13 @@ def pack_cases(
             finally:
                 if plan.part is None:
                     finished(finish_whole(paths, state, record_plan(plan)), forgotten)
+
+
+def _is_kept(entry: Entry, part: Part, keys: Collection[str]) -> bool:
+    """Say whether a part's journal begins with what is known of a case; nobody may have merged yet what came of other DATA."""
+    case = entry.outcome.case
+    # What is known from the manifest alone has no seal, and needs no journal.
+    return case in keys or (bool(entry.seal) and part.has(case))
 
 
 @dataclass(frozen=True)

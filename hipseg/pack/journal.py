@@ -14,6 +14,7 @@ from hipseg.errors import ConfigError
 from hipseg.fsio import digest_bytes, replacing, unwritable
 from hipseg.ingest.register import Register
 from hipseg.pack.plan import PlanRecord
+from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Refusal, outcome_from_json, outcome_json
 from hipseg.shards.schema import read_as
 
@@ -153,6 +154,17 @@ def read_plan(path: Path) -> tuple[PlanRecord | None, bool]:
         elif isinstance(value, Entry) and isinstance(value.outcome, CaseRecord):
             return plan, True
     return plan, False
+
+
+def list_shards(paths: DatasetPaths) -> frozenset[str]:
+    """Give the names of the shards that packings have finished, also those that no manifest has yet.
+
+    Raises:
+        ConfigError: a journal cannot be read.
+    """
+    journals = (paths.journal(), *paths.part_journals)
+    values = (value for path in journals for value in _read_lines(path))
+    return frozenset(one.outcome.shard for one in values if isinstance(one, Entry) and isinstance(one.outcome, CaseRecord))
 
 
 def is_broken_off(path: Path) -> bool:

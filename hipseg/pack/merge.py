@@ -2,15 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hipseg.errors import ConfigError
 from hipseg.fsio import locked
-from hipseg.ingest.shelf import Shelf
 from hipseg.pack.journal import Entry, JournalContent, open_journal, read_journal
-from hipseg.pack.plan import Part, PlanRecord, check_same_plan, plan_of
-from hipseg.pack.state import PackState, absorb, finish_whole, is_entry_there, list_outcomes, part_count
+from hipseg.pack.plan import Part, PlanRecord, check_same_plan
+from hipseg.pack.state import PackState, absorb, finish_whole, is_entry_there, load_whole, part_count
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Manifest, Refusal, read_manifest
 
@@ -55,13 +54,14 @@ def merge_parts(paths: DatasetPaths) -> Merged:
         parts = _read_parts(paths)
         _check_salts(paths, parts)
         plan = next(one.plan for one in parts.values() if one.plan)
-        state, stale, forgotten = _load_before(paths, before, plan), dict[str, Refusal](), 0
+        state, stale, forgotten = load_whole(paths, plan, before), dict[str, Refusal](), 0
         taken = len(state)
         is_merged = _is_merged(parts, before, state)
         if is_merged:
             stale.update(before.stale)
         else:
             _check_parts(paths, parts)
+            _check_newest(paths, parts)
             _absorb_others(paths, state, plan, len(parts))
         for name, content in parts.items():
             stale.update(_add_part(paths, state, plan, name, content))
@@ -76,21 +76,6 @@ def merge_parts(paths: DatasetPaths) -> Merged:
 
 def _sorted(refusals: Mapping[str, Refusal]) -> tuple[Refusal, ...]:
     return tuple(refusals[case] for case in sorted(refusals))
-
-
-def _load_before(paths: DatasetPaths, before: JournalContent, plan: PlanRecord) -> PackState:
-    """Read what the data set held before a merge."""
-    state = PackState()
-    if not paths.manifest.exists():
-        return state
-    manifest = read_manifest(paths, Shelf)
-    check_same_plan(plan_of(manifest), plan, paths.root, has_cases=bool(manifest.cases))
-    for entry in before.entries.values():
-        state.add(entry)
-    for outcome in list_outcomes(manifest):
-        known = state.find(outcome.case)
-        state.add(replace(known, outcome=outcome) if known else Entry(outcome, ""))
-    return state
 
 
 def _absorb_others(paths: DatasetPaths, state: PackState, plan: PlanRecord, count: int) -> None:
@@ -191,6 +176,25 @@ def _check_parts(paths: DatasetPaths, parts: Parts) -> None:
             f"the parts in {paths.root} saw different cases in DATA: {_say_names(odd)} not those that {_say_names(usual)} saw, "
             "so that cases may be in no part; pack all parts again with the same DATA (what did not change is kept), then merge"
         )
+
+
+def _check_newest(paths: DatasetPaths, parts: Parts) -> None:
+    """Refuse to merge parts over cases that later ones of another number packed anew, but not to their end."""
+    merged_ns = max(paths.journal(name).stat().st_mtime_ns for name in parts)
+    others = [path for path in paths.part_journals if part_count(path) not in (0, len(parts))]
+    for path in [path for path in others if path.stat().st_mtime_ns > merged_ns]:
+        count, later = part_count(path), read_journal(path).entries
+        known = (entry for content in parts.values() for entry in content.entries.values() if entry.outcome.case in later)
+        if changed := [entry.outcome.case for entry in known if _is_other(entry, later[entry.outcome.case])]:
+            raise ConfigError(
+                f"all parts of {len(parts)} in {paths.root} are packed, but later ones of {count}, which are not, packed "
+                f"{len(changed)} of their cases anew, among them {min(changed)}; pack the rest of those with "
+                f"`hipseg pack --part I/{count}`, then merge"
+            )
+
+
+def _is_other(entry: Entry, later: Entry) -> bool:
+    return isinstance(later.outcome, CaseRecord) and (entry.outcome, entry.seal) != (later.outcome, later.seal)
 
 
 def _split_odd(groups: Mapping[str, list[str]]) -> tuple[list[str], list[str]]:

@@ -16,11 +16,12 @@ from hipseg.errors import HipsegError, MaskError, SeriesError
 from hipseg.fsio import unwritable
 from hipseg.ingest.cases import OpenedCase, open_case
 from hipseg.ingest.source import load_case
+from hipseg.pack.arrivals import check_arrivals, check_settled, find_wait_s
 from hipseg.pack.crew import Send, Take, name_shortage
 from hipseg.pack.journal import Entry
 from hipseg.pack.keyed import KeyedCase
 from hipseg.pack.plan import PackPlan
-from hipseg.pack.seals import SourceStamps, seal_source, stamp_again, stamp_source
+from hipseg.pack.seals import SourceStamps, check_unchanged, seal_source, stamp_source
 from hipseg.pack.state import PackState, is_shard_there
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import shard_name
@@ -31,6 +32,8 @@ REFUSING = (SeriesError, MaskError)
 """What refuses one case; any other error ends the packing."""
 CASES_AT_ONCE = 2
 """In one process: one that is packed, and one that waits for the disk."""
+LOOKS = 10
+"""How often the folders of a series are looked into while its next slice may be on its way."""
 TICK_S = 0.1
 """How often a process tells what it has written."""
 
@@ -101,6 +104,7 @@ class Packer:
             before, seal_before = self._before.find_packed(keyed.case) or (None, "")
             if before and seal_before == seal and is_shard_there(self._paths, before):
                 return Done(number, Entry(before, seal), is_kept=True)
+            check_settled(stamps, keyed.case, self._plan.settle_s)
             return Done(number, Entry(self._write(keyed, stamps, watch, workers), seal))
         except REFUSING as error:
             return _refuse(number, keyed.case, error)
@@ -127,7 +131,7 @@ class Packer:
                 storage=self._plan.storage,
                 workers=workers,
             )
-            self._check_unchanged(keyed, stamps)
+            self._check_unchanged(keyed, stamps, watch)
             self._check_same_patient(keyed, written)
             record = _describe(keyed, opened, written, self._plan)
             _rename(fresh, self._paths.shard(record.shard))
@@ -135,13 +139,17 @@ class Packer:
             fresh.unlink(missing_ok=True)
         return record
 
-    def _check_unchanged(self, keyed: KeyedCase, stamps: SourceStamps) -> None:
+    def _check_unchanged(self, keyed: KeyedCase, stamps: SourceStamps, watch: "_Watch") -> None:
+        """Refuse a case whose source is not now what was read, or is not yet all there."""
         started_ns = self._plan.started_ns
-        is_late = started_ns is not None and stamps.newest_ns > started_ns
-        if is_late or stamp_again(stamps, keyed.case) != stamps:
-            raise SeriesError(
-                f"source of case {keyed.case} changed while it was read; pack it again when nothing writes to its files any more"
-            )
+        if started_ns is not None:
+            wait_s = find_wait_s(stamps)
+            check_arrivals(keyed.source, keyed.case, started_ns)
+            for _ in range(LOOKS if wait_s else 0):
+                if watch.is_stopped.wait(wait_s / LOOKS):
+                    raise _StoppedError
+                check_arrivals(keyed.source, keyed.case, started_ns)
+        check_unchanged(stamps, keyed.case, started_ns)
 
     def _check_same_patient(self, keyed: KeyedCase, written: WrittenShard) -> None:
         """Refuse to put other images in the place of a case that only the names of its files and folders tell from others.

@@ -55,7 +55,9 @@ class PackPlan:
         part: which cases to pack; all where None.
         rules: what is done where masks leave it open; must be that of the cases already packed.
         untilt: whether series with gantry tilt are sheared back instead of refused.
-        started_ns: when reading began, in ns since 1970; a source file that was changed later refuses its case. None asks not.
+        started_ns: when reading began, in ns since 1970; a source file that came or was changed later refuses its case. None asks
+            not.
+        settle_s: how long no file of a case must have changed.
         found_digest: of the keys of all cases found, those of other parts, too (see `digest_keys`).
     """
 
@@ -69,6 +71,7 @@ class PackPlan:
     untilt: bool = False
     rules: MaskRules = DEFAULT_RULES
     started_ns: int | None = None
+    settle_s: float = 0.0
     found_digest: str = ""
 
 

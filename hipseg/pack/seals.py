@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -13,7 +14,7 @@ from typing import Any
 from hipseg import __version__
 from hipseg.errors import SeriesError
 from hipseg.ingest.archive import ZipMember
-from hipseg.ingest.headers import ImageHeader
+from hipseg.ingest.headers import FileStamp, ImageHeader
 from hipseg.ingest.planes import Plane
 from hipseg.ingest.source import SourceCase
 from hipseg.ingest.spill import SpillList
@@ -42,11 +43,13 @@ class SourceStamps:
     Args:
         files, stamps: its files, and the state of each.
         facts: values that follow from other files beside it, such as the number of damaged ones.
+        scanned: of each file what the scan saw of it before reading its header; None where that is not known.
     """
 
     files: tuple[Path, ...]
     stamps: tuple[Stamp, ...]
     facts: tuple[Fact, ...] = ()
+    scanned: tuple[FileStamp | None, ...] = ()
 
     @property
     def newest_ns(self) -> int:
@@ -63,20 +66,43 @@ def stamp_source(source: SourceCase, case: str) -> SourceStamps:
     Raises:
         SeriesError: a file is gone.
     """
-    found: set[Path] = set()
+    found: dict[Path, FileStamp | None] = {}
     _find_files(source, found)
     facts: list[Fact] = []
     _find_facts(source, facts)
-    return _stamp_files(tuple(sorted(found, key=str)), case, tuple(facts))
+    files = tuple(sorted(found, key=str))
+    return SourceStamps(files, _stamp_files(files, case), tuple(facts), tuple(found[path] for path in files))
 
 
-def stamp_again(stamps: SourceStamps, case: str) -> SourceStamps:
-    """Ask for the state of the same files once more.
+def check_unchanged(stamps: SourceStamps, case: str, started_ns: int | None) -> None:
+    """Refuse a case of which a file has changed since the scan, or since its files were looked at.
 
+    A new change time alone (ctime) is no change of what was read: links, owner and rights give one, too. The seal keeps the one
+    of before, so that the next packing reads the case again.
+
+    Args:
+        stamps: from before the case was read.
+        case: its key.
+        started_ns: when the scan began, in ns since 1970, for files of which no more is known; None asks not.
     Raises:
-        SeriesError: a file is gone.
+        SeriesError: one has changed, or is gone.
     """
-    return _stamp_files(stamps.files, case, stamps.facts)
+    again = _stamp_files(stamps.files, case)
+    if any(before[:-1] != after[:-1] for before, after in zip(stamps.stamps, again, strict=True)) or any(
+        _is_late(stamp, scanned, started_ns) for stamp, scanned in zip(stamps.stamps, stamps.scanned, strict=True)
+    ):
+        raise SeriesError(
+            f"source of case {case} changed while it was read; pack it again when nothing writes to its files any more"
+        )
+
+
+def _is_late(stamp: Stamp, scanned: FileStamp | None, started_ns: int | None) -> bool:
+    """Say whether a file changed between the scan and the first look at it."""
+    size_bytes, _, written_ns, changed_ns = stamp
+    if scanned is not None:
+        return (size_bytes, written_ns) != (scanned.size_bytes, scanned.changed_ns)
+    # A time to come is of another clock, and tells nothing.
+    return started_ns is not None and started_ns < changed_ns <= time.time_ns()
 
 
 def seal_source(stamps: SourceStamps, plan: PackPlan) -> str:
@@ -94,15 +120,15 @@ def seal_source(stamps: SourceStamps, plan: PackPlan) -> str:
     return hmac.new(plan.salt, b"source\0" + text.encode(), hashlib.sha256).hexdigest()
 
 
-def _find_files(value: Any, found: set[Path]) -> None:
+def _find_files(value: Any, found: dict[Path, FileStamp | None]) -> None:
     """Find every file in a case, whatever kind of source it names: one that is overlooked would be trusted unseen."""
     kind: Any = type(value)
     if kind in PATHLESS:
         return
-    if isinstance(value, ZipMember):
-        found.add(value.entry.archive)
+    if isinstance(value, ImageHeader):
+        _take_file(value.path, value.stamp, found)
     elif isinstance(value, Path):
-        found.add(value)
+        _take_file(value, None, found)
     elif names := _field_names(kind):
         for name in names:
             _find_files(getattr(value, name), found)
@@ -112,6 +138,14 @@ def _find_files(value: Any, found: set[Path]) -> None:
     elif isinstance(value, Mapping):
         for item in value.values():
             _find_files(item, found)
+
+
+def _take_file(path: Path, scanned: FileStamp | None, found: dict[Path, FileStamp | None]) -> None:
+    if isinstance(path, ZipMember):
+        # The archive's own size and time are not those that its members were found with.
+        found[path.entry.archive] = None
+    elif scanned or path not in found:
+        found[path] = scanned
 
 
 def _find_facts(value: Any, facts: list[Fact]) -> None:
@@ -137,9 +171,9 @@ def _field_names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
 
 
-def _stamp_files(files: tuple[Path, ...], case: str, facts: tuple[Fact, ...]) -> SourceStamps:
+def _stamp_files(files: tuple[Path, ...], case: str) -> tuple[Stamp, ...]:
     try:
-        return SourceStamps(files, tuple(_stamp(path.stat()) for path in files), facts)
+        return tuple(_stamp(path.stat()) for path in files)
     except OSError as error:
         raise SeriesError(f"a file of case {case} can no longer be opened; pack the folder again") from error
 

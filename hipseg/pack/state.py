@@ -148,14 +148,8 @@ def load_state(paths: DatasetPaths, plan: PackPlan) -> PackState:
         ConfigError: what is there, or a part beside this one, has other structures, another window or another salt.
         ShardError: the manifest is damaged.
     """
-    state, here, part = PackState(), record_plan(plan), plan.part
-    if paths.manifest.exists():
-        manifest = read_manifest(paths, Shelf)
-        check_same_plan(plan_of(manifest), here, paths.root, has_cases=bool(manifest.cases))
-        for outcome in list_outcomes(manifest):
-            state.add(Entry(outcome, ""))
-        del manifest
-    absorb(state, read_journal(paths.journal()), here, paths)
+    here, part = record_plan(plan), plan.part
+    state = load_whole(paths, here, read_journal(paths.journal()))
     for path in paths.part_journals:
         if part is None or part_count(path) != part.count:
             absorb(state, read_journal(path), here, paths, part)
@@ -164,6 +158,24 @@ def load_state(paths: DatasetPaths, plan: PackPlan) -> PackState:
             check_same_plan(there or here, here, paths.root, has_cases=has_cases)
     if part is not None:
         absorb(state, read_journal(paths.journal(part.name)), here, paths)
+    return state
+
+
+def load_whole(paths: DatasetPaths, here: PlanRecord, journal: JournalContent) -> PackState:
+    """Read what packings that were no part left: the manifest, and what a killed one finished, of which only its journal tells.
+
+    Raises:
+        ConfigError: what is there has other structures, another window or another salt.
+        ShardError: the manifest is damaged.
+    """
+    state = PackState()
+    if paths.manifest.exists():
+        manifest = read_manifest(paths, Shelf)
+        check_same_plan(plan_of(manifest), here, paths.root, has_cases=bool(manifest.cases))
+        for outcome in list_outcomes(manifest):
+            state.add(Entry(outcome, ""))
+        del manifest
+    absorb(state, journal, here, paths)
     return state
 
 

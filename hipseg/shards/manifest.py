@@ -249,7 +249,7 @@ def read_manifest(paths: DatasetPaths, keep: Keep = tuple) -> Manifest:
         paths: the data set.
         keep: where to put the cases, and the refusals, as they are read; by itself in memory. It may raise what it likes.
     Raises:
-        ConfigError: its folder may not be entered.
+        ConfigError: it may not be read, or its folder not be entered.
         ShardError: it is missing, damaged, of another version, or contradicts itself.
     """
     if not paths.manifest.is_file():
@@ -313,6 +313,9 @@ def _read(paths: DatasetPaths) -> tuple[bytes, Any]:
     try:
         content = paths.manifest.read_bytes()
         return content, json.loads(content)
+    except PermissionError as error:
+        cure = "ask its owner for leave to read it, as by `chmod a+r`"
+        raise ConfigError(f"cannot open manifest at {paths.manifest}: {error.strerror}; {cure}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ShardError(f"cannot read manifest at {paths.manifest}: {error}") from error
 

@@ -42,6 +42,10 @@ ChunkTable = tuple[tuple[int, int], ...]
 """Byte offset and size of the chunk of each slice."""
 
 
+class OutOfReachError(ConfigError):
+    """A shard may not be read by this user, or its file system is away: that says nothing of the shard."""
+
+
 def open_reader(paths: DatasetPaths, record: CaseRecord) -> "CaseReader":
     """Open one case for reading.
 
@@ -274,9 +278,11 @@ def unreadable(path: Path, record: CaseRecord, error: Exception) -> HipsegError:
             "`ulimit -n 65536`"
         )
     if number in CLOSED:
-        return ConfigError(f"cannot open {shard}: {os.strerror(number)}; ask its owner for leave to read it, as by `chmod a+r`")
+        return OutOfReachError(
+            f"cannot open {shard}: {os.strerror(number)}; ask its owner for leave to read it, as by `chmod a+r`"
+        )
     if number in GONE:
-        return ConfigError(f"cannot read {shard}: {os.strerror(number)}; its file system was lost: repeat when it is back")
+        return OutOfReachError(f"cannot read {shard}: {os.strerror(number)}; its file system was lost: repeat when it is back")
     if number == errno.EIO:
         return ShardError(
             f"{shard} cannot be read: {os.strerror(number)}; check its disk, then restore the shard, or delete it and pack again"

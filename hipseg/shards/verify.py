@@ -1,5 +1,6 @@
 """Check every checksum and rule of a packed data set, and go on after the first problem."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,24 +9,48 @@ from hipseg.errors import ShardError
 from hipseg.runs import DatasetPaths
 from hipseg.shards.layout import SHARD_SUFFIX
 from hipseg.shards.manifest import CaseRecord, Manifest
-from hipseg.shards.reader import CaseReader, open_reader, unreadable
+from hipseg.shards.reader import CaseReader, OutOfReachError, open_reader, unreadable
 from hipseg.shards.storage import shard_digest, slice_digest, volume_digest
 from hipseg.shards.writer import LABEL_NUMBERS, count_labels
 
 
-def verify_dataset(paths: DatasetPaths, manifest: Manifest) -> tuple[str, ...]:
+def verify_dataset(
+    paths: DatasetPaths,
+    manifest: Manifest,
+    tell: Callable[[str], None] = lambda _: None,
+    skip: Callable[[OutOfReachError], None] | None = None,
+) -> tuple[str, ...]:
     """Compare every shard with the manifest.
 
     Args:
         paths: the data set.
         manifest: its manifest, as `read_manifest` gives it.
+        tell: called with each problem as soon as it is found: of a large data set it takes hours.
+        skip: called with the reason why a shard cannot be checked, and the others are; where there is none, it is raised.
     Returns:
         One line for each problem; none when the data set is as it was packed.
     Raises:
-        ConfigError: a shard may not be read by this user, or its file system is away: that says nothing of the shard.
+        OutOfReachError: a shard may not be read by this user, or its file system is away.
     """
-    problems = [line for record in manifest.cases for line in _verify_case(paths, record)]
-    return (*problems, *_stray_files(paths, manifest))
+    problems: list[str] = []
+    for record in manifest.cases:
+        try:
+            found = _verify_case(paths, record)
+        except OutOfReachError as error:
+            if skip is None:
+                raise
+            skip(error)
+            continue
+        for line in found:
+            tell(line)
+        problems += found
+    return tuple(problems)
+
+
+def find_strays(paths: DatasetPaths, manifest: Manifest) -> tuple[str, ...]:
+    """Give the names of the shards that the manifest does not know, sorted."""
+    known = {one.shard for one in manifest.cases}
+    return tuple(sorted(path.name for path in paths.root.glob(f"*{SHARD_SUFFIX}") if path.name not in known))
 
 
 def _verify_case(paths: DatasetPaths, record: CaseRecord) -> list[str]:
@@ -70,9 +95,3 @@ def _verify_content(reader: CaseReader) -> list[str]:
         expected = dict(record.label_voxels)
         problems.append(f"mask of case {record.case} holds the label counts {found}, the manifest says {expected}")
     return problems
-
-
-def _stray_files(paths: DatasetPaths, manifest: Manifest) -> list[str]:
-    known = {one.shard for one in manifest.cases}
-    strays = sorted(path.name for path in paths.root.glob(f"*{SHARD_SUFFIX}") if path.name not in known)
-    return [f"shard {name} is not in the manifest; pack again, merge the parts, or delete it" for name in strays]

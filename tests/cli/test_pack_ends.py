@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from hipseg.cli.main import run
 from hipseg.errors import PARTIAL_EXIT_CODE, ConfigError, SeriesError, ShardError
+from hipseg.ingest.cases import find_cases
 from hipseg.ingest.source import SourceCase
 from hipseg.pack.dataset import pack_cases
 from hipseg.runs import DatasetPaths
@@ -265,3 +267,31 @@ def test_the_cure_of_a_flipped_bit_is_one(tmp_path):
     shard.unlink()
     pack(tmp_path)
     assert shard.read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--keep-key-table", "keys.csv"], "--merge takes -o alone, not --keep-key-table: give that to the packing of each part"),
+        (["--store", "int16", "--roi", "femur=3"], "not --roi, --store"),
+    ],
+)
+def test_merging_takes_no_option_that_it_would_not_heed(tmp_path, options, words):
+    with pytest.raises(click.UsageError, match=words):
+        run(["pack", "--merge", "-o", str(tmp_path), *options])
+
+
+@pytest.mark.parametrize("options", [[], ["--list-roi"]])
+def test_a_crash_leaves_no_image_of_the_memory_that_identifiers_are_read_into(tmp_path, monkeypatch, options):
+    asked, find = [], find_cases
+
+    def find_after(*arguments):
+        assert asked == [(resource.RLIMIT_CORE, (0, 7))]
+        return find(*arguments)
+
+    write_patient(tmp_path / "data", "Doe", 1)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (7, 7))
+    monkeypatch.setattr(resource, "setrlimit", lambda *what: asked.append(what))
+    monkeypatch.setattr("hipseg.cli.pack.find_cases", find_after)
+    run(["pack", str(tmp_path / "data"), "-o", str(tmp_path / "shards"), "--salt-file", str(tmp_path / "salt"), *options])
+    assert len(asked) == 1

@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -6,6 +7,7 @@ from hipseg.cli.main import run
 from hipseg.errors import ConfigError, ShardError
 from hipseg.ingest.nifti import write_volume
 from hipseg.pack.table import KeyRow, merge_key_table
+from hipseg.shards.reader import open_reader, unreadable
 from tests.shards.builders import pack_noise
 
 
@@ -34,6 +36,23 @@ def test_an_unknown_case_is_refused_and_nothing_is_written(packed, tmp_path):
     with pytest.raises(ShardError, match="no case 'c9' among the 3 packed cases"):
         run(["unpack", str(packed.root), "-o", str(tmp_path / "out"), "--case", "c1", "--case", "c9"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("damaged", "kind"), [(None, ConfigError), ("c3", ShardError)])
+def test_a_shard_that_cannot_be_opened_does_not_stop_the_others(packed, tmp_path, capsys, monkeypatch, damaged, kind):
+    def open_some(paths, record):
+        if record.case == "c1":
+            raise unreadable(paths.shard(record.shard), record, PermissionError(errno.EACCES, "Permission denied"))
+        return open_reader(paths, record)
+
+    if damaged:
+        packed.shard(f"{damaged}.h5").write_bytes(b"")
+    monkeypatch.setattr("hipseg.pack.unpack.open_reader", open_some)
+    with pytest.raises(kind, match=rf"{1 + bool(damaged)} of 3 cases could not be unpacked, each for the reason above"):
+        run(["unpack", str(packed.root), "-o", str(tmp_path / "out")])
+    said = capsys.readouterr()
+    assert "not unpacked: cannot open shard c1.h5 of case c1: Permission denied" in said.err
+    assert "unpacked case c2" in said.out
 
 
 def test_source_paths_come_out_of_the_key_table(packed, tmp_path):

@@ -1,12 +1,17 @@
 import dataclasses
+import errno
 import itertools
+import os
 
 import numpy as np
 import pytest
 
 from hipseg.cli.main import run
-from hipseg.errors import ShardError
-from hipseg.shards.manifest import read_manifest
+from hipseg.errors import ConfigError, ShardError
+from hipseg.pack.journal import Entry, open_journal
+from hipseg.pack.plan import PackPlan, record_plan
+from hipseg.shards.manifest import read_manifest, write_manifest
+from hipseg.shards.storage import shard_digest
 from hipseg.shards.verify import verify_dataset
 from hipseg.splits import check_splits_digest
 from tests.shards.builders import pack_noise
@@ -38,6 +43,55 @@ def test_each_problem_is_a_line_and_the_end_is_an_error(packed, capsys):
     assert "c1.h5 of case c1 is missing" in missing
     assert stray == "shard c9.h5 is not in the manifest; pack again, merge the parts, or delete it"
     assert "patient p1 is on both sides of fold 0" in split
+
+
+def close(monkeypatch, *cases):
+    """Let the system refuse to open the shards of some cases."""
+
+    def refuse(path):
+        if path.name.removesuffix(".h5") in cases:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return shard_digest(path)
+
+    monkeypatch.setattr("hipseg.shards.verify.shard_digest", refuse)
+
+
+def test_shards_that_cannot_be_opened_hide_no_problem_of_others(packed, capsys, monkeypatch):
+    close(monkeypatch, "c0", "c2")
+    packed.shard("c3.h5").unlink()
+    capsys.readouterr()
+    with pytest.raises(
+        ShardError, match=r"1 problem in .*, as listed; delete .*; 2 of 4 shards in .* could not be checked, each"
+    ):
+        run(["verify", str(packed.root)])
+    said = capsys.readouterr()
+    assert "c3.h5 of case c3 is missing" in said.out
+    assert [line.split(":")[0] for line in said.err.splitlines()] == ["not checked"] * 2
+
+
+def test_shards_that_cannot_be_opened_are_not_praised(packed, capsys, monkeypatch):
+    close(monkeypatch, "c1")
+    capsys.readouterr()
+    with pytest.raises(ConfigError, match=r"1 of 4 shards in .* could not be checked, each for the reason above"):
+        run(["verify", str(packed.root)])
+    assert "every checksum" not in capsys.readouterr().out
+
+
+def test_shards_that_a_packing_has_finished_since_are_no_problem(packed, capsys):
+    manifest = read_manifest(packed)
+    with open_journal(packed.journal("1-of-2"), record_plan(PackPlan({}, "", {})), [Entry(one, "5") for one in manifest.cases]):
+        pass
+    packed.splits.unlink()
+    packed.splits_digest.unlink()
+    write_manifest(packed, dataclasses.replace(manifest, cases=manifest.cases[:2]))
+    capsys.readouterr()
+    run(["verify", str(packed.root)])
+    said = capsys.readouterr()
+    assert "2 cases, every checksum and rule holds" in said.out
+    assert "warning: 2 shards are not in the manifest yet" in said.err
+    packed.shard("c9.h5").write_bytes(b"")
+    with pytest.raises(ShardError, match=r"1 problem in .*, as listed$"):
+        run(["verify", str(packed.root)])
 
 
 def test_a_flipped_bit_anywhere_is_found(packed, capsys):

@@ -8,7 +8,7 @@ import hipseg
 from tests.house.imports import Rules, find_modules, find_violations
 
 GROUND = ("errors", "axes", "labels")
-BASE = ("geometry", "config", "sameness", "signals", "fsio", "runs", "views")
+BASE = ("geometry", "config", "sameness", "signals", "fsio", "cores", "runs", "views")
 
 FLOORS = (
     GROUND,

@@ -14,7 +14,7 @@ from hipseg.ingest.elements import OddLayoutError
 from hipseg.ingest.headers import parse_header
 from hipseg.ingest.pixels import read_slice_hu
 from hipseg.ingest.rounding import Rounding
-from hipseg.ingest.scan import scan_tree
+from hipseg.ingest.scan import scan_file, scan_tree
 from tests.ingest.builders import Plane, cut, rectangle_mm, volume_hu, write_ct_series, write_nifti, write_rtstruct
 
 
@@ -36,6 +36,16 @@ def reasons(root):
     kept = len(scan.images) + len(scan.rtstructs) + len(scan.niftis) + len(scan.damaged)
     assert kept + sum(scan.others.values()) + scan.set_aside.total() == scan.files_seen
     return dict(scan.set_aside)
+
+
+def test_one_file_is_told_like_one_in_a_tree(tmp_path):
+    whole, half, *_ = write_ct_series(tmp_path, volume_hu(), series_uid="2.25.9")
+    cut(half, half.stat().st_size // 2)
+    (tmp_path / "notes.txt").write_text("seen twice")
+    image, damaged, other = map(scan_file, (whole, half, tmp_path / "notes.txt"))
+    assert [one.series_uid for one in image.images] == ["2.25.9"]
+    assert [one.path for one in damaged.damaged] == [half]
+    assert (len(other.images), other.damaged, other.set_aside.total()) == (0, [], 1)
 
 
 def test_a_structure_set_is_told_by_its_class_where_its_modality_is_lost(tmp_path):

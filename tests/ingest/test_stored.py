@@ -1,5 +1,6 @@
 """Stored values of files that no plain reader takes, and what is refused before it is decoded."""
 
+import errno
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from hipseg.errors import SeriesError
 from hipseg.ingest.headers import FileStamp
 from hipseg.ingest.rounding import Rounding
 from hipseg.ingest.scan import scan_tree
-from hipseg.ingest.stored import check_unchanged, decode_encapsulated, expected_bytes, pixel_format, read_stored
+from hipseg.ingest.stored import check_unchanged, decode_encapsulated, expected_bytes, out_of_reach, pixel_format, read_stored
 from tests.ingest.builders import volume_hu, write_ct_series
 
 
@@ -53,3 +54,14 @@ def test_an_unchanged_file_passes_and_one_without_a_stamp_is_not_looked_at(heade
     check_unchanged(tmp_path / "nowhere", None)
     with pytest.raises(SeriesError, match="no longer be opened"):
         check_unchanged(tmp_path / "nowhere", FileStamp(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EIO, "the disk fails to read the file; check it, and copy the file again from where it came"),
+        (errno.ENOENT, "the file can no longer be opened; pack the folder again"),
+    ],
+)
+def test_a_failing_disk_is_told_from_a_file_that_is_gone(number, words):
+    assert str(out_of_reach(OSError(number, "words of the system"))) == words

@@ -14,7 +14,8 @@ from hipseg.ingest.cases import find_cases, open_case
 from hipseg.pack.dataset import check_output, pack_cases
 from hipseg.pack.keyed import KeyedCase, key_cases
 from hipseg.pack.keys import case_key, patient_key
-from hipseg.pack.plan import PackPlan
+from hipseg.pack.merge import merge_parts
+from hipseg.pack.plan import PackPlan, Part
 from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import CaseRecord, Refusal, read_manifest
 from hipseg.shards.reader import open_reader, read_image_volume, read_label_volume
@@ -149,6 +150,17 @@ def test_more_patients_join_those_already_there(tmp_path, paths):
     assert verify_dataset(paths, manifest) == ()
 
 
+def test_a_part_keeps_what_it_packed_of_other_data_until_it_is_merged(tmp_path, paths):
+    first, second = (write_patient(tmp_path / name, name, seed)[2] for name, seed in (("Doe", 1), ("Roe", 2)))
+    whole = dataclasses.replace(PLAN, part=Part(1, 1))
+    for name in ("Doe", "Roe"):
+        pack(tmp_path / name, paths, whole)
+    merged = merge_parts(paths).manifest
+    assert {one.case for one in merged.cases} == {first, second}
+    assert verify_dataset(paths, merged) == ()
+    assert kept_cases(tmp_path / "Doe", paths, whole) == {first}
+
+
 def test_a_changed_source_replaces_its_case(tmp_path, paths):
     write_patient(tmp_path / "one", "Doe", 1)
     write_patient(tmp_path / "two", "Doe", 1, has_mask=False)
@@ -253,12 +265,18 @@ def test_a_source_that_changes_while_it_is_read_refuses_its_case(tmp_path, paths
     assert list(paths.root.glob(".*.tmp")) == []
 
 
-def test_a_source_that_changed_after_reading_began_refuses_its_case(tmp_path, paths):
+def test_a_source_that_changed_after_it_was_found_refuses_its_case(tmp_path, paths):
     files, _, _ = write_patient(tmp_path / "data", "Doe", 1)
-    newest = max(path.stat().st_ctime_ns for path in files)
-    (outcome,) = pack(tmp_path / "data", paths, dataclasses.replace(PLAN, started_ns=newest - 1))
-    assert "changed while it was read" in outcome.reason
-    (outcome,) = pack(tmp_path / "data", paths, dataclasses.replace(PLAN, started_ns=newest))
+    cases = key_cases(find_cases(tmp_path / "data"), SALT)
+    files[0].touch()
+    (outcome,) = pack_cases(cases, paths, PLAN)
+    assert "written to after the folder was looked through" in outcome.result.reason
+
+
+def test_clocks_that_do_not_agree_refuse_nothing(tmp_path, paths):
+    files, _, _ = write_patient(tmp_path / "data", "Doe", 1)
+    oldest = min(path.stat().st_ctime_ns for path in files)
+    (outcome,) = pack(tmp_path / "data", paths, dataclasses.replace(PLAN, started_ns=oldest - 1))
     assert isinstance(outcome, CaseRecord)
 
 
@@ -271,7 +289,7 @@ def test_a_disk_that_fills_leaves_earlier_shards_whole(tmp_path, paths):
         [sys.executable, "-c", FILLING, str(tmp_path / "data"), str(paths.root)], capture_output=True, text=True, check=False
     )
     assert process.returncode == 2, process.stderr
-    assert re.fullmatch(r"error: cannot write \S+: File too large; name a folder that you may write to\n", process.stderr)
+    assert re.fullmatch(r"error: cannot write \S+: File too large; raise the limit on the size of a file, .*\n", process.stderr)
     manifest = read_manifest(paths)
     assert manifest.cases == (first,)
     assert verify_dataset(paths, manifest) == ()

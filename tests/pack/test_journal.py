@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from hipseg.errors import ConfigError
-from hipseg.pack.journal import Entry, open_journal, read_journal, read_plan
+from hipseg.pack.journal import Entry, list_shards, open_journal, read_journal, read_plan
 from hipseg.pack.plan import PlanRecord
+from hipseg.runs import DatasetPaths
 from hipseg.shards.manifest import Refusal
 from tests.shards.builders import pack_noise
 
@@ -42,6 +43,15 @@ def test_the_size_of_a_shard_is_noted_when_its_case_is(tmp_path, entries):
         journal.complete(3)
     content = read_journal(tmp_path / "shards" / "j")
     assert (list(content.entries.values()), content.parts) == (entries[:1], 3)
+
+
+def test_the_shards_of_all_journals_are_listed(tmp_path, entries):
+    paths = DatasetPaths(tmp_path / "shards")
+    assert list_shards(paths) == frozenset()
+    for part, found in (("", entries[:1]), ("2-of-3", entries[1:])):
+        with open_journal(paths.journal(part), PLAN, found) as journal:
+            journal.add(Entry(Refusal("c3", "MaskError", "no mask"), ""))
+    assert list_shards(paths) == {"c1.h5", "c2.h5"}
 
 
 def test_no_journal_says_nothing(tmp_path):

@@ -52,6 +52,27 @@ def test_a_merge_keeps_what_was_packed_before(packed):
     assert (merged.cases, [one.case for one in merged.refusals]) == (manifest.cases, ["c3"])
 
 
+def test_a_merge_keeps_what_a_packing_finished_that_was_killed_before_its_manifest(packed):
+    paths, manifest = packed
+    paths.manifest.unlink()
+    lost = replace(manifest.cases[0], case="c3", shard="c3.h5")
+    with open_journal(paths.journal(), RECORD, [entry(manifest.cases[0], "6" * 64), entry(lost)]):
+        pass
+    write_part(paths, "1-of-1", [entry(manifest.cases[1])])
+    assert merge_parts(paths).manifest.cases == manifest.cases
+    assert {case: one.seal for case, one in read_journal(paths.journal()).entries.items()} == {"c1": "6" * 64, "c2": "5" * 64}
+
+
+def test_a_merge_gives_no_older_case_the_seal_of_a_newer_one(packed):
+    paths, manifest = packed
+    newer = replace(manifest.cases[0], shard="c2.h5")
+    with open_journal(paths.journal(), RECORD, [entry(newer, "6" * 64)]):
+        pass
+    write_part(paths, "1-of-1", [])
+    assert merge_parts(paths).manifest.cases == (newer, manifest.cases[1])
+    assert read_journal(paths.journal()).entries["c1"].outcome == newer
+
+
 def test_fewer_than_all_parts_are_not_merged(packed):
     paths, manifest = packed
     with pytest.raises(ConfigError, match="no parts are in"):
@@ -84,6 +105,22 @@ def test_of_several_numbers_of_parts_the_newest_is_merged(packed, newest):
     os.utime(paths.journal(newest), ns=(1 << 61, 1 << 61))
     wanted = {"1-of-1": ["c1-1"], "1-of-2": ["c2-1", "c2-2"]}[newest]
     assert [one.case for one in merge_parts(paths).manifest.refusals] == wanted
+
+
+@pytest.mark.parametrize(("seal", "is_later", "is_merged"), [("6", True, False), ("5", True, True), ("6", False, True)])
+def test_parts_are_not_merged_over_cases_that_later_parts_packed_anew(packed, seal, is_later, is_merged):
+    paths, manifest = packed
+    write_part(paths, "1-of-1", map(entry, manifest.cases))
+    write_part(paths, "2-of-4", [entry(manifest.cases[1], seal * 64), refuse("c1")])
+    now_ns = paths.journal("1-of-1").stat().st_mtime_ns + (1 if is_later else -1)
+    os.utime(paths.journal("2-of-4"), ns=(now_ns, now_ns))
+    if is_merged:
+        assert merge_parts(paths).manifest == manifest
+        return
+    words = "all parts of 1 in .*, but later ones of 4, which are not, packed 1 of their cases anew, among them c2; pack the rest"
+    with pytest.raises(ConfigError, match=words):
+        merge_parts(paths)
+    assert len(paths.part_journals) == 2
 
 
 def test_a_refusal_of_a_case_that_was_packed_before_is_told(packed):

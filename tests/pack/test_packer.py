@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import os
 import re
@@ -6,11 +7,13 @@ from itertools import accumulate
 
 import pytest
 
-from hipseg.ingest.cases import open_case
+from hipseg.ingest.cases import find_cases, open_case
+from hipseg.pack.dataset import pack_cases
+from hipseg.pack.keyed import key_cases
 from hipseg.runs import DatasetPaths
-from hipseg.shards.manifest import CaseRecord
+from hipseg.shards.manifest import CaseRecord, read_manifest
 from hipseg.shards.storage import shard_digest
-from tests.pack.test_dataset import PLAN, pack, read_files, write_patient
+from tests.pack.test_dataset import PLAN, SALT, pack, read_files, write_patient
 
 
 @pytest.fixture
@@ -78,6 +81,19 @@ def test_the_next_case_is_read_while_the_disk_takes_the_one_before(tmp_path, pat
     monkeypatch.setattr("hipseg.shards.writer.shard_digest", wait_for_the_next)
     pack(tmp_path / "data", paths)
     assert met == [True, True]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_packing_that_is_stopped_waits_for_no_slice(tmp_path, paths, monkeypatch, jobs):
+    for number in range(2):
+        write_patient(tmp_path / "data", f"Doe{number}", number)
+    cases = key_cases(find_cases(tmp_path / "data"), SALT)
+    first = cases[0].source.images[0].path
+    monkeypatch.setattr("hipseg.pack.packer.find_wait_s", lambda stamps: 0 if first in stamps.files else 600)
+    with contextlib.closing(pack_cases(cases, paths, dataclasses.replace(PLAN, started_ns=1, jobs=jobs))) as packing:
+        next(packing)
+    assert [one.case for one in read_manifest(paths).cases] == [cases[0].case]
+    assert list(paths.unfinished) == []
 
 
 def test_an_error_that_nobody_foresaw_refuses_its_case_without_its_words(tmp_path, paths, monkeypatch):

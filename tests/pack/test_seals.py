@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from hipseg.ingest.cases import find_cases
 from hipseg.ingest.joining import MaskRules
 from hipseg.ingest.pairing import NiftiFile, NrrdFile
 from hipseg.pack.plan import PackPlan
-from hipseg.pack.seals import seal_source, stamp_source
+from hipseg.pack.seals import check_unchanged, seal_source, stamp_source
 from hipseg.shards.storage import Storage
-from tests.ingest.builders import volume_hu, write_ct_series
+from tests.ingest.builders import cut, volume_hu, write_ct_series
 
 NOWHERE = Path(__file__)
 PLAN = PackPlan(rois={}, salt_id="0" * 12, set_aside={}, salt=b"salt")
@@ -88,7 +89,7 @@ def test_another_version_packs_anew(tmp_path, files, monkeypatch, name, value):
     assert seal(source) != before
 
 
-@pytest.mark.parametrize("change", [{"jobs": 5}, {"set_aside": {"localizer": 1}}, {"started_ns": 3}])
+@pytest.mark.parametrize("change", [{"jobs": 5}, {"set_aside": {"localizer": 1}}, {"started_ns": 3}, {"settle_s": 5}])
 def test_what_does_not_change_a_shard_is_not_sealed(tmp_path, files, change):
     assert seal(source_of(tmp_path), replace(PLAN, **change)) == seal(source_of(tmp_path))
 
@@ -122,6 +123,41 @@ def test_the_newest_change_is_known_and_nothing_private_is_shown(tmp_path, files
     stamps = stamp_source(source_of(tmp_path), "c1")
     assert stamps.newest_ns == max(path.stat().st_ctime_ns for path in files)
     assert str(stamps.newest_ns) not in repr(stamps)
+
+
+@pytest.mark.parametrize("change", [lambda path: path.chmod(0o600), lambda path: path.with_name("link").hardlink_to(path)])
+def test_rights_and_links_change_nothing_that_was_read_but_the_seal(tmp_path, files, change):
+    stamps = stamp_source(source_of(tmp_path), "c1")
+    time.sleep(0.01)
+    change(files[0])
+    check_unchanged(stamps, "c1", time.time_ns())
+    assert stamp_source(source_of(tmp_path), "c1").stamps != stamps.stamps
+
+
+@pytest.mark.parametrize("change", [lambda path: path.touch(), lambda path: cut(path, -1), lambda path: cut(path, 0)])
+def test_a_file_that_was_written_to_since_refuses_its_case(tmp_path, files, change):
+    source = source_of(tmp_path)
+    stamps = stamp_source(source, "c1")
+    check_unchanged(stamps, "c1", None)
+    change(files[0])
+    for later in (stamps, stamp_source(source, "c1")):
+        with pytest.raises(SeriesError, match="source of case c1 changed while it was read"):
+            check_unchanged(later, "c1", None)
+
+
+def test_a_file_that_no_header_is_kept_of_is_late_when_it_changed_after_the_scan_began(tmp_path, files):
+    nrrd.write(str(tmp_path / "data" / "m.nrrd"), np.ones((4, 10, 12), np.uint8))
+    stamps = stamp_source(replace(source_of(tmp_path), description=tmp_path / "data" / "m.nrrd"), "c1")
+    changed_ns = (tmp_path / "data" / "m.nrrd").stat().st_ctime_ns
+    check_unchanged(stamps, "c1", changed_ns)
+    with pytest.raises(SeriesError, match="changed while it was read"):
+        check_unchanged(stamps, "c1", changed_ns - 1)
+
+
+def test_a_change_time_to_come_is_of_another_clock(tmp_path, files, monkeypatch):
+    stamps = stamp_source(replace(source_of(tmp_path), description=Path(__file__)), "c1")
+    monkeypatch.setattr(time, "time_ns", lambda: stamps.stamps[-1][-1] - 1)
+    check_unchanged(stamps, "c1", 0)
 
 
 def test_a_file_that_is_gone_refuses_its_case(tmp_path, files):

@@ -110,6 +110,16 @@ def test_packings_that_write_one_table_at_once_lose_no_row(tmp_path, monkeypatch
     assert sorted(read(path)) == [ONE.case, "c8", "c9"]
 
 
+def test_rows_that_are_there_are_not_written_again(tmp_path):
+    rows = [ONE, replace(ONE, case="c8", folder=b"caf\xe9".decode("utf-8", "surrogateescape"))]
+    merge_key_table(tmp_path / "t", rows)
+    written = (tmp_path / "t").stat().st_ino
+    merge_key_table(tmp_path / "t", rows[::-1])
+    assert (tmp_path / "t").stat().st_ino == written
+    merge_key_table(tmp_path / "t", [replace(ONE, folder="moved")])
+    assert read_key_table(tmp_path / "t")[ONE.case].folder == "moved"
+
+
 @pytest.mark.parametrize("use", [lambda path: check_key_table(path, DatasetPaths(path.parents[1] / "s")), create_salt])
 def test_a_closed_folder_is_named(tmp_path, monkeypatch, use):
     # Permissions do not hold a superuser back, who may be running this.

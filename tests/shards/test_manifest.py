@@ -1,6 +1,8 @@
 import dataclasses
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 from types import MappingProxyType
 
@@ -167,6 +169,15 @@ def test_text_that_is_no_json_is_refused(packed, text):
     paths.manifest.write_text(text)
     with pytest.raises(ShardError, match="cannot read manifest"):
         read_manifest(paths)
+
+
+def test_a_manifest_that_another_user_keeps_closed_is_not_called_damaged(packed, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ConfigError, match=r"cannot open manifest at .*: Permission denied; ask its owner for leave to read it"):
+        read_manifest(packed[0])
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"format": "hipseg-shard", "version": 1}'])

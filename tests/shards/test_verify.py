@@ -10,7 +10,7 @@ from hipseg.errors import ConfigError
 from hipseg.shards.codec import encode_slice
 from hipseg.shards.manifest import read_manifest, write_manifest
 from hipseg.shards.storage import shard_digest
-from hipseg.shards.verify import verify_dataset
+from hipseg.shards.verify import find_strays, verify_dataset
 from tests.shards.builders import pack_noise
 
 
@@ -69,9 +69,18 @@ def test_every_case_is_checked_after_the_first_problem(packed):
 def test_a_shard_that_no_case_needs_is_named(packed):
     paths, manifest = packed
     write_manifest(paths, dataclasses.replace(manifest, cases=manifest.cases[:1]))
-    assert verify_dataset(paths, read_manifest(paths)) == (
-        "shard c2.h5 is not in the manifest; pack again, merge the parts, or delete it",
-    )
+    assert find_strays(paths, read_manifest(paths)) == ("c2.h5",)
+    assert find_strays(paths, manifest) == ()
+
+
+def test_a_problem_is_told_when_it_is_found_and_a_shard_that_is_out_of_reach_is_skipped(packed, monkeypatch):
+    fail_to_read(monkeypatch, errno.EACCES)
+    packed[0].shard("c2.h5").unlink()
+    told, skipped = [], []
+    found = verify_dataset(*packed, lambda line: told.append((line, len(skipped))), skipped.append)
+    assert [line for line, _ in told] == list(found)
+    assert "c2.h5 of case c2 is missing" in found[0]
+    assert [str(one).startswith("cannot open shard c1.h5 of case c1") for one in skipped] == [True]
 
 
 def fail_to_read(monkeypatch, number, case="c1"):
