@@ -265,7 +265,13 @@ def _warn_of_bits(reader: OverlayReader) -> Iterator[str]:
     if reader.beside:
         yield (
             f"{sum(reader.beside.values())} bits set on {len(reader.beside)} overlay planes lie beside the image and are cut off "
-            "(as where an overlay is larger than its image, or its origin (60xx,0050) is wrong): look at the masks"
+            "(as where an overlay is larger than its image or has frames beyond it, or its origin (60xx,0050) is wrong): look at "
+            "the masks"
+        )
+    if reader.moved:
+        yield (
+            f"{len(reader.moved)} overlay planes of the image's own size begin beside its first pixel (60xx,0050), as where that "
+            "is counted from 0: look at the masks"
         )
 
 

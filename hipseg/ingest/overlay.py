@@ -61,7 +61,10 @@ class OverlayReader:
     """Reads overlay planes, those of one series after another in a fraction of the first one's time.
 
     Attributes:
-        beside: number of bits set that lie beside the image and were cut off, by image, frame and group.
+        beside: number of bits set that lie beside the image and were cut off, by image, frame and group; those of frames that the
+            image does not have count as of frame 0.
+        moved: planes with something drawn, by image, frame and group, that have the image's own size and begin elsewhere than it,
+            though none of their bits lies beside it.
     """
 
     def __init__(self, groups: Iterable[int]) -> None:
@@ -72,6 +75,7 @@ class OverlayReader:
         """
         self._headers = HeaderReader([IMAGE_FRAMES, *(group << 16 | element for group in groups for element in ELEMENTS)])
         self.beside: dict[tuple[Path, int, int], int] = {}
+        self.moved: set[tuple[Path, int, int]] = set()
         self._last: tuple[Path, Header] | None = None
 
     def read(
@@ -103,11 +107,16 @@ class OverlayReader:
     def _read_mask(self, path: Path, dataset: Header, group: int, shape_yx: tuple[int, int], frame: int) -> SliceBool | None:
         layout = _read_layout(dataset, group)
         plane = _read_plane(path, dataset, group, layout, frame)
+        if layout.frames > 1 and (path, 0, group) not in self.beside:
+            beyond = _count_beyond(dataset, group, layout)
+            self.beside |= {(path, 0, group): beyond} if beyond else {}
         if plane is None:
             return None
         mask, beside = _lay_onto_image(plane, layout.origin_yx, shape_yx)
         if beside:
             self.beside[path, frame, group] = beside
+        elif plane.shape == shape_yx and layout.origin_yx != (0, 0):
+            self.moved.add((path, frame, group))
         return mask
 
     def _read_header(self, path: Path) -> Header:
@@ -257,6 +266,19 @@ def _read_layout(dataset: Header, group: int) -> PlaneLayout:
 
 def _count_frames(dataset: Header) -> int:
     return integer(dataset, IMAGE_FRAMES) or 1
+
+
+def _count_beyond(dataset: Header, group: int, layout: PlaneLayout) -> int:
+    """Count the bits set on frames that the image does not have."""
+    numbers = layout.first_frame + np.arange(layout.frames)
+    is_beyond = (numbers < FIRST_FRAME) | (numbers > _count_frames(dataset))
+    tag = group << 16 | OVERLAY_DATA
+    bits = bit_data(dataset, tag) if is_beyond.any() and tag in dataset else None
+    if bits is None:
+        return 0
+    pixels = layout.shape_yx[0] * layout.shape_yx[1]
+    frames = np.unpackbits(np.frombuffer(bits, np.uint8), count=pixels * layout.frames, bitorder="little")
+    return int(np.count_nonzero(frames.reshape(layout.frames, pixels)[is_beyond]))
 
 
 def _check_frames(dataset: Header, layout: PlaneLayout, group: int) -> None:

@@ -52,7 +52,7 @@ def overlay_written_as_a_number(good: Good) -> None:
     good.edit(lambda dataset: dataset.add_new(0x60003000, "UL", 5000), 2)
 
 
-@read_right
+@warned(r"4 overlay planes of the image's own size begin beside its first pixel \(60xx,0050\), as where that is counted from 0")
 def overlay_shifted_by_its_origin(good: Good) -> Truth:
     good.edit(lambda dataset: setattr(dataset[0x60000050], "value", [2, 3]), 1, 2, 3, 4)
     labels = np.zeros_like(good.labels)
@@ -74,6 +74,14 @@ def _in_a_corner(good: Good, rows: int, origin: tuple[int, int]) -> Truth:
 def overlay_with_its_origin_counted_from_0(good: Good) -> Truth:
     # Of 2 x 12 pixels the first row and the first column are lost: 12 + 1.
     return _in_a_corner(good, 2, (0, 0))
+
+
+@warned(r"20 bits set on 2 overlay planes lie beside the image and are cut off \(as where an overlay .* or has frames beyond it")
+def overlay_of_more_frames_than_its_image(good: Good) -> None:
+    more = np.zeros((2, 10, 12), bool)
+    more[0], more[1, 0, :10] = good.labels[1] > 0, True
+    planes = {z: [Plane(more, frames=2, frame_origin=1)] for z in (1, 2)} | {z: [Plane(more[0])] for z in (3, 4)}
+    write_ct_series(good.folder, good.volume, overlays=planes)
 
 
 @warned(r"no voxel of label 1: what was chosen for it is empty in this case")

@@ -89,6 +89,35 @@ def test_only_the_frame_that_belongs_to_the_image_is_used(tmp_path):
     assert np.array_equal(read(tmp_path, Plane(frames, frames=3, frame_origin=1), shape=(7, 9)), frames[0])
 
 
+@pytest.mark.parametrize(("frame_origin", "ones"), [(1, 2 + 3), (-1, 1 + 2)])
+def test_bits_on_frames_that_the_image_lacks_are_counted(tmp_path, frame_origin, ones):
+    frames = np.zeros((3, 7, 9), bool)
+    for number, many in enumerate((1, 2, 3)):
+        frames[number, 0, :many] = True
+    plane = Plane(frames, frames=3)
+    (path,) = write_ct_series(
+        tmp_path,
+        volume_hu(1, 7, 9),
+        overlays={0: [plane]},
+        change=lambda dataset, _: dataset.add_new(0x60000051, "SS", frame_origin),
+    )
+    reader = OverlayReader({0x6000})
+    for _ in range(2):
+        reader.read(path, {0x6000}, (7, 9))
+    assert sum(reader.beside.values()) == ones
+
+
+@pytest.mark.parametrize(("origin", "is_moved"), [((1, 1), False), ((0, 0), True), ((2, 1), True)])
+def test_a_plane_of_the_image_s_size_that_begins_elsewhere_is_told(tmp_path, origin, is_moved):
+    mask = np.zeros((10, 12), bool)
+    mask[4, 5] = True
+    (path,) = write_ct_series(tmp_path, volume_hu(1), overlays={0: [Plane(mask, origin=origin)]})
+    reader = OverlayReader({0x6000})
+    reader.read(path, {0x6000}, (10, 12))
+    assert reader.moved == ({(path, 1, 0x6000)} if is_moved else set())
+    assert reader.beside == {}
+
+
 @pytest.mark.parametrize(("frame_origin", "last"), [(2, 4), (9, 11)])
 def test_frames_that_the_image_lacks_are_refused_where_something_is_drawn(tmp_path, frame_origin, last):
     frames = np.ones((3, 7, 9), bool)
