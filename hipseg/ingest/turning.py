@@ -13,6 +13,10 @@ Voxel = TypeVar("Voxel", np.int16, np.uint8, np.bool_)
 ALIGNED = 0.999
 """Cosine above which two axes run along each other; whether the voxels meet, the corners of the grids decide."""
 
+RESAMPLE = "resample the mask onto the series"
+BEYOND = "the mask reaches beyond the series: export the series again if it lacks slices, else cut the mask to it"
+"""A lost slice at the end of a series shows in nothing else."""
+
 
 @dataclass(frozen=True)
 class AxisMatch:
@@ -63,8 +67,10 @@ def place_volume(own: Grid, grid: Grid, what: str) -> Placement:
     origin = (affine_lps(grid) @ [*first_xyz, 1.0])[:3]
     part = make_grid(turned.shape_zyx, grid.spacing_mm_zyx, origin, grid.directions_xyz)
     last_xyz = first_xyz + turned.shape_zyx[::-1]
-    if (first_xyz < 0).any() or (last_xyz > grid.shape_zyx[::-1]).any() or not is_same_grid(turned, part):
+    if not is_same_grid(turned, part):
         raise _misfit(turned, grid, what)
+    if (first_xyz < 0).any() or (last_xyz > grid.shape_zyx[::-1]).any():
+        raise _misfit(turned, grid, what, BEYOND)
     x, y, z = first_xyz.astype(int).tolist()
     return Placement(axes, (z, y, x))
 
@@ -96,12 +102,12 @@ def _find_axes(own: Grid, grid: Grid, what: str) -> AxisMatch:
     return AxisMatch(tuple(sources), tuple(bool(cosine < 0) for cosine in along))
 
 
-def _misfit(found: Grid, grid: Grid, what: str) -> MaskError:
+def _misfit(found: Grid, grid: Grid, what: str, cure: str = RESAMPLE) -> MaskError:
     offset = np.linalg.norm(np.subtract(found.origin_mm_xyz, grid.origin_mm_xyz))
     apart = f", corners up to {grid_distance_mm(found, grid):.2f} mm apart" if found.shape_zyx == grid.shape_zyx else ""
     return MaskError(
         f"{what} does not fit: {_words(found)}, first voxel {offset:.2f} mm from the series'{apart}; "
-        f"the series has {_words(grid)}; resample the mask onto the series"
+        f"the series has {_words(grid)}; {cure}"
     )
 
 

@@ -280,7 +280,9 @@ def nifti_one_voxel_beside(good: Good) -> None:
     write_nifti(good.folder / "mask.nii", good.labels.transpose(2, 1, 0), affine)
 
 
-@refused(r"a NIfTI mask does not fit: 7 x 10 x 12 voxels .*the series has 6 x 10 x 12")
+@refused(
+    r"a NIfTI mask does not fit: 7 x 10 x 12 voxels .*the series has 6 x 10 x 12 .*beyond the series: export the series again"
+)
 def nifti_of_another_size(good: Good) -> None:
     good.without_masks()
     voxels = np.concatenate([good.labels, good.labels[:1]])
