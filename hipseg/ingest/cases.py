@@ -133,13 +133,13 @@ def open_case(
 
 
 def _open_series(source: SourceCase, series: OrderedSeries, case: str, choosing: Choosing) -> OpenedCase:
-    _, rows, columns = series.grid.shape_zyx
+    plan = plan_straightening(series) if series.shifts_mm_yx else None
+    _, rows, columns = (series if plan is None else plan.series).grid.shape_zyx
     if rows * columns > MAX_FRAME_PIXELS:
         # Before anything takes room for them.
         raise SeriesError(
             f"giant images in case {case}: {rows} x {columns} pixels, at most {MAX_FRAME_PIXELS} are read; export them again"
         )
-    plan = plan_straightening(series) if series.shifts_mm_yx else None
     try:
         masks = _open_labels(source, series, plan, choosing)
     except MaskError as error:

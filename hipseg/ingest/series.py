@@ -25,6 +25,8 @@ SIDEWAYS_TOLERANCE_MM = 0.1
 """Over the whole stack; a gantry tilt of a tenth of a degree moves 60 mm of slices as far as this."""
 SIDEWAYS_WARNING_MM = 0.02
 """As for the spacing; beyond it the slices are taken as if they lay straight, with a warning."""
+MAX_TILT_DEGREES = 45
+"""Scanners tilt by up to 30 degrees; slices that lie farther aside have wrong positions."""
 DIRECTION_WARNING = 1e-5
 """Ten units of the last digit that most scanners write of a direction cosine; beyond it a warning."""
 DIRECTION_TOLERANCE = 1e-4
@@ -243,8 +245,14 @@ def _is_tilted(aside: NDArray[np.float64], along: NDArray[np.float64], case: str
             f"{uneven.max():.1f} mm beside the line through the first and last, at most {SIDEWAYS_TOLERANCE_MM} mm accepted; "
             "no gantry tilt explains it: export the series again"
         )
+    degrees = np.degrees(np.arctan2(beside[worst], along[worst] - along[0]))
+    if degrees > MAX_TILT_DEGREES:
+        raise SeriesError(
+            f"shifted slices in case {case}: slice {worst + 1} of {len(along)} by position lies {beside[worst]:.1f} mm beside "
+            f"the first slice's normal ({degrees:.1f} degrees), no gantry tilts by more than {MAX_TILT_DEGREES}: export the "
+            "series again"
+        )
     if not takes_tilt:
-        degrees = np.degrees(np.arctan2(beside[worst], along[worst] - along[0]))
         raise SeriesError(
             f"gantry tilt in case {case}: slice {worst + 1} of {len(along)} by position lies {beside[worst]:.1f} mm beside the "
             f"first slice's normal ({degrees:.1f} degrees), at most {SIDEWAYS_TOLERANCE_MM} mm accepted; "

@@ -119,6 +119,21 @@ def test_the_positions_of_a_micro_ct_may_be_rounded(tmp_path, off_mm, warnings):
     assert len(series.warnings) == warnings
 
 
+@pytest.mark.parametrize(("aside_mm", "is_taken"), [(2.9, True), (3.1, False), (100_000.0, False)])
+def test_slices_farther_aside_than_any_gantry_tilts_are_refused(tmp_path, aside_mm, is_taken):
+    def shear(dataset, z):
+        x, y, height = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y + z * aside_mm, height]
+
+    write_ct_series(tmp_path, volume_hu(2), change=shear)
+    headers = tuple(scan_tree(tmp_path).images)
+    if is_taken:
+        assert order_series(headers, "c0ffee", takes_tilt=True).shifts_mm_yx[1] == pytest.approx((aside_mm, 0))
+    else:
+        with pytest.raises(SeriesError, match=r"shifted slices in case c0ffee: slice 2 .* no gantry tilts by more than 45"):
+            order_series(headers, "c0ffee", takes_tilt=True)
+
+
 def test_a_crooked_gap_is_refused_without_guessing_missing_slices(tmp_path):
     with pytest.raises(SeriesError, match=r"3\.50 mm between slices 2 and 3 of 5 by position, expected 3\.00") as refusal:
         order(tmp_path, moved(s2=0.5, s3=0.5, s4=0.5))

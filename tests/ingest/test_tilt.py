@@ -228,3 +228,11 @@ def test_rounded_positions_add_no_empty_rows_or_columns(tmp_path, y_mm, x_mm):
     assert opened.grid.shape_zyx == (4, rows, 12)
     assert not (images == OUTSIDE_HU).all(axis=(0, 1)).any()
     assert np.array_equal(images[0][-10:] if y_mm < 0 else images[0][:10], volume[0])
+
+
+def test_a_tilt_that_makes_giant_images_of_its_slices_is_refused_before_they_take_room(tmp_path):
+    # 20,000 km aside are 27 million rows.
+    write_ct_series(tmp_path, volume_hu(2), spacing_mm_zyx=(3e7, 0.75, 0.5), change=tilted_by(2e7))
+    (source,) = find_cases(tmp_path).cases
+    with pytest.raises(SeriesError, match=r"giant images in case c0: \d+ x 12 pixels, at most \d+ are read"):
+        open_case(source, "c0", {}, untilt=True)
