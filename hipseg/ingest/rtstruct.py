@@ -49,7 +49,7 @@ class Structure:
         name: its ROI Name, free text of the source.
         frame_uid: frame of reference of its points; may be empty.
         contours_mm_xyz: points of each closed contour that encloses an area, LPS mm.
-        open_contours: number of contours that are open lines.
+        open_contours: number of contours that are open lines, or do not say what they are.
         points: number of those that are points, or closed and without an area.
         is_xor: whether its contours exclude each other, so that they cancel each other where they overlap.
         anatomy: what it is and on which side, where that is coded.
@@ -128,7 +128,8 @@ def place_contours(structure: Structure, grid: Grid) -> Polygons:
     if structure.open_contours:
         raise MaskError(
             f"{structure.open_contours} of {structure.open_contours + len(structure.contours_mm_xyz)} contours of a structure "
-            "are open lines, which enclose no area; only closed planar contours are accepted"
+            "are open lines, which enclose no area, or have no Contour Geometric Type (3006,0042); only closed planar ones are "
+            "accepted: export the structures again"
         )
     placed: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
     heights: dict[int, list[float]] = defaultdict(list)

@@ -2,7 +2,6 @@
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 
 from tests.faults.good import Good, Truth, read_right, refused, warned
 from tests.ingest.builders import Plane, cut, rectangle_mm, write_ct_series, write_nifti, write_rtstruct
@@ -227,42 +226,6 @@ def _write_seg(good: Good, **options: object) -> None:
 @read_right
 def seg_on_the_slices(good: Good) -> None:
     _write_seg(good)
-
-
-def _sources_of_another_series(good: Good) -> list[Dataset]:
-    """Give the slices under the identifiers of a series that is not there."""
-    sources = read_sources(good.paths)
-    for z, source in enumerate(sources):
-        source.SeriesInstanceUID, source.SOPInstanceUID = "2.25.801", f"2.25.801.{z}"
-    return sources
-
-
-@warned(BY_FRAME)
-def seg_of_another_series_in_the_frame_of_reference(good: Good) -> None:
-    good.without_masks()
-    write_seg(good.folder / "seg", _sources_of_another_series(good), good.labels[..., np.newaxis], ["bone"])
-
-
-def _write_seg_in_steps(good: Good, sources: list[Dataset]) -> np.ndarray:
-    """Draw on the first, third and fifth slice, and give what is drawn."""
-    drawn = np.zeros_like(good.labels)
-    drawn[::2] = good.labels.max(axis=0)
-    write_seg(good.folder / "seg", sources[::2], drawn[::2, ..., np.newaxis], ["bone"])
-    return drawn
-
-
-@warned(r"the frames of a DICOM SEG lie 2 slices apart as a rule, on 3 slices, and none on those between; if these are to")
-def seg_on_every_second_slice(good: Good) -> Truth:
-    good.without_masks()
-    return good.volume, _write_seg_in_steps(good, read_sources(good.paths))
-
-
-@refused(
-    r"the frames of a DICOM SEG lie 2 slices apart as a rule, on 3 slices, and it names another series, as drawn on a coarser"
-)
-def seg_of_a_coarser_series(good: Good) -> None:
-    good.without_masks()
-    _write_seg_in_steps(good, _sources_of_another_series(good))
 
 
 @refused(r"a DICOM SEG lies in another frame of reference \(0020,0052\) than the series")

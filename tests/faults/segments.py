@@ -6,8 +6,9 @@ from pathlib import Path
 
 import nrrd
 import numpy as np
+from pydicom.dataset import Dataset
 
-from tests.faults.good import Good, read_right, read_right_by_name, refused, warned
+from tests.faults.good import Good, Truth, read_right, read_right_by_name, refused, warned
 from tests.ingest.builders import cut
 from tests.ingest.seg_builder import read_sources, write_seg
 
@@ -148,3 +149,39 @@ def nrrd_whose_packed_voxels_grew(good: Good) -> None:
 @refused(r"an NRRD mask is cut short")
 def nrrd_cut(good: Good) -> None:
     cut(_write_nrrd(good, encoding="raw"), -100)
+
+
+def _sources_of_another_series(good: Good) -> list[Dataset]:
+    """Give the slices under the identifiers of a series that is not there."""
+    sources = read_sources(good.paths)
+    for z, source in enumerate(sources):
+        source.SeriesInstanceUID, source.SOPInstanceUID = "2.25.801", f"2.25.801.{z}"
+    return sources
+
+
+@warned(r"a mask file names another series, and is taken by its frame of reference: check that what it shows lies there")
+def seg_of_another_series_in_the_frame_of_reference(good: Good) -> None:
+    good.without_masks()
+    write_seg(good.folder / "seg", _sources_of_another_series(good), good.labels[..., np.newaxis], ["bone"])
+
+
+def _write_seg_in_steps(good: Good, sources: list[Dataset]) -> np.ndarray:
+    """Draw on the first, third and fifth slice, and give what is drawn."""
+    drawn = np.zeros_like(good.labels)
+    drawn[::2] = good.labels.max(axis=0)
+    write_seg(good.folder / "seg", sources[::2], drawn[::2, ..., np.newaxis], ["bone"])
+    return drawn
+
+
+@warned(r"the frames of a DICOM SEG lie 2 slices apart as a rule, on 3 slices, and none on those between; if these are to")
+def seg_on_every_second_slice(good: Good) -> Truth:
+    good.without_masks()
+    return good.volume, _write_seg_in_steps(good, read_sources(good.paths))
+
+
+@refused(
+    r"the frames of a DICOM SEG lie 2 slices apart as a rule, on 3 slices, and it names another series, as drawn on a coarser"
+)
+def seg_of_a_coarser_series(good: Good) -> None:
+    good.without_masks()
+    _write_seg_in_steps(good, _sources_of_another_series(good))

@@ -65,12 +65,13 @@ def test_structures_without_area_are_no_structures(tmp_path):
     assert read_structure_set(path).structures == ()
 
 
-def test_open_contours_beside_closed_ones_are_refused(tmp_path):
+@pytest.mark.parametrize("kind", ["OPEN_PLANAR", ""])
+def test_open_contours_beside_closed_ones_are_refused(tmp_path, kind):
     path = write_rtstruct(tmp_path / "rs", {"roi": [flat(100), flat(103)]})
     dataset = dcmread(path)
-    dataset.ROIContourSequence[0].ContourSequence[1].ContourGeometricType = "OPEN_PLANAR"
+    dataset.ROIContourSequence[0].ContourSequence[1].ContourGeometricType = kind
     dataset.save_as(path)
-    with pytest.raises(MaskError, match=r"1 of 2 contours .* enclose no area"):
+    with pytest.raises(MaskError, match=r"1 of 2 contours .* enclose no area, or have no Contour Geometric Type"):
         place_contours(read_structure_set(path).structures[0], GRID)
 
 
