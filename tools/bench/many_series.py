@@ -57,9 +57,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             make_tree(Path(name) / "data", series, options.slices, has_masks=options.masks)
             found[series] = tuple(pack(Path(name), options.jobs) for _ in range(2))
-        for what, one in zip(("first", "again"), found[series], strict=True):
-            peak, own = one.peak / MEGABYTE, one.own / MEGABYTE
-            print(f"{series:>8,} {what:>6} {one.seconds:>7.1f} {peak:>8.1f} {own:>7.1f}", flush=True)
+            for what, one in zip(("first", "again"), found[series], strict=True):
+                peak, own = one.peak / MEGABYTE, one.own / MEGABYTE
+                print(f"{series:>8,} {what:>6} {one.seconds:>7.1f} {peak:>8.1f} {own:>7.1f}", flush=True)
     for fewer, more in pairwise(options.series):
         slopes = [(late.own - soon.own) / (more - fewer) for soon, late in zip(found[fewer], found[more], strict=True)]
         print(f"from {fewer:,} to {more:,} series: {slopes[0]:,.0f} bytes a series, {slopes[1]:,.0f} when packed again")
