@@ -14,6 +14,7 @@ from hipseg.evaluate import check_trained, evaluate_fold
 from hipseg.learn.course import Course, Trained, run_course
 from hipseg.learn.fold import prepare_fold, title
 from hipseg.learn.pretraining import prepare_pretraining
+from hipseg.learn.progress import say
 from hipseg.learn.rank_env import find_place
 from hipseg.learn.ranks import join_ranks
 from hipseg.learn.resume import Resume
@@ -34,6 +35,7 @@ def conduct_fold(settings: StudySettings, arm: str, fold: int, repeat: int = 0, 
     def finish(course: Course, _trained: Trained, console: Console) -> None:
         study = StudyPaths(settings.results)
         evaluate_fold(course.dataset, study, arm, fold, console, scoring=settings.evaluate, repeat=repeat)
+        say(console, f"{course.title}: weights, scores and predictions are in {course.paths.root}")
 
     _conduct(lambda: prepare_fold(settings, arm, fold, repeat), finish, resume=resume, overwrite=overwrite)
 

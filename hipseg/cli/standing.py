@@ -2,6 +2,7 @@
 
 import math
 
+from hipseg.errors import PARTIAL_EXIT_CODE
 from hipseg.launch.progress import Progress
 
 
@@ -25,7 +26,7 @@ def _say_stage(one: Progress) -> str:
         return "complete before"
     if one.stage in ("done", "skipped"):
         if one.dice is None:
-            return "done"
+            return "done, not with all scans: its log names them" if one.exit_code == PARTIAL_EXIT_CODE else "done"
         return "done, Dice undefined" if math.isnan(one.dice) else f"done, Dice {one.dice:.3f}"
     if one.stage == "running" and one.epoch is not None:
         if one.epoch == one.epochs:

@@ -105,6 +105,7 @@ def test_a_repeat_is_trained_and_scored_beside_the_first(study, options, capfd):
     paths = StudyPaths(study / "results").fold("unet", 1, 2)
     assert (code, err) == (0, "")
     assert out.splitlines()[1].startswith("unet fold 1 repeat 2, epoch 1/1: ")
+    assert out.splitlines()[-1] == f"unet fold 1 repeat 2: weights, scores and predictions are in {paths.root}"
     assert load_settings(paths.settings).train.seed == 2
     assert {(score.repeat, score.answer) for score in read_scores(paths.scores)} == {(2, "raw"), (2, "cleaned")}
     assert not StudyPaths(study / "results").fold("unet", 1).root.exists()
