@@ -206,10 +206,7 @@ def rtstruct_of_another_frame_of_reference(good: Good) -> Truth:
     return good.volume, _drawn(good)
 
 
-BY_FRAME = r"a mask file names another series, and is taken by its frame of reference: check that what it shows lies there"
-
-
-@warned(BY_FRAME)
+@warned(r"a mask file names another series, and is taken by its frame of reference: check that what it shows lies there")
 def rtstruct_of_another_series_in_the_frame_of_reference(good: Good) -> Truth:
     good.without_masks()
     contour = rectangle_mm((-8.1, -6.1), (-18.1, -16.1), 106)
