@@ -65,7 +65,7 @@ def test_status_shows_each_seed_and_a_run_that_is_taken_away_is_run_again_alone(
     paths.fold("unet", 1, 1).summary.unlink()
     ended = CliRunner().invoke(resubmit, [str(paths.root)], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
-    assert ended.output.startswith("jobs: 3, complete before: 3, ")
+    assert ended.stdout.startswith("jobs: 3, complete before: 3, ")
     jobs = json.loads(CliRunner().invoke(status, [str(paths.root), "--json"], catch_exceptions=False).output)["jobs"]
     runs = {(job["fold"], job["repeat"]): job["stage"] for job in jobs if job["arm"]}
     assert runs == {run: "done" if run == (1, 1) else "skipped" for run in RUNS}
