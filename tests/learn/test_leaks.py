@@ -9,16 +9,16 @@ from hipseg.learn.leaks import refuse_seen
 from hipseg.learn.provenance import list_cases
 from hipseg.runs import FoldPaths
 from hipseg.splits import Split
-from tests.test_splits import manifest_of, record
+from tests.shards.builders import make_manifest, make_record
 
 SPLIT = Split(("c0", "c1"), ("c2",))
-FOLDS = dataclasses.replace(manifest_of(*(record(f"c{number}", f"p{number}") for number in range(3))), salt_id="one")
+FOLDS = dataclasses.replace(make_manifest(*(make_record(f"c{number}", f"p{number}") for number in range(3))), salt_id="one")
 
 
 def refuse(root, *organs, salt_id="one", window_hu=None):
     """Hold the fold against a pretraining on the given cases, of which the last is held out."""
     organs = [dataclasses.replace(one, window_hu=window_hu) for one in organs]
-    manifest = dataclasses.replace(manifest_of(*organs), salt_id=salt_id)
+    manifest = dataclasses.replace(make_manifest(*organs), salt_id=salt_id)
     keys = [one.case for one in organs]
     pretraining = FoldPaths(root)
     write_json(pretraining.cases, list_cases(manifest, Split(tuple(keys[:-1]), (keys[-1],))))
@@ -26,16 +26,16 @@ def refuse(root, *organs, salt_id="one", window_hu=None):
 
 
 def test_pretraining_on_others_passes(tmp_path):
-    assert refuse(tmp_path, record("o1", "q1"), record("o2", "q2")) == ()
+    assert refuse(tmp_path, make_record("o1", "q1"), make_record("o2", "q2")) == ()
 
 
 def test_pretraining_on_what_the_fold_only_learns_from_passes(tmp_path):
-    refuse(tmp_path, record("o1", "p0", image="c0"), record("o2", "p1"))
+    refuse(tmp_path, make_record("o1", "p0", image="c0"), make_record("o2", "p1"))
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["held out", "learned from"])
 def test_patient_of_the_validation_side_is_refused_by_the_case(tmp_path, order):
-    organs = [record("o1", "q1"), record("o2", "p2")][::order]
+    organs = [make_record("o1", "q1"), make_record("o2", "p2")][::order]
     with pytest.raises(TrainError, match=r"case c2, .* is of a patient who was seen in pretraining.*; pretrain without it"):
         refuse(tmp_path, *organs)
 
@@ -43,16 +43,16 @@ def test_patient_of_the_validation_side_is_refused_by_the_case(tmp_path, order):
 @pytest.mark.parametrize("salt_id", ["one", "another"])
 def test_image_of_the_validation_side_is_refused_whatever_the_salt(tmp_path, salt_id):
     with pytest.raises(TrainError, match=r"case c2, .* has an image that was seen in pretraining"):
-        refuse(tmp_path, record("o1", "q1", image="c2"), record("o2", "q2"), salt_id=salt_id)
+        refuse(tmp_path, make_record("o1", "q1", image="c2"), make_record("o2", "q2"), salt_id=salt_id)
 
 
 def test_equal_keys_under_another_salt_mean_nothing(tmp_path):
-    refuse(tmp_path, record("o1", "q1"), record("o2", "p2"), salt_id="another")
+    refuse(tmp_path, make_record("o1", "q1"), make_record("o2", "p2"), salt_id="another")
 
 
 @pytest.mark.parametrize(("salt_id", "window_hu"), [("one", (-200, 1300)), ("another", None), ("another", (-200, 1300))])
 def test_it_is_said_where_neither_patients_nor_images_compare(tmp_path, salt_id, window_hu):
-    said = refuse(tmp_path, record("o1", "q1"), record("o2", "q2"), salt_id=salt_id, window_hu=window_hu)
+    said = refuse(tmp_path, make_record("o1", "q1"), make_record("o2", "q2"), salt_id=salt_id, window_hu=window_hu)
     assert ["neither patients nor images can be compared" in one for one in said] == [True] * bool(salt_id != "one" and window_hu)
 
 

@@ -156,8 +156,9 @@ def test_a_file_that_no_header_is_kept_of_is_late_when_it_changed_after_the_scan
 
 def test_a_change_time_to_come_is_of_another_clock(tmp_path, files, monkeypatch):
     stamps = stamp_source(replace(source_of(tmp_path), description=Path(__file__)), "c1")
-    monkeypatch.setattr(time, "time_ns", lambda: stamps.stamps[-1][-1] - 1)
-    check_unchanged(stamps, "c1", 0)
+    changed_ns = stamps.stamps[stamps.files.index(Path(__file__))][-1]
+    monkeypatch.setattr(time, "time_ns", lambda: changed_ns - 1)
+    check_unchanged(stamps, "c1", changed_ns - 2)
 
 
 def test_a_file_that_is_gone_refuses_its_case(tmp_path, files):
