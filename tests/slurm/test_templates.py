@@ -45,7 +45,7 @@ def test_without_the_pretraining_a_task_ends_at_once_and_says_what_to_give(proje
     job = submit(project, "--array=0", "slurm/finetune.sbatch")
     assert wait_for_end(job) == {f"{job}_0": "FAILED"}
     said = (project / f"hipseg-finetune-{job}_0.log").read_text()
-    assert said.count("\n") == 2  # the folds were dealt, and the error
+    assert said.count("\n") == 3  # the label that is not learned, the folds that were dealt, and the error
     assert "JOB=$(sbatch --parsable slurm/pretrain.sbatch)" in said
     assert "sbatch --dependency=afterok:$JOB slurm/finetune.sbatch" in said
 
