@@ -1,5 +1,6 @@
 """Forked processes that take numbers as they get free and send what became of them; none outlives the one that started them."""
 
+import ctypes
 import errno
 import gc
 import signal
@@ -27,6 +28,8 @@ SHORTAGES = {
     errno.EAGAIN: "processes are",
     errno.ENOMEM: "memory is",
 }
+_M_ARENA_MAX = -8
+"""Source: malloc.h of glibc."""
 _SIGNALS = (signal.SIGINT, *STOP_SIGNALS)
 _WANTED, _STOP = "wanted", "stop"
 """What a process sends to be given a number, and what is sent to all when they shall end."""
@@ -179,6 +182,7 @@ def _end(line: "Connection[Any, Any]", process: "ForkProcess", late: Send) -> No
 
 def _serve(line: "Connection[Any, Any]", others: list["Connection[Any, Any]"], work: Work) -> None:
     """Work in a process of its own."""
+    _share_memory()
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -210,6 +214,13 @@ def _serve(line: "Connection[Any, Any]", others: list["Connection[Any, Any]"], w
         work(take, send, is_stopped)
     except BaseException as error:
         send(_Failure(error))
+
+
+def _share_memory() -> None:
+    """Let the threads of this process take their memory from one place: what one gave back the other would not use."""
+    # Only glibc has several.
+    if (set_option := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        set_option(_M_ARENA_MAX, 1)
 
 
 def _tell(line: "Connection[Any, Any]", said: int | str | None) -> None:
