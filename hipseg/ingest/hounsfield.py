@@ -14,6 +14,8 @@ LOWEST_HU = -10240
 """Where the widest scale of CT scanners begins: extended CT, 12 bits with slope 10. Vacuum is -1000 HU; artefacts and undeclared
 padding (-2000, -3024, -8192, -10240) lie above this number, a wrong intercept or byte order mostly below. The highest value is
 that of int16: beside metal and in it scanners write up to 30710 HU on that scale. Source: DICOM PS3.3 C.11.1.1.2."""
+MASK_VALUES = 2
+"""Inside a structure and outside, in a mask that was written as images."""
 NEAR_AIR_HU = -500
 """Halfway between water and air. Around every patient, and in lung and bowel, there is air; a series without any is cut out of a
 larger one, or its values are no Hounsfield units, whatever its header says."""
@@ -70,7 +72,7 @@ def is_of_two(image_hu: SliceI16, values: set[int]) -> bool:
     """Say whether an image and those before it have no more than two different values; its own are added to theirs."""
     low, high = int(image_hu.min()), int(image_hu.max())
     values |= {low, high}
-    return len(values) <= len((low, high)) and bool(((image_hu == low) | (image_hu == high)).all())
+    return len(values) <= MASK_VALUES and bool(((image_hu == low) | (image_hu == high)).all())
 
 
 def check_hu(image_hu: SliceI16, header: ImageHeader) -> None:

@@ -99,16 +99,18 @@ def stored_in_twelve_bits(good: Good) -> None:
     good.set(BitsStored=12, HighBit=11, PixelRepresentation=0)
 
 
+def _put_above_12_bits(dataset: Dataset, value: int) -> None:
+    """Write a value as the first pixel of an image that says that 12 bits are stored."""
+    stored = np.frombuffer(dataset.PixelData, "<u2").copy()
+    stored[0] = value
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation, dataset.PixelData = 12, 11, 0, stored.tobytes()
+
+
 @warned(r"^6 pixels have bits set above those stored \(0028,0101\), which are dropped: .*as of metal, they are wrong")
 def metal_above_the_bits_stored(good: Good) -> Truth:
     """The metal that was is 3200 HU, 4224 stored; the lowest 12 bits of that are 128, which is what every reader gives."""
 
-    def write(dataset: Dataset) -> None:
-        stored = np.frombuffer(dataset.PixelData, "<u2").copy()
-        stored[0] = 4224
-        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation, dataset.PixelData = 12, 11, 0, stored.tobytes()
-
-    good.edit(write)
+    good.edit(lambda dataset: _put_above_12_bits(dataset, 4224))
     volume = good.volume.copy()
     volume[:, 0, 0] = 128 - 1024
     return volume, good.labels
@@ -117,9 +119,7 @@ def metal_above_the_bits_stored(good: Good) -> Truth:
 @refused(r"slice 1 of 6 by position: 1 pixels hold the padding declared, 63536 to 63536 \(0028,0120\), which 12 bits stored")
 def padding_above_the_bits_stored(good: Good) -> None:
     def pad(dataset: Dataset) -> None:
-        stored = np.frombuffer(dataset.PixelData, "<u2").copy()
-        stored[0] = 63536
-        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation, dataset.PixelData = 12, 11, 0, stored.tobytes()
+        _put_above_12_bits(dataset, 63536)
         dataset.add_new("PixelPaddingValue", "US", 63536)
 
     good.edit(pad)
