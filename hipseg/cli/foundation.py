@@ -1,7 +1,9 @@
 """What a study is built on, packed cases and folds, held against its settings before anything is queued."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import click
 
 from hipseg.config import StudySettings
 from hipseg.demands import check_hip, check_organs
@@ -52,6 +54,12 @@ def look_at_foundation(settings: StudySettings, part: Part, *, packs_first: bool
     whose = say_whose_folds(dataset, manifest, splits, settings.split_seed)
     digests = {DATA_DIGEST: manifest.data_digest, SPLIT_DIGEST: digest_splits(splits)}
     return Foundation(manifests, digests, (*whose, *check_hip(manifest, settings), *pretraining))
+
+
+def show_warnings(warnings: Iterable[str]) -> None:
+    """Print a line for each."""
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _check_pretraining(settings: StudySettings, part: Part) -> tuple[str, ...]:

@@ -1,13 +1,12 @@
 """`hipseg prepare`: what has to hold before the ranks of a run are started, looked at once and without TensorFlow."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hipseg.cli.foundation import look_at_foundation
+from hipseg.cli.foundation import look_at_foundation, show_warnings
 from hipseg.cli.options import as_overrides, config_options, repeat_option, training_options
 from hipseg.cli.split import LOCK_WAIT_S
 from hipseg.config import StudySettings, load_settings
@@ -63,13 +62,13 @@ def command(
 
 def _check_pretraining(settings: StudySettings, study: StudyPaths) -> FoldPaths:
     dataset = DatasetPaths(settings.pretrain.shards)
-    _say(check_organs(read_manifest(dataset), settings, dataset))
+    show_warnings(check_organs(read_manifest(dataset), settings, dataset))
     return study.pretraining
 
 
 def _check_fold(settings: StudySettings, study: StudyPaths, arm: str, fold: int, repeat: int) -> FoldPaths:
     has_transfer = settings.arm(arm).transfer
-    _say(look_at_foundation(settings, Part((arm,), (fold,))).warnings)
+    show_warnings(look_at_foundation(settings, Part((arm,), (fold,))).warnings)
     _deal_once(settings)
     dataset = DatasetPaths(settings.shards)
     choose_fold(read_splits(dataset, read_manifest(dataset)), fold)
@@ -85,11 +84,6 @@ def _check_fold(settings: StudySettings, study: StudyPaths, arm: str, fold: int,
             "give it those with --config and --set, or choose another folder with --results"
         )
     return study.fold(arm, fold, repeat)
-
-
-def _say(warnings: Iterable[str]) -> None:
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
 
 
 def _deal_once(settings: StudySettings) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from hipseg.cli.foundation import look_at_foundation
+from hipseg.cli.foundation import look_at_foundation, show_warnings
 from hipseg.config import StudySettings, dump_settings
 from hipseg.errors import ConfigError, LaunchError
 from hipseg.fsio import locked, write_text
@@ -64,7 +64,7 @@ def start_here(settings: StudySettings, request: Request, before: tuple[Record, 
     """
     request.refuse_here()
     plan = _make_plan(settings, request, before)  # what cannot start leaves no results folder behind
-    _warn(plan.warnings)
+    show_warnings(plan.warnings)
     if dry_run:
         _show(plan)
         return
@@ -86,7 +86,7 @@ def start_on_cluster(settings: StudySettings, request: Request, before: tuple[Re
     paths = StudyPaths(settings.results)
     refuse_path(paths.root)
     plan = _plan_for_cluster(settings, request, before, site)
-    _warn(plan.warnings)
+    show_warnings(plan.warnings)
     if dry_run:
         show_plan(plan, click.echo)
         return
@@ -120,11 +120,6 @@ def _look_at_site() -> SiteProfile:
         err=True,
     )
     return ask_site()
-
-
-def _warn(warnings: Iterable[str]) -> None:
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
 
 
 def _warn_of_others(paths: StudyPaths) -> None:
